@@ -1,0 +1,25 @@
+//! What do the nodes agree on?
+//!
+//! ```text
+//!             host (the doors outside: sockets, files, clock, entropy)
+//!               │
+//!             fabric (QUIC, mutual TLS, hello, peers, streams)
+//!        ┌──────┼──────────────┐
+//!   membership  consensus      bulk streams (forwarded requests, used by the node)
+//!   (who is     (one log,
+//!    alive)      one order)
+//!        │         │
+//!      View     directory (documents and their revisions)
+//! ```
+//!
+//! - [`host`]: the doors to everything outside a node;
+//! - [`fabric`]: authenticated connections between nodes;
+//! - [`membership`]: gossip, probes, the failure detector, and the [`membership::View`];
+//! - [`consensus`]: Raft groups over the fabric, their log on disk;
+//! - [`directory`]: the replicated document and its revisions.
+
+pub mod consensus;
+pub mod directory;
+pub mod fabric;
+pub mod host;
+pub mod membership;

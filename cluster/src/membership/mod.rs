@@ -1,0 +1,5 @@
+//! Who is alive: gossip for the slow truth, probes for the fast one, and the [`View`] made of both.
+
+mod view;
+
+pub use view::{Announced, Liveness, Member, RegionHealth, View};

@@ -1,0 +1,78 @@
+//! The picture of the cluster that a node routes by: immutable, replaced whole.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use meridian_config::name::{NodeId, RegionName, ServiceName};
+use serde::{Deserialize, Serialize};
+
+/// The picture of the cluster that this node routes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// This node.
+    pub own: NodeId,
+    /// Its region.
+    pub own_region: RegionName,
+    /// Every known node, this one included.
+    pub members: BTreeMap<NodeId, Member>,
+    /// Every region that has a member.
+    pub regions: BTreeMap<RegionName, RegionHealth>,
+}
+
+/// A node in this node's eyes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub id: NodeId,
+    /// Its region.
+    pub region: RegionName,
+    /// Counts its starts.
+    pub incarnation: u64,
+    /// This node's verdict.
+    pub liveness: Liveness,
+    /// Where its control endpoint is reached.
+    pub control: SocketAddr,
+    /// Where its bulk endpoint is reached.
+    pub bulk: SocketAddr,
+    /// What it says of itself by gossip.
+    pub announced: Announced,
+    /// Smoothed round trip on the control connection.
+    pub rtt: Option<Duration>,
+}
+
+/// A verdict of the failure detector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Liveness {
+    /// It answers.
+    Up,
+    /// Silent for longer than usual.
+    Suspect,
+    /// Taken for dead: nothing is sent to it.
+    Down,
+}
+
+/// What a node says of itself by gossip.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// The revision it serves; 0: none yet.
+    pub revision: u64,
+    /// A revision it could not compile, and why.
+    pub rejected: Option<(u64, String)>,
+    /// Requests in flight.
+    pub load: u32,
+    /// It takes no new work.
+    pub draining: bool,
+    /// Healthy endpoints of each service in its own region, as it sees them.
+    pub services: BTreeMap<ServiceName, u32>,
+    /// Its edge and admin addresses, for operators' eyes.
+    pub addresses: BTreeMap<String, String>,
+}
+
+/// A region in this node's eyes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RegionHealth {
+    /// `Up` while any of its nodes is `Up`, `Down` when all are `Down`.
+    pub liveness: Liveness,
+    /// The least round trip to a living node of it; zero for the own region.
+    pub rtt: Option<Duration>,
+}

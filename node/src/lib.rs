@@ -1,0 +1,12 @@
+//! What happens to a request?
+//!
+//! ```text
+//! accept ─► guard ─► route ─► identity ─► access ─► limit ─► transform ─► upstream ─► transform ─► report
+//!                                                                 └─► forward (a peer in another region)
+//! ```
+//!
+//! Each step answers with a result: go on, or a [`problem::Refusal`]; [`problem`] alone turns refusals
+//! into responses. A request pins the compiled revision it started with.
+
+pub mod exchange;
+pub mod problem;

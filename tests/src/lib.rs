@@ -1,0 +1,1 @@
+//! The shipped binary, seen from outside.
