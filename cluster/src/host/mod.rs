@@ -9,6 +9,7 @@
 mod files;
 pub mod os;
 mod store;
+pub mod store_suite;
 mod stream;
 
 use std::{future::Future, io, net::SocketAddr, path::Path, pin::Pin, sync::Arc, time::Duration};

@@ -8,6 +8,10 @@
 
 mod files;
 mod net;
+mod store;
+mod store_layout;
+
+pub use store::SledStore;
 
 use std::{
     io::{self, Write},
@@ -111,11 +115,16 @@ impl Host for OsHost {
     }
 
     fn log_store(&self) -> Result<Arc<dyn LogStore>, StoreError> {
-        let _slot = &self.log_store;
-        Err(StoreError::Io {
-            place: self.data_dir.join("log").display().to_string(),
-            cause: "no engine".into(),
-        })
+        let mut slot = self
+            .log_store
+            .lock()
+            .expect("no panic leaves the lock: SledStore::open catches sled's");
+        if let Some(store) = &*slot {
+            return Ok(Arc::clone(store));
+        }
+        let store: Arc<dyn LogStore> = Arc::new(SledStore::open(&self.data_dir.join("log"))?);
+        *slot = Some(Arc::clone(&store));
+        Ok(store)
     }
 
     fn files(&self) -> Arc<dyn Files> {
