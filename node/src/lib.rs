@@ -8,5 +8,7 @@
 //! Each step answers with a result: go on, or a [`problem::Refusal`]; [`problem`] alone turns refusals
 //! into responses. A request pins the compiled revision it started with.
 
+pub mod access;
 pub mod exchange;
+pub mod limit;
 pub mod problem;
