@@ -1,0 +1,29 @@
+//! What libraries read without asking anyone: the process's entropy and clocks.
+//!
+//! Hash tables seed themselves, gossip picks its peers by the thread's generator, TLS reads the wall clock.
+//! No argument reaches those, so the simulator's binary interposes the symbols they call. This is the seam
+//! between that binary and the world: the world says which seed and what time it is.
+
+use std::time::Duration;
+
+use super::Seed;
+
+/// The process's entropy and clocks, as far as they can be steered.
+pub trait Ambient {
+    /// From here on this thread's entropy follows from the seed, and its clocks stand at `unix`.
+    fn begin(&self, seed: Seed, unix: Duration);
+
+    /// This thread's clocks now stand at `unix`, time since the Unix epoch.
+    fn stand_at(&self, unix: Duration);
+}
+
+/// Leaves entropy and clocks as they are: for tests of the world's parts, whose runs may differ in what
+/// libraries draw for themselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Untouched;
+
+impl Ambient for Untouched {
+    fn begin(&self, _seed: Seed, _unix: Duration) {}
+
+    fn stand_at(&self, _unix: Duration) {}
+}

@@ -1,0 +1,268 @@
+//! The false world: machines in regions, one network, one clock, one seed.
+//!
+//! ```text
+//!   step:  each machine runs to the end of the tick ─► the clock moves 1 ms ─► what is due is delivered
+//! ```
+//!
+//! - [`Network`], [`Links`]: packets and streams, latencies and cuts;
+//! - [`Disk`]: what survives a crash;
+//! - [`SimHost`]: all of it as a node's [`Host`](meridian_cluster::host::Host);
+//! - [`Trace`]: what happened, hashed;
+//! - [`Ambient`]: entropy and clocks that libraries read for themselves.
+//!
+//! A world is single-threaded, and one process runs one world: thread-local generators and counters of
+//! libraries would carry over to a second.
+
+mod ambient;
+mod disk;
+mod host;
+mod machine;
+mod network;
+mod seed;
+mod trace;
+
+use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
+
+pub use ambient::{Ambient, Untouched};
+pub use disk::Disk;
+pub use host::{Named, Printed, SimHost};
+pub use machine::End;
+use machine::{Life, Machine};
+pub use network::{Conditions, Counts, Down, Links, MachineId, Network, Place, Verdict};
+pub use seed::Seed;
+use tokio_util::sync::CancellationToken;
+pub use trace::{Decision, Trace};
+
+/// The grain of time: that of tokio's timers.
+pub const TICK: Duration = Duration::from_millis(1);
+
+/// The wall clock at a run's start: 2026-01-01 00:00:00 UTC.
+pub const EPOCH: Duration = Duration::from_secs(1_767_225_600);
+
+/// Many machines on one seed.
+pub struct World {
+    seed: Seed,
+    now: Duration,
+    network: Network,
+    machines: Vec<Machine>,
+    trace: Trace,
+    ambient: Box<dyn Ambient>,
+    itself: Arc<str>,
+}
+
+impl World {
+    /// An empty world. The calling thread is the world's from here on.
+    pub fn new(seed: Seed, links: Links, trace: Trace, ambient: Box<dyn Ambient>) -> Self {
+        ambient.begin(seed, EPOCH);
+        Self {
+            seed,
+            now: Duration::ZERO,
+            network: Network::new(seed, links, trace.clone()),
+            machines: Vec::new(),
+            trace,
+            ambient,
+            itself: Arc::from("world"),
+        }
+    }
+
+    /// Adds a machine, switched off. Its name is also its host name.
+    pub fn add(&mut self, name: &str, place: Place) -> MachineId {
+        let (id, _) = self.network.add(name, place);
+        self.machines.push(Machine {
+            name: Arc::from(name),
+            place,
+            disk: Disk::default(),
+            named: Named::default(),
+            printed: Printed::default(),
+            skew: Duration::ZERO,
+            random: self.seed.stream(&format!("crash/{name}")),
+            on: None,
+        });
+        id
+    }
+
+    /// Switches a machine on: `program` is given its doors and runs until it ends or the power does.
+    pub fn start<Program>(
+        &mut self,
+        id: MachineId,
+        program: impl FnOnce(Arc<SimHost>) -> Program,
+    ) -> End
+    where
+        Program: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let life = self.network.switch_on(id);
+        let machine = &mut self.machines[id.0];
+        let stop = CancellationToken::new();
+        let host = Arc::new(SimHost {
+            network: self.network.clone(),
+            machine: id,
+            life,
+            name: machine.name.clone(),
+            seed: self.seed,
+            epoch: EPOCH + machine.skew,
+            disk: machine.disk.clone(),
+            named: machine.named.clone(),
+            printed: machine.printed.clone(),
+            stop: stop.clone(),
+        });
+        self.trace.turn(self.now, &machine.name);
+        self.trace.line(format_args!("start {life}"));
+        let life = Life::begin(self.now, stop, program(host));
+        let end = life.end.clone();
+        machine.on = Some(life);
+        end
+    }
+
+    /// Takes a machine down without warning; one that is off stays off.
+    pub fn take_down(&mut self, id: MachineId, down: Down) {
+        let machine = &mut self.machines[id.0];
+        let Some(life) = machine.on.take() else {
+            return;
+        };
+        self.trace.turn(self.now, &machine.name);
+        self.trace.line(format_args!("down {down:?}"));
+        // First off the network, so that nothing its tasks do while they are dropped is heard.
+        self.network.switch_off(id, down);
+        drop(life);
+        machine.disk.crash(&mut machine.random);
+    }
+
+    /// Asks a machine's program to stop, as SIGTERM does.
+    pub fn ask_to_stop(&mut self, id: MachineId) {
+        if let Some(life) = &self.machines[id.0].on {
+            life.stop.cancel();
+        }
+    }
+
+    /// Adds a task to a machine that is on; it dies with the machine. False where the machine is off.
+    pub fn spawn_on(
+        &mut self,
+        id: MachineId,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> bool {
+        self.machines[id.0]
+            .on
+            .as_ref()
+            .map(|life| life.spawn(task))
+            .is_some()
+    }
+
+    /// Lets one tick pass.
+    pub fn step(&mut self) {
+        let end = self.now + TICK;
+        for machine in &self.machines {
+            if let Some(life) = &machine.on {
+                self.trace.turn(self.now, &machine.name);
+                life.run(end);
+            }
+        }
+        self.now = end;
+        self.ambient.stand_at(EPOCH + end);
+        self.trace.turn(end, &self.itself);
+        self.network.advance(end);
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, span: Duration) {
+        let end = self.now + span;
+        while self.now < end {
+            self.step();
+        }
+    }
+
+    /// Lets time pass until `done` says so, at most `limit`. Whether it said so.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+        let end = self.now + limit;
+        loop {
+            if done(self) {
+                return true;
+            }
+            if self.now >= end {
+                return false;
+            }
+            self.step();
+        }
+    }
+
+    /// Simulated time since the run began.
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// The network: its faults and what it counted.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Whether a machine has power.
+    pub fn is_on(&self, id: MachineId) -> bool {
+        self.machines[id.0].on.is_some()
+    }
+
+    /// A machine's name.
+    pub fn name(&self, id: MachineId) -> &Arc<str> {
+        &self.machines[id.0].name
+    }
+
+    /// A machine's region.
+    pub fn place(&self, id: MachineId) -> Place {
+        self.machines[id.0].place
+    }
+
+    /// A machine's address.
+    pub fn ip(&self, id: MachineId) -> IpAddr {
+        let name = &self.machines[id.0].name;
+        let found = self.network.resolve(name);
+        found.expect("a machine's name resolves from when it was added")
+    }
+
+    /// A machine's disk.
+    pub fn disk(&self, id: MachineId) -> &Disk {
+        &self.machines[id.0].disk
+    }
+
+    /// Lays down a file on a machine, as an operator would.
+    pub fn lay_down(&self, id: MachineId, path: &str, bytes: impl Into<Vec<u8>>) {
+        self.machines[id.0].named.put(path, bytes);
+    }
+
+    /// Lines of access log that a machine printed.
+    pub fn printed(&self, id: MachineId) -> u64 {
+        self.machines[id.0].printed.lines()
+    }
+
+    /// Sets a machine's wall clock ahead, from its next start on.
+    pub fn set_skew(&mut self, id: MachineId, skew: Duration) {
+        self.machines[id.0].skew = skew;
+    }
+
+    /// Machines whose program ended by itself with an error, and the error.
+    pub fn failures(&self) -> Vec<(Arc<str>, String)> {
+        let failure = |machine: &Machine| {
+            let outcome = machine.on.as_ref()?.end.outcome()?;
+            Some((machine.name.clone(), outcome.err()?))
+        };
+        self.machines.iter().filter_map(failure).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Sockets dropped with their runtimes must find the network off.
+        for id in 0..self.machines.len() {
+            self.take_down(MachineId(id), Down::PowerOff);
+        }
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World")
+            .field("seed", &self.seed)
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
