@@ -1,0 +1,185 @@
+//! Judges a peer's certificate: of our CA, valid now, and naming a node of our cluster.
+//!
+//! In: the chain a peer showed and the host's wall clock. Out: accepted, or the TLS error. Server names
+//! play no part: peers are dialled by address and known by their SPIFFE id. Made by [`Trust`](super::Trust).
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::{
+        ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+    time_provider::TimeProvider,
+};
+
+use super::spiffe::SpiffeId;
+use crate::host::Host;
+
+/// Verifies peers, whichever side dialled.
+pub(super) struct PeerVerifier {
+    cluster: String,
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+    clients: Arc<dyn ClientCertVerifier>,
+}
+
+impl PeerVerifier {
+    /// Accepts nodes of `cluster` whose certificates chain to `roots`.
+    pub(super) fn new(
+        cluster: &str,
+        roots: Arc<RootCertStore>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, VerifierBuilderError> {
+        let algorithms = provider.signature_verification_algorithms;
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider).build()?;
+        Ok(Self {
+            cluster: cluster.to_owned(),
+            roots,
+            algorithms,
+            clients,
+        })
+    }
+
+    /// Checks the chain as a client checks a server's, but for the server's name.
+    pub(super) fn check_chain(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(end_entity)?,
+            &self.roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )
+    }
+
+    fn check_name(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        let id = SpiffeId::of(certificate).map_err(|error| Error::General(error.to_string()))?;
+        if id.cluster == self.cluster {
+            return Ok(());
+        }
+        Err(Error::General(format!(
+            "the peer is a node of cluster {}, this one of {}",
+            id.cluster, self.cluster
+        )))
+    }
+}
+
+impl fmt::Debug for PeerVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerVerifier")
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServerCertVerifier for PeerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.check_chain(end_entity, intermediates, now)?;
+        self.check_name(end_entity)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for PeerVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        // A node has one certificate, so a hint would help nobody choose.
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self
+            .clients
+            .verify_client_cert(end_entity, intermediates, now)?;
+        self.check_name(end_entity)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// The configurations offer TLS 1.3 alone, so this answers only a defect.
+fn only_tls13() -> Error {
+    Error::General("the fabric speaks TLS 1.3 only".into())
+}
+
+/// The host's wall clock as TLS sees it, so that a simulation decides what time it is.
+pub(super) struct HostClock(pub(super) Arc<dyn Host>);
+
+impl fmt::Debug for HostClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HostClock")
+    }
+}
+
+impl TimeProvider for HostClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.0.unix_time()))
+    }
+}
