@@ -10,5 +10,8 @@
 
 pub mod access;
 pub mod exchange;
+pub mod guard;
 pub mod limit;
 pub mod problem;
+pub mod route;
+pub mod transform;

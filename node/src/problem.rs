@@ -1,8 +1,12 @@
 //! Every refusal of the gateway, and the one place where each becomes a response (RFC 9457).
 
+mod answer;
+
 use std::time::Duration;
 
 use meridian_config::name::TenantId;
+
+pub use answer::{Connection, Facts, full, respond, whole_seconds, without_body_for};
 
 /// Why the gateway itself answers a request instead of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
