@@ -1,9 +1,9 @@
 //! What may an operator say?
 //!
 //! ```text
-//! bytes ──► raw serde types (private) ──► checked types (public): cannot be wrong
-//!                  │                              │
-//!                  └────────► diagnose ◄──────────┘     every mistake, with file, line, column
+//! text ──► tree of values ──► raw types (private) ──► checked types (public): cannot be wrong
+//!               │                   │                        │
+//!               └───────────────► diagnose ◄─────────────────┘    every mistake, with its place
 //! ```
 //!
 //! - [`document`]: `gateway.yaml`, the whole cluster's desired state;
@@ -18,4 +18,6 @@ pub mod diff;
 pub mod document;
 pub mod name;
 pub mod node_file;
+mod read;
+mod tree;
 pub mod units;

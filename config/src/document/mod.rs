@@ -1,8 +1,17 @@
 //! `gateway.yaml`: the cluster's desired state, checked.
 //!
-//! The types here cannot be wrong: names resolve, numbers are possible, routes are reachable.
+//! In: the operator's files. Out: a [`Document`], or every mistake. The types here cannot be wrong: names
+//! resolve, numbers are possible, routes are reachable.
+//!
+//! ```text
+//! sources ──► tree ──► merge ──► raw ──► check ──► Document
+//! ```
 
+mod check;
+mod env;
 mod limit;
+mod merge;
+mod raw;
 mod route;
 mod service;
 mod template;
@@ -11,6 +20,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ipnet::IpNet;
 
+pub use env::{EnvError, expand_env};
 pub use limit::{Limit, Window};
 pub use route::{
     Access, Action, Exempt, FixedResponse, HeaderChanges, HostPattern, Matching, RequestRules,
@@ -19,7 +29,27 @@ pub use route::{
 pub use service::{Balance, Endpoint, Health, Protocol, Retries, RetryOn, Service, Timeouts};
 pub use template::{Part, Template};
 
-use crate::name::{IssuerName, PlanName, RegionName, RouteName, ServiceName, TenantId, Zone};
+pub use crate::tree::MAX_TEXT;
+
+use crate::{
+    diagnose::{Diagnostic, Findings, Path, Source},
+    name::{IssuerName, PlanName, RegionName, RouteName, ServiceName, TenantId, Zone},
+    read::Read,
+    tree::{self, Node},
+};
+
+/// A checked document, and what is legal in it but probably not meant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    /// The document.
+    pub document: Document,
+    /// What an operator should look at; nothing here stops an apply.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// The warning of a document with limits: this version cannot share them between nodes.
+pub const LIMITS_PER_NODE: &str = "limits: this version counts the limits of plans and routes on each node \
+     by itself; a cluster of N nodes admits up to N times as much";
 
 /// A whole checked document.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +73,40 @@ pub struct Document {
     /// What the access log shows.
     pub log: Log,
 }
+
+impl Document {
+    /// Reads and checks a document from its files.
+    ///
+    /// # Errors
+    /// Every mistake in all of the files, in the order of the files.
+    pub fn parse(sources: &[Source]) -> Result<Parsed, Vec<Diagnostic>> {
+        let mut findings = Findings::in_sources(sources);
+        // Half a document would be full of names that are missing only because a file could not be read.
+        let document = tree(sources, &mut findings).and_then(|tree| {
+            let raw = raw::DocumentRaw::read(&tree, &Path::default(), &mut findings)?;
+            Some(check::document(&raw, tree.place, &mut findings))
+        });
+        let warnings = findings.end()?;
+        Ok(Parsed {
+            document: document.expect("a document that could not be read is a mistake"),
+            warnings,
+        })
+    }
+}
+
+/// The files as one tree, or `None` after a mistake of syntax.
+pub(crate) fn tree(sources: &[Source], findings: &mut Findings) -> Option<Node> {
+    let nodes = tree::parse(sources, findings)?;
+    Some(merge::merge(nodes, findings))
+}
+
+/// The JSON Schema of a document, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(raw::DocumentRaw).to_value()
+}
+
+/// A whole document with comments. It passes the check, and shows what a later version takes.
+pub const EXAMPLE: &str = include_str!("../../example/gateway.yaml");
 
 /// A region of the cluster.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,3 +202,6 @@ pub struct Log {
     /// Whether client addresses are written whole instead of cut to /24 or /48.
     pub client_ip_full: bool,
 }
+
+#[cfg(test)]
+mod tests;
