@@ -1,0 +1,364 @@
+//! Who answers: a verdict on each probed node from the times its echoes arrive.
+//!
+//! In: echoes, ticks, and other nodes' verdicts. Out: changes of [`Liveness`]. A core; its shell probes
+//! and calls [`Detector::tick`] at least every [`STALL`].
+//!
+//! Only echoes count, not the peer's own probes: over a link that is cut one way those would still
+//! arrive, while nothing we send does.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use meridian_config::name::NodeId;
+
+use super::Liveness;
+
+/// Between two probes of one node.
+pub const PROBE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Silence after which a node is suspect: two probes in a row lost, and a third late.
+pub const SUSPECT_AFTER: Duration = Duration::from_millis(300);
+
+/// Silence after which a node is taken for dead. Failover has a second in all; the other half is for
+/// noticing by gossip, retrying and dialling.
+pub const DOWN_AFTER: Duration = Duration::from_millis(500);
+
+/// A dead node must answer this many probes within [`UP_WITHIN`]: a link that flaps does not flap routing.
+pub const UP_ARRIVALS: usize = 5;
+
+/// See [`UP_ARRIVALS`].
+pub const UP_WITHIN: Duration = Duration::from_secs(1);
+
+/// A gap between two ticks above this means that this process did not run (a suspended machine, a busy
+/// core): what was silent meanwhile was us.
+pub const STALL: Duration = Duration::from_millis(100);
+
+/// A change of verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// On whom.
+    pub node: NodeId,
+    /// What it is from now on.
+    pub liveness: Liveness,
+}
+
+/// Verdicts on all probed nodes.
+#[derive(Debug, Default)]
+pub struct Detector {
+    tracks: BTreeMap<NodeId, Track>,
+    ticked: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Track {
+    /// The last arrivals, newest last, [`UP_ARRIVALS`] at most.
+    arrivals: VecDeque<Instant>,
+    /// Silence counts from here: the last arrival, moved on by stalls of our own.
+    since: Instant,
+    liveness: Liveness,
+    /// Another node says that it is down.
+    condemned: bool,
+}
+
+impl Detector {
+    /// Begins to judge a node. It is `Down` until it has answered often enough.
+    pub fn watch(&mut self, node: &NodeId, now: Instant) {
+        if !self.tracks.contains_key(node) {
+            self.tracks.insert(
+                node.clone(),
+                Track {
+                    arrivals: VecDeque::with_capacity(UP_ARRIVALS),
+                    since: now,
+                    liveness: Liveness::Down,
+                    condemned: false,
+                },
+            );
+        }
+    }
+
+    /// Stops judging a node: it is not probed any more.
+    pub fn forget(&mut self, node: &NodeId) {
+        self.tracks.remove(node);
+    }
+
+    /// The nodes that are judged.
+    pub fn watched(&self) -> impl Iterator<Item = &NodeId> {
+        self.tracks.keys()
+    }
+
+    /// The verdict on a node; `None` where it is not judged.
+    pub fn verdict(&self, node: &NodeId) -> Option<Liveness> {
+        self.tracks.get(node).map(|track| track.liveness)
+    }
+
+    /// An echo has come from a node. A change it brings is told at the next tick.
+    pub fn heard(&mut self, node: &NodeId, now: Instant) {
+        if let Some(track) = self.tracks.get_mut(node) {
+            if track.arrivals.len() == UP_ARRIVALS {
+                track.arrivals.pop_front();
+            }
+            track.arrivals.push_back(now);
+            track.since = track.since.max(now);
+            track.condemned = false;
+        }
+    }
+
+    /// Another node says that this one is down. That alone decides nothing; it ends a suspicion early.
+    pub fn condemn(&mut self, node: &NodeId) {
+        if let Some(track) = self.tracks.get_mut(node) {
+            track.condemned = true;
+        }
+    }
+
+    /// A node's connection was closed by itself, or it said that it leaves: no need to wait.
+    pub fn gone(&mut self, node: &NodeId) -> Option<Verdict> {
+        let track = self.tracks.get_mut(node)?;
+        track.arrivals.clear();
+        (track.liveness != Liveness::Down).then(|| {
+            track.liveness = Liveness::Down;
+            Verdict {
+                node: node.clone(),
+                liveness: Liveness::Down,
+            }
+        })
+    }
+
+    /// Judges all nodes as of `now`, and says what has changed.
+    pub fn tick(&mut self, now: Instant) -> Vec<Verdict> {
+        let gap = self
+            .ticked
+            .replace(now)
+            .map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        if gap > STALL {
+            for track in self.tracks.values_mut() {
+                track.since = (track.since + gap).min(now);
+            }
+            return Vec::new();
+        }
+        let mut changes = Vec::new();
+        for (node, track) in &mut self.tracks {
+            let next = track.judge(now);
+            if next != track.liveness {
+                track.liveness = next;
+                changes.push(Verdict {
+                    node: node.clone(),
+                    liveness: next,
+                });
+            }
+        }
+        changes
+    }
+}
+
+impl Track {
+    fn judge(&mut self, now: Instant) -> Liveness {
+        let silence = now.saturating_duration_since(self.since);
+        if self.liveness == Liveness::Down {
+            let often = self.arrivals.len() == UP_ARRIVALS
+                && self
+                    .arrivals
+                    .front()
+                    .is_some_and(|first| now.saturating_duration_since(*first) <= UP_WITHIN);
+            return if often && silence < SUSPECT_AFTER {
+                Liveness::Up
+            } else {
+                Liveness::Down
+            };
+        }
+        if silence < SUSPECT_AFTER {
+            self.condemned = false;
+            Liveness::Up
+        } else if silence >= DOWN_AFTER || self.condemned {
+            self.arrivals.clear();
+            Liveness::Down
+        } else {
+            Liveness::Suspect
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    const TICK: Duration = Duration::from_millis(25);
+
+    fn start() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn peer() -> NodeId {
+        "us-east-1".into()
+    }
+
+    /// A detector whose one peer has just become `Up`, and that moment.
+    fn living() -> (Detector, Instant) {
+        let mut detector = Detector::default();
+        let mut now = start();
+        detector.watch(&peer(), now);
+        for _ in 0..UP_ARRIVALS {
+            now += PROBE_INTERVAL;
+            detector.heard(&peer(), now);
+            detector.tick(now);
+        }
+        assert_eq!(detector.verdict(&peer()), Some(Liveness::Up));
+        (detector, now)
+    }
+
+    /// Ticks until `until` and gives all changes with their times after `from`.
+    fn ticks(detector: &mut Detector, from: Instant, until: Duration) -> Vec<(Duration, Liveness)> {
+        let mut changes = Vec::new();
+        let mut since = Duration::ZERO;
+        while since < until {
+            since += TICK;
+            for verdict in detector.tick(from + since) {
+                changes.push((since, verdict.liveness));
+            }
+        }
+        changes
+    }
+
+    #[test]
+    fn silence_makes_a_node_suspect_and_then_dead() {
+        let (mut detector, now) = living();
+        assert_eq!(
+            ticks(&mut detector, now, Duration::from_secs(5)),
+            [
+                (SUSPECT_AFTER, Liveness::Suspect),
+                (DOWN_AFTER, Liveness::Down)
+            ]
+        );
+    }
+
+    #[test]
+    fn an_echo_ends_a_suspicion() {
+        let (mut detector, now) = living();
+        ticks(&mut detector, now, Duration::from_millis(400));
+        let later = now + Duration::from_millis(410);
+        detector.heard(&peer(), later);
+        assert_eq!(
+            detector.tick(later),
+            [Verdict {
+                node: peer(),
+                liveness: Liveness::Up
+            }]
+        );
+    }
+
+    #[test]
+    fn the_word_of_others_shortens_a_suspicion_and_does_nothing_else() {
+        let (mut detector, now) = living();
+        detector.condemn(&peer());
+        assert_eq!(detector.tick(now + TICK), []);
+        assert_eq!(detector.verdict(&peer()), Some(Liveness::Up));
+
+        ticks(&mut detector, now, SUSPECT_AFTER);
+        detector.condemn(&peer());
+        assert_eq!(
+            detector.tick(now + SUSPECT_AFTER + TICK),
+            [Verdict {
+                node: peer(),
+                liveness: Liveness::Down
+            }]
+        );
+    }
+
+    #[test]
+    fn a_dead_node_must_answer_five_times_within_a_second() {
+        let (mut detector, now) = living();
+        ticks(&mut detector, now, Duration::from_secs(2));
+        let mut now = now + Duration::from_secs(2);
+        for arrival in 1..=UP_ARRIVALS {
+            assert_eq!(
+                detector.verdict(&peer()),
+                Some(Liveness::Down),
+                "before {arrival}"
+            );
+            now += PROBE_INTERVAL;
+            detector.heard(&peer(), now);
+            detector.tick(now);
+        }
+        assert_eq!(detector.verdict(&peer()), Some(Liveness::Up));
+    }
+
+    #[test]
+    fn our_own_stall_is_not_their_silence() {
+        let (mut detector, now) = living();
+        let woken = now + Duration::from_secs(30);
+        assert_eq!(detector.tick(woken), []);
+        assert_eq!(detector.tick(woken + TICK), []);
+        let later = ticks(&mut detector, woken, Duration::from_secs(1));
+        assert_eq!(later.last().map(|change| change.1), Some(Liveness::Down));
+    }
+
+    #[test]
+    fn a_node_that_says_goodbye_is_down_at_once() {
+        let (mut detector, now) = living();
+        assert_eq!(
+            detector.gone(&peer()).map(|v| v.liveness),
+            Some(Liveness::Down)
+        );
+        assert_eq!(detector.gone(&peer()), None);
+        assert_eq!(detector.tick(now + TICK), []);
+    }
+
+    #[test]
+    fn an_hour_of_jitter_and_loss_brings_no_false_death() {
+        let mut random = StdRng::seed_from_u64(7);
+        let (mut detector, start) = living();
+        let mut pending: BTreeMap<Instant, ()> = BTreeMap::new();
+        let mut now = start;
+        let mut worst = Liveness::Up;
+        let ticks_an_hour = 3600 * 1000 / TICK.as_millis();
+        for tick in 0..ticks_an_hour {
+            now += TICK;
+            if (tick * TICK.as_millis()).is_multiple_of(PROBE_INTERVAL.as_millis()) {
+                let lost = random.random_bool(0.01) || random.random_bool(0.01);
+                let jitter = Duration::from_micros(random.random_range(0..40_000));
+                if !lost {
+                    pending.insert(now + Duration::from_millis(150) + jitter, ());
+                }
+            }
+            while let Some(entry) = pending.first_entry().filter(|entry| *entry.key() <= now) {
+                detector.heard(&peer(), *entry.key());
+                entry.remove();
+            }
+            detector.tick(now);
+            worst = worst.max(detector.verdict(&peer()).unwrap());
+        }
+        assert!(worst < Liveness::Down, "{worst:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_arrives_a_verdict_follows_the_silence(
+            gaps in prop::collection::vec(1u64..900, 1..60),
+        ) {
+            let (mut detector, mut now) = living();
+            for gap in gaps {
+                let end = now + Duration::from_millis(gap);
+                let mut at = now;
+                while at + TICK <= end {
+                    at += TICK;
+                    detector.tick(at);
+                    let silence = at - now;
+                    let verdict = detector.verdict(&peer()).unwrap();
+                    if silence >= DOWN_AFTER {
+                        prop_assert_eq!(verdict, Liveness::Down);
+                    } else if silence >= SUSPECT_AFTER {
+                        prop_assert_ne!(verdict, Liveness::Up);
+                    }
+                }
+                now = end;
+                detector.heard(&peer(), now);
+                detector.tick(now);
+                prop_assert_ne!(detector.verdict(&peer()).unwrap(), Liveness::Suspect);
+            }
+        }
+    }
+}
