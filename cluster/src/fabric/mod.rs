@@ -1,18 +1,44 @@
 //! Authenticated connections between nodes: QUIC with mutual TLS.
 //!
+//! ```text
+//! node.yaml ─► Trust, FabricSettings ─► Fabric ─┬─ control: calls, gossip, probes
+//!                                               └─ bulk: forwarded requests (its own runtime)
+//! ```
+//!
 //! - [`Authority`]: the cluster's own CA;
-//! - [`Trust`]: what a node shows and whom it believes;
-//! - [`Transport`], [`Handler`]: calls to a peer, and who answers them.
+//! - [`Trust`]: what a node shows and whom it believes (`spiffe`, `verifier`);
+//! - [`Fabric`]: connections, made by `dial` and `link`, kept by the core `roster`;
+//! - [`Transport`], [`Handler`]: calls to a peer, and who answers them (`calls`);
+//! - [`BulkStream`]: a forwarded request's stream (`bulk`).
 
 mod authority;
+mod bulk;
+mod calls;
+mod dial;
+mod endpoint;
+mod incarnation;
+mod link;
+mod mesh;
+mod refusals;
+mod roster;
+mod settings;
 mod spiffe;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod trust;
 mod verifier;
+mod wire;
 
 pub use authority::{Authority, AuthorityError, Issued};
+pub use bulk::BulkStream;
+pub use calls::MESSAGE_LIMIT;
+pub(crate) use calls::Sent;
+pub(crate) use mesh::{Datagram, Received};
+pub use mesh::{Fabric, FabricError, Peer};
+pub use settings::FabricSettings;
 pub use spiffe::{NoIdentity, SpiffeId};
 pub use transport::{CallError, Handler, Kind, PeerIdentity, Transport};
 pub use trust::{Trust, TrustError, TrustPem};

@@ -17,9 +17,10 @@ use std::{
 
 use meridian_config::node_file::{AdminFile, FabricFile, Listen, NodeFile};
 use quinn::udp::{RecvMeta, Transmit};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::Authority;
+use super::{Authority, Fabric, FabricError, FabricSettings, Trust};
 use crate::host::{BoxFuture, BoxListener, BoxStream, Files, Host, LogStore, Place, StoreError};
 
 /// One way of every link.
@@ -71,6 +72,7 @@ struct NetState {
     sockets: BTreeMap<SocketAddr, Inbox>,
     /// Host addresses between which nothing passes, by direction.
     cut: BTreeSet<(String, String)>,
+    unplugged: BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -95,6 +97,16 @@ impl TestNet {
         self.cut_one_way(b, a);
     }
 
+    /// Nothing passes to or from a host: its machine lost power.
+    pub(crate) fn unplug(&self, host: &str) {
+        self.state.lock().unwrap().unplugged.insert(host.into());
+    }
+
+    /// A host is back.
+    pub(crate) fn plug(&self, host: &str) {
+        self.state.lock().unwrap().unplugged.remove(host);
+    }
+
     /// All links work again.
     pub(crate) fn heal(&self) {
         self.state.lock().unwrap().cut.clear();
@@ -103,7 +115,10 @@ impl TestNet {
     fn send(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         let mut state = self.state.lock().unwrap();
         let way = (from.ip().to_string(), to.ip().to_string());
-        if state.cut.contains(&way) {
+        if state.cut.contains(&way)
+            || state.unplugged.contains(&way.0)
+            || state.unplugged.contains(&way.1)
+        {
             return;
         }
         if let Some(inbox) = state.sockets.get_mut(&to) {
@@ -114,6 +129,88 @@ impl TestNet {
             }
         }
     }
+}
+
+/// A running fabric and what it takes to stop it.
+pub(crate) struct Node {
+    pub(crate) fabric: Fabric,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tracker: TaskTracker,
+}
+
+impl Node {
+    /// Stops it in good order.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+/// A small cluster's makings: one network, one CA, the disk of each node.
+pub(crate) struct Makings {
+    pub(crate) net: Arc<TestNet>,
+    pub(crate) authority: Authority,
+    pub(crate) disks: Mutex<BTreeMap<String, Arc<MemoryFiles>>>,
+}
+
+impl Makings {
+    pub(crate) fn new() -> Self {
+        Self {
+            net: Arc::default(),
+            authority: Authority::create("test", Some([1; 32])).unwrap(),
+            disks: Mutex::default(),
+        }
+    }
+
+    /// Starts node `id` of `region` on host `10.0.0.NUMBER`; it joins host 1.
+    pub(crate) async fn start(&self, id: &str, region: &str, number: u8) -> Node {
+        self.start_with(id, region, number, Duration::ZERO, &self.authority)
+            .await
+            .unwrap()
+    }
+
+    /// The same with a clock that is `ahead` and a certificate of another authority.
+    pub(crate) async fn start_with(
+        &self,
+        id: &str,
+        region: &str,
+        number: u8,
+        ahead: Duration,
+        authority: &Authority,
+    ) -> Result<Node, FabricError> {
+        let mut file = node_file(authority.cluster(), id, region);
+        file.listen.fabric = format!("10.0.0.{number}:7400").parse().unwrap();
+        file.listen.bulk = format!("10.0.0.{number}:7450").parse().unwrap();
+        file.fabric.join = vec!["10.0.0.1:7400".into()];
+        let disk = Arc::clone(self.disks.lock().unwrap().entry(id.into()).or_default());
+        let host = TestHost::on(&self.net, authority, &file, &disk, ahead);
+        let trust = Trust::load(&host, &file).await.unwrap();
+        let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let fabric = Fabric::start(
+            host,
+            FabricSettings::from(&file),
+            trust,
+            tracker.clone(),
+            stop.clone(),
+        )
+        .await?;
+        Ok(Node {
+            fabric,
+            stop,
+            tracker,
+        })
+    }
+}
+
+/// Waits for a condition, ten simulated seconds at most. How long it took.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(10), "never: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+    start.elapsed()
 }
 
 /// One node's outside.
@@ -141,7 +238,7 @@ impl TestHost {
 
     /// A host on a network, with the files that `authority` issues for the node. Its wall clock is `ahead`
     /// of the epoch and runs with the test's clock.
-    pub(crate) fn on(
+    fn on(
         net: &Arc<TestNet>,
         authority: &Authority,
         file: &NodeFile,

@@ -1,0 +1,87 @@
+//! Bulk streams: forwarded requests, on a connection and a runtime of their own.
+//!
+//! In: a node to send to; streams that peers open. Out: raw quinn streams after their kind byte. What
+//! travels on them is the node's business.
+
+use std::{sync::Arc, time::Duration};
+
+use meridian_config::name::NodeId;
+use quinn::{RecvStream, SendStream};
+use tokio::time::timeout;
+
+use super::{CallError, Fabric, Kind, PeerIdentity, mesh::Shared, roster::Plane, wire::Reset};
+
+/// A stream that a peer opened.
+#[derive(Debug)]
+pub struct BulkStream {
+    /// Who opened it.
+    pub from: PeerIdentity,
+    /// Towards the peer. Dropping it *finishes* the stream; reset it when breaking off.
+    pub send: SendStream,
+    /// From the peer, after the kind byte.
+    pub recv: RecvStream,
+}
+
+/// The kind byte is sent together with the first data, so it is there or the stream is no forward.
+const KIND_LIMIT: Duration = Duration::from_secs(2);
+
+impl Fabric {
+    /// Opens a stream to a peer for one forwarded request; dials first where no connection stands.
+    ///
+    /// The streams may be used on any runtime. Cancel-safe. Bounded by the caller's own deadline, and by
+    /// two seconds for a dial.
+    pub async fn open_bulk(&self, to: &NodeId) -> Result<(SendStream, RecvStream), CallError> {
+        let connection = self.shared.connection(Plane::Bulk, to).await?;
+        let broken = |_| CallError::Broken(to.clone());
+        let (mut send, recv) = connection.open_bi().await.map_err(broken)?;
+        send.write_all(&[Kind::Forward as u8])
+            .await
+            .map_err(|_| CallError::Broken(to.clone()))?;
+        Ok((send, recv))
+    }
+
+    /// The next stream that a peer opened, or `None` when the node stops. Cancel-safe.
+    pub async fn accept_bulk(&self) -> Option<BulkStream> {
+        let mut streams = self.bulk_streams.lock().await;
+        tokio::select! {
+            biased;
+            stream = streams.recv() => stream,
+            () = self.shared.stop.cancelled() => None,
+        }
+    }
+}
+
+/// Takes one stream of a peer to the queue.
+pub(super) async fn take(
+    shared: Arc<Shared>,
+    from: PeerIdentity,
+    mut send: SendStream,
+    mut recv: RecvStream,
+) {
+    let mut first = [0];
+    let reset = match timeout(KIND_LIMIT, recv.read_exact(&mut first)).await {
+        Ok(Ok(())) if first[0] == Kind::Forward as u8 => {
+            let stream = BulkStream { from, send, recv };
+            match shared.bulk_streams.try_send(stream) {
+                Ok(()) => return,
+                Err(full) => {
+                    let stream = full.into_inner();
+                    (send, recv) = (stream.send, stream.recv);
+                    shared.refusals.count("bulk-queue-full");
+                    Reset::Overloaded
+                }
+            }
+        }
+        Ok(Ok(())) => {
+            shared.refusals.note(
+                "kind",
+                &format!("node {}", from.id),
+                &format!("no messages of kind {} on the bulk connection", first[0]),
+            );
+            Reset::Unsupported
+        }
+        _ => Reset::Abandoned,
+    };
+    let _ = recv.stop(reset.code());
+    let _ = send.reset(reset.code());
+}

@@ -1,0 +1,393 @@
+//! Who is known and which connection to each stays: the fabric's core.
+//!
+//! In: hellos that were accepted, connections that ended, addresses learned, `now`. Out: which
+//! connection stays and which are to be closed. Its shells are `link` and `dial`.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use meridian_config::name::{NodeId, RegionName};
+
+use super::PeerIdentity;
+
+/// Which of the two connections of a pair of nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Plane {
+    /// Raft, gossip, probes, facts.
+    Control,
+    /// Forwarded requests.
+    Bulk,
+}
+
+impl Plane {
+    /// Its name in logs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Bulk => "bulk",
+        }
+    }
+}
+
+/// Nodes and their connections. `C` is a connection; tests use numbers.
+pub(super) struct Roster<C> {
+    own: NodeId,
+    entries: BTreeMap<NodeId, Entry<C>>,
+}
+
+/// What is known of a node.
+pub(super) struct Entry<C> {
+    pub(super) region: RegionName,
+    /// The greatest incarnation seen.
+    pub(super) incarnation: u64,
+    pub(super) control: SocketAddr,
+    pub(super) bulk: SocketAddr,
+    /// As its last hello said; empty before bootstrap.
+    pub(super) cluster_id: String,
+    /// This incarnation said that it stops.
+    pub(super) left: Option<u64>,
+    links: BTreeMap<Plane, Link<C>>,
+}
+
+struct Link<C> {
+    connection: C,
+    incarnation: u64,
+    dialled_by: NodeId,
+    since: Instant,
+}
+
+/// A connection whose hello was accepted.
+pub(super) struct Arrival<C> {
+    pub(super) plane: Plane,
+    pub(super) peer: PeerIdentity,
+    pub(super) control: SocketAddr,
+    pub(super) bulk: SocketAddr,
+    pub(super) cluster_id: String,
+    /// This node dialled it, not the peer.
+    pub(super) dialled_here: bool,
+    pub(super) connection: C,
+}
+
+/// What becomes of a new connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission<C> {
+    /// It stays; these are to be closed: superseded ones of the same life, and ones of an earlier life.
+    Stay {
+        /// Connections that the new one replaces.
+        superseded: Vec<C>,
+    },
+    /// Another one stays: close the new one.
+    Duplicate,
+    /// The peer has started again since: close the new one, naming the later incarnation.
+    Stale {
+        /// The greatest incarnation known.
+        known: u64,
+    },
+    /// Too many nodes are known.
+    Full,
+}
+
+/// Both sides can only have dialled at once when the two hellos fall within one dial's time limit of
+/// each other. Later than this, a peer dials because it lost the connection that we still hold.
+const SIMULTANEOUS: Duration = Duration::from_millis(2500);
+
+/// Nodes known at most: ten times the largest cluster we plan for. Further ones are refused.
+const KNOWN_LIMIT: usize = 1024;
+
+impl<C: Clone> Roster<C> {
+    /// Knows nobody yet.
+    pub(super) fn new(own: NodeId) -> Self {
+        Self {
+            own,
+            entries: BTreeMap::new(),
+        }
+    }
+
+    /// Decides about a new connection and takes it in if it stays.
+    pub(super) fn admit(&mut self, arrival: Arrival<C>, now: Instant) -> Admission<C> {
+        let peer = arrival.peer;
+        if !self.learn(&peer, arrival.control, arrival.bulk) {
+            return Admission::Full;
+        }
+        let smaller = (&self.own).min(&peer.id).clone();
+        let dialled_by = if arrival.dialled_here {
+            self.own.clone()
+        } else {
+            peer.id.clone()
+        };
+        let entry = self
+            .entries
+            .get_mut(&peer.id)
+            .expect("learn has just put it in");
+        if peer.incarnation < entry.incarnation {
+            return Admission::Stale {
+                known: entry.incarnation,
+            };
+        }
+        if let Some(link) = entry.links.get(&arrival.plane)
+            && link.incarnation == peer.incarnation
+            && link.dialled_by != dialled_by
+            && link.dialled_by == smaller
+            && now.saturating_duration_since(link.since) < SIMULTANEOUS
+        {
+            return Admission::Duplicate;
+        }
+        entry.control = arrival.control;
+        entry.bulk = arrival.bulk;
+        entry.cluster_id = arrival.cluster_id;
+        entry.left = entry.left.filter(|left| *left >= peer.incarnation);
+        let superseded: Vec<C> = entry
+            .links
+            .extract_if(.., |plane, link| {
+                *plane == arrival.plane || link.incarnation < peer.incarnation
+            })
+            .map(|(_, link)| link.connection)
+            .collect();
+        entry.links.insert(
+            arrival.plane,
+            Link {
+                connection: arrival.connection,
+                incarnation: peer.incarnation,
+                dialled_by,
+                since: now,
+            },
+        );
+        Admission::Stay { superseded }
+    }
+
+    /// Takes in what gossip or a hello says of a node; a lower incarnation changes nothing. False when
+    /// too many are known.
+    pub(super) fn learn(
+        &mut self,
+        peer: &PeerIdentity,
+        control: SocketAddr,
+        bulk: SocketAddr,
+    ) -> bool {
+        if peer.id == self.own {
+            return true;
+        }
+        if let Some(entry) = self.entries.get_mut(&peer.id) {
+            if peer.incarnation > entry.incarnation {
+                entry.incarnation = peer.incarnation;
+                entry.region = peer.region.clone();
+                entry.control = control;
+                entry.bulk = bulk;
+            }
+            return true;
+        }
+        if self.entries.len() >= KNOWN_LIMIT {
+            return false;
+        }
+        self.entries.insert(
+            peer.id.clone(),
+            Entry {
+                region: peer.region.clone(),
+                incarnation: peer.incarnation,
+                control,
+                bulk,
+                cluster_id: String::new(),
+                left: None,
+                links: BTreeMap::new(),
+            },
+        );
+        true
+    }
+
+    /// A connection ended. True if it was the one that stands.
+    pub(super) fn lost(
+        &mut self,
+        plane: Plane,
+        id: &NodeId,
+        left: bool,
+        same: impl Fn(&C) -> bool,
+    ) -> bool {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return false;
+        };
+        let Some(link) = entry
+            .links
+            .get(&plane)
+            .filter(|link| same(&link.connection))
+        else {
+            return false;
+        };
+        if left {
+            entry.left = Some(link.incarnation);
+        }
+        entry.links.remove(&plane);
+        true
+    }
+
+    /// Takes out all connections to a node, to be closed.
+    pub(super) fn part(&mut self, id: &NodeId) -> Vec<C> {
+        let links = self
+            .entries
+            .get_mut(id)
+            .map(|entry| std::mem::take(&mut entry.links));
+        links
+            .into_iter()
+            .flatten()
+            .map(|(_, link)| link.connection)
+            .collect()
+    }
+
+    /// The connection that stands.
+    pub(super) fn connection(&self, plane: Plane, id: &NodeId) -> Option<&C> {
+        Some(&self.entries.get(id)?.links.get(&plane)?.connection)
+    }
+
+    /// What is known of a node.
+    pub(super) fn entry(&self, id: &NodeId) -> Option<&Entry<C>> {
+        self.entries.get(id)
+    }
+
+    /// Everybody known, by id.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&NodeId, &Entry<C>)> {
+        self.entries.iter()
+    }
+
+    /// The node that is reached at a control address; the one with a connection, where two claim it.
+    pub(super) fn at(&self, control: SocketAddr) -> Option<&NodeId> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.control == control)
+            .max_by_key(|(_, entry)| entry.links.contains_key(&Plane::Control))
+            .map(|(id, _)| id)
+    }
+}
+
+impl<C> Entry<C> {
+    /// Where an endpoint of the node is reached.
+    pub(super) fn address(&self, plane: Plane) -> SocketAddr {
+        match plane {
+            Plane::Control => self.control,
+            Plane::Bulk => self.bulk,
+        }
+    }
+
+    /// Whether a connection stands.
+    pub(super) fn has(&self, plane: Plane) -> bool {
+        self.links.contains_key(&plane)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn arrival(id: &str, incarnation: u64, dialled_here: bool, connection: u32) -> Arrival<u32> {
+        Arrival {
+            plane: Plane::Control,
+            peer: PeerIdentity {
+                id: id.into(),
+                region: "eu".into(),
+                incarnation,
+            },
+            control: "10.0.0.9:7400".parse().unwrap(),
+            bulk: "10.0.0.9:7450".parse().unwrap(),
+            cluster_id: String::new(),
+            dialled_here,
+            connection,
+        }
+    }
+
+    fn stay(superseded: &[u32]) -> Admission<u32> {
+        Admission::Stay {
+            superseded: superseded.to_vec(),
+        }
+    }
+
+    #[test]
+    fn of_two_dialled_at_once_the_smaller_ids_stays_in_either_order() {
+        let now = Instant::now();
+        let mut here_first = Roster::new("a".into());
+        assert_eq!(here_first.admit(arrival("b", 1, true, 1), now), stay(&[]));
+        assert_eq!(
+            here_first.admit(arrival("b", 1, false, 2), now),
+            Admission::Duplicate
+        );
+        let mut there_first = Roster::new("a".into());
+        assert_eq!(there_first.admit(arrival("b", 1, false, 2), now), stay(&[]));
+        assert_eq!(there_first.admit(arrival("b", 1, true, 1), now), stay(&[2]));
+        assert_eq!(
+            there_first.connection(Plane::Control, &"b".into()),
+            Some(&1)
+        );
+    }
+
+    #[test]
+    fn a_peer_that_dials_later_has_lost_the_old_connection() {
+        let mut roster = Roster::new("a".into());
+        let now = Instant::now();
+        roster.admit(arrival("b", 1, true, 1), now);
+        let later = now + Duration::from_secs(3);
+        assert_eq!(roster.admit(arrival("b", 1, false, 2), later), stay(&[1]));
+    }
+
+    #[test]
+    fn a_later_life_replaces_an_earlier_and_never_the_other_way() {
+        let mut roster = Roster::new("a".into());
+        let now = Instant::now();
+        let mut bulk = arrival("b", 1, true, 2);
+        bulk.plane = Plane::Bulk;
+        roster.admit(arrival("b", 1, true, 1), now);
+        roster.admit(bulk, now);
+        assert_eq!(roster.admit(arrival("b", 2, false, 3), now), stay(&[1, 2]));
+        assert_eq!(
+            roster.admit(arrival("b", 1, true, 4), now),
+            Admission::Stale { known: 2 }
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_replaced_connection_does_not_touch_its_successor() {
+        let mut roster = Roster::new("a".into());
+        let now = Instant::now();
+        roster.admit(arrival("b", 1, true, 1), now);
+        roster.admit(arrival("b", 2, true, 2), now);
+        let b = NodeId::new("b");
+        assert!(!roster.lost(Plane::Control, &b, false, |it| *it == 1));
+        assert!(roster.lost(Plane::Control, &b, true, |it| *it == 2));
+        assert_eq!(roster.entry(&b).unwrap().left, Some(2));
+    }
+
+    #[test]
+    fn more_nodes_than_can_be_are_refused() {
+        let mut roster = Roster::new("a".into());
+        let now = Instant::now();
+        for number in 0..KNOWN_LIMIT {
+            roster.admit(arrival(&format!("n{number}"), 1, true, 1), now);
+        }
+        assert_eq!(
+            roster.admit(arrival("one-more", 1, true, 1), now),
+            Admission::Full
+        );
+    }
+
+    proptest! {
+        /// Two nodes see the same set of simultaneous connections, each in its own order, and must end
+        /// with the same one.
+        #[test]
+        fn both_sides_keep_the_same_connection(order_a in Just(vec![0_u32, 1]).prop_shuffle(),
+                                               order_b in Just(vec![0_u32, 1]).prop_shuffle()) {
+            let now = Instant::now();
+            let mut a = Roster::new("a".into());
+            let mut b = Roster::new("b".into());
+            for connection in order_a {
+                a.admit(arrival("b", 1, connection == 0, connection), now);
+            }
+            for connection in order_b {
+                b.admit(arrival("a", 1, connection == 1, connection), now);
+            }
+            prop_assert_eq!(
+                a.connection(Plane::Control, &"b".into()),
+                b.connection(Plane::Control, &"a".into())
+            );
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Nodes meet, speak, part and are refused, over a false network on a paused clock.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use meridian_config::name::NodeId;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    Authority, CallError, Fabric, FabricError, Handler, Kind, MESSAGE_LIMIT, PeerIdentity,
+    Transport,
+    testing::{Makings, eventually},
+};
+use crate::host::BoxFuture;
+
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// Answers with the caller's name and the body; remembers what it was asked.
+#[derive(Default)]
+struct Parrot {
+    asked: Mutex<Vec<Bytes>>,
+    pause: Duration,
+}
+
+impl Handler for Parrot {
+    fn answer(
+        self: Arc<Self>,
+        from: PeerIdentity,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        Box::pin(async move {
+            self.asked.lock().unwrap().push(body.clone());
+            sleep(self.pause).await;
+            Ok([from.id.as_str().as_bytes(), b": ", &body].concat().into())
+        })
+    }
+}
+
+fn connected(fabric: &Fabric, id: &str) -> bool {
+    fabric
+        .peers()
+        .iter()
+        .any(|peer| peer.identity.id.as_str() == id && peer.connected)
+}
+
+async fn meet(a: &Fabric, b: &Fabric) {
+    eventually("two nodes meet", || {
+        connected(a, b.own().id.as_str()) && connected(b, a.own().id.as_str())
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_nodes_meet_and_answer_each_others_calls() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    meet(&a.fabric, &b.fabric).await;
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        to.fabric.register(Kind::Control, Arc::<Parrot>::default());
+        let answer = from
+            .fabric
+            .call(&to.fabric.own().id, Kind::Control, "hi".into(), DEADLINE)
+            .await
+            .unwrap();
+        let expected = format!("{}: hi", from.fabric.own().id);
+        assert_eq!(answer, expected.as_bytes());
+    }
+    let peer = &a.fabric.peers()[0];
+    assert_eq!(peer.identity, b.fabric.own());
+    assert_eq!(peer.bulk, b.fabric.local_bulk());
+    assert!(peer.rtt.is_some_and(|rtt| rtt >= Duration::from_millis(10)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_that_dial_each_other_end_with_one_connection() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    meet(&a.fabric, &b.fabric).await;
+    // `b` has joined `a`; now `a` dials `b` as well, as after gossip, at the same time as `b` again.
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        let address = to.fabric.local_control();
+        from.fabric
+            .shared
+            .dial(super::roster::Plane::Control, address);
+    }
+    sleep(Duration::from_secs(3)).await;
+    let changes = (a.fabric.watch_peers(), b.fabric.watch_peers());
+    sleep(Duration::from_secs(10)).await;
+    assert!(!changes.0.has_changed().unwrap() && !changes.1.has_changed().unwrap());
+    assert!(connected(&a.fabric, "b") && connected(&b.fabric, "a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_with_a_certificate_of_another_ca_is_refused_and_counted() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    for (number, cluster) in [(2, "test"), (3, "other")] {
+        let other = Authority::create(cluster, Some([number; 32])).unwrap();
+        let b = makings
+            .start_with("b", "us", number, Duration::ZERO, &other)
+            .await
+            .unwrap();
+        eventually("both count it", || {
+            [&a, &b]
+                .iter()
+                .all(|node| node.fabric.refused().get("certificate") > Some(&0))
+        })
+        .await;
+        assert!(!connected(&a.fabric, "b"));
+        b.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_of_another_cluster_by_id_is_refused_and_parted_from() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    meet(&a.fabric, &b.fabric).await;
+    a.fabric.set_cluster_id("one");
+    assert!(connected(&a.fabric, "b"), "b has no cluster id yet");
+    b.fabric.set_cluster_id("two");
+    b.fabric.part(&"a".into(), "so that they meet again");
+    eventually("a refuses b", || {
+        a.fabric.refused().get("cluster-id") > Some(&0)
+            || b.fabric.refused().get("cluster-id") > Some(&0)
+    })
+    .await;
+    eventually("they are parted", || !connected(&a.fabric, "b")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_start_takes_the_place_of_an_earlier_one() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let first = makings.start("b", "us", 2).await;
+    meet(&a.fabric, &first.fabric).await;
+    sleep(Duration::from_secs(3)).await;
+    // A second process with the first one's certificate, on another machine.
+    let second = makings.start("b", "us", 3).await;
+    let by = timeout(Duration::from_secs(5), first.fabric.replaced())
+        .await
+        .expect("the first is told");
+    assert_eq!(by, second.fabric.incarnation());
+    meet(&a.fabric, &second.fabric).await;
+    assert_eq!(
+        a.fabric.peers()[0].identity.incarnation,
+        second.fabric.incarnation()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wiped_node_whose_clock_is_behind_counts_on() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let hour = Duration::from_secs(3600);
+    let before = makings
+        .start_with("b", "us", 2, hour, &makings.authority)
+        .await
+        .unwrap();
+    meet(&a.fabric, &before.fabric).await;
+    before.stop().await;
+    makings.disks.lock().unwrap().remove("b");
+    let after = makings.start("b", "us", 2).await;
+    assert!(after.fabric.incarnation() < before.fabric.incarnation());
+    meet(&a.fabric, &after.fabric).await;
+    assert_eq!(after.fabric.incarnation(), before.fabric.incarnation() + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_stops_says_so() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    meet(&a.fabric, &b.fabric).await;
+    b.stop().await;
+    let took = eventually("a hears it", || a.fabric.peers()[0].left).await;
+    assert!(took < Duration::from_millis(50), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_node_resets_connections_of_its_former_life() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    meet(&a.fabric, &b.fabric).await;
+    makings.net.unplug("10.0.0.2");
+    b.stop().await;
+    makings.net.plug("10.0.0.2");
+    assert!(connected(&a.fabric, "b"), "nobody has told a");
+    // Without the reset a would wait for an answer of the former life until its connection idles out.
+    makings.net.cut_one_way("10.0.0.2", "10.0.0.1");
+    let again = makings.start("b", "us", 2).await;
+    makings.net.heal();
+    let call = a
+        .fabric
+        .call(&"b".into(), Kind::Control, Bytes::new(), DEADLINE);
+    let start = Instant::now();
+    let _ = call.await;
+    assert!(start.elapsed() < Duration::from_millis(100));
+    meet(&a.fabric, &again.fabric).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_never_keeps_a_connection_to_itself() {
+    let makings = Makings::new();
+    // It joins host 1, which is itself.
+    let a = makings.start("a", "eu", 1).await;
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(a.fabric.peers(), vec![]);
+    let own = a
+        .fabric
+        .call(&"a".into(), Kind::Control, Bytes::new(), DEADLINE);
+    assert_eq!(own.await, Err(CallError::Unreachable("a".into())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_nobody_takes_are_refused_with_a_reason() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    meet(&a.fabric, &b.fabric).await;
+    let to = NodeId::new("b");
+    let unknown = a.fabric.call(&to, Kind::Facts, "x".into(), DEADLINE).await;
+    assert!(
+        matches!(unknown, Err(CallError::Refused { .. })),
+        "{unknown:?}"
+    );
+    assert_eq!(b.fabric.refused().get("kind"), Some(&1));
+    let large = Bytes::from(vec![0; MESSAGE_LIMIT + 1]);
+    let large = a.fabric.call(&to, Kind::Facts, large, DEADLINE).await;
+    assert!(matches!(large, Err(CallError::Refused { .. })), "{large:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_message_and_its_answer_arrive_whole() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    b.fabric.register(Kind::Control, Arc::<Parrot>::default());
+    meet(&a.fabric, &b.fabric).await;
+    let body: Bytes = (0..3_000_000_u32)
+        .map(|byte| byte.to_le_bytes()[0])
+        .collect();
+    let limit = Duration::from_secs(10);
+    let answer = a
+        .fabric
+        .call(&"b".into(), Kind::Control, body.clone(), limit);
+    let answer = answer.await.unwrap();
+    assert_eq!(answer[..3], b"a: "[..]);
+    assert_eq!(answer.slice(3..), body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_given_up_half_way_is_never_answered() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    let parrot = Arc::<Parrot>::default();
+    b.fabric.register(Kind::Control, parrot.clone());
+    meet(&a.fabric, &b.fabric).await;
+    // Too large to be sent within the deadline.
+    let body = Bytes::from(vec![7; 8 << 20]);
+    let given_up = a
+        .fabric
+        .call(&"b".into(), Kind::Control, body, Duration::from_millis(20));
+    assert_eq!(given_up.await, Err(CallError::Late("b".into())));
+    sleep(Duration::from_secs(1)).await;
+    assert!(parrot.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_to_a_node_that_is_gone_end_in_time() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    meet(&a.fabric, &b.fabric).await;
+    let slow = Arc::new(Parrot {
+        pause: Duration::from_secs(60),
+        ..Parrot::default()
+    });
+    b.fabric.register(Kind::Control, slow);
+    let to = NodeId::new("b");
+    let call = a
+        .fabric
+        .call(&to, Kind::Control, "x".into(), DEADLINE)
+        .await;
+    assert_eq!(call, Err(CallError::Late(to.clone())));
+    makings.net.unplug("10.0.0.2");
+    let waiting = a.fabric.call(&to, Kind::Control, "x".into(), 9 * DEADLINE);
+    let part = async {
+        sleep(Duration::from_millis(100)).await;
+        a.fabric.part(&to, "taken for dead");
+    };
+    let (waiting, ()) = tokio::join!(waiting, part);
+    assert_eq!(waiting, Err(CallError::Broken(to)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bulk_streams_carry_bytes_both_ways() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    meet(&a.fabric, &b.fabric).await;
+    // Either side opens, whoever dialled.
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        let (mut send, mut recv) = from.fabric.open_bulk(&to.fabric.own().id).await.unwrap();
+        send.write_all(b"question").await.unwrap();
+        send.finish().unwrap();
+        let mut taken = timeout(DEADLINE, to.fabric.accept_bulk())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(taken.from, from.fabric.own());
+        assert_eq!(taken.recv.read_to_end(100).await.unwrap(), b"question");
+        taken.send.write_all(b"answer").await.unwrap();
+        taken.send.finish().unwrap();
+        assert_eq!(recv.read_to_end(100).await.unwrap(), b"answer");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_callers_of_an_unconnected_node_share_one_dial() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    b.fabric.register(Kind::Control, Arc::<Parrot>::default());
+    meet(&a.fabric, &b.fabric).await;
+    a.fabric.part(&"b".into(), "so that it must dial again");
+    let answered = AtomicU64::new(0);
+    let calls = (0..20).map(|_| async {
+        let call = a
+            .fabric
+            .call(&"b".into(), Kind::Control, "x".into(), DEADLINE);
+        if call.await.is_ok() {
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    futures_util::future::join_all(calls).await;
+    assert_eq!(answered.into_inner(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_in_use_ends_the_start_with_its_name() {
+    let makings = Makings::new();
+    let _a = makings.start("a", "eu", 1).await;
+    let second = makings
+        .start_with("b", "eu", 1, Duration::ZERO, &makings.authority)
+        .await
+        .err()
+        .unwrap();
+    assert!(matches!(
+        second,
+        FabricError::Listen {
+            key: "listen.fabric",
+            ..
+        }
+    ));
+}
