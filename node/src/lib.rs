@@ -11,6 +11,7 @@
 pub mod access;
 pub mod exchange;
 pub mod guard;
+pub mod identity;
 pub mod limit;
 pub mod problem;
 pub mod route;

@@ -1,0 +1,122 @@
+//! The step `identity` of one worker.
+//!
+//! In: the rules of the request's revision, its route, its header fields. Out: the identity, or a refusal.
+//! The shell of [`super::bearer`], [`super::verified`], [`super::token`] and [`super::rules`].
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::HeaderMap;
+use meridian_cluster::host::Host;
+use meridian_config::document::Route;
+
+use super::{
+    Issuers, Rules,
+    bearer::bearer,
+    rules,
+    token::Unverified,
+    verified::{Digest, Entry, Verified},
+};
+use crate::{
+    exchange::Identity,
+    problem::{Refusal, TokenFault},
+};
+
+/// Tells who sends a request. One for each worker.
+pub struct Identifier {
+    host: Arc<dyn Host>,
+    issuers: Issuers,
+    /// A worker has one thread, so this lock is never waited for: it is there because futures that may
+    /// move between threads cannot hold a `RefCell`.
+    verified: Mutex<Verified>,
+}
+
+impl Identifier {
+    /// An identifier that remembers no token yet.
+    pub fn new(host: Arc<dyn Host>, issuers: Issuers) -> Self {
+        Self {
+            host,
+            issuers,
+            verified: Mutex::new(Verified::new()),
+        }
+    }
+
+    /// The identity that the request's bearer token proves, for a route that asks for one.
+    ///
+    /// A token that was verified before costs a hash and a look-up and awaits nothing. Another one awaits
+    /// only where its key is not known yet, and then at most two seconds. Cancel-safe.
+    pub async fn identify(
+        &self,
+        rules: &Rules,
+        route: &Route,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Identity>, Refusal> {
+        let token = bearer(headers)?;
+        let digest = *blake3::hash(token.as_bytes()).as_bytes();
+        if let Some(identity) = self.remembered(&digest, rules) {
+            rules::opens(route, &identity.issuer)?;
+            return Ok(identity);
+        }
+        // Boxed, so that the seldom path does not make every request's future larger.
+        Box::pin(self.verify(token, digest, rules, route)).await
+    }
+
+    /// What an earlier request found, if time, revision and keys still agree.
+    fn remembered(&self, digest: &Digest, rules: &Rules) -> Option<Arc<Identity>> {
+        let entry = self.verified().find(digest)?;
+        let unix = self.host.unix_time();
+        if entry.revision == rules.revision
+            && unix.as_secs() < entry.until
+            && entry.slot.generation(unix) == Some(entry.generation)
+        {
+            return Some(entry.identity);
+        }
+        self.verified().forget(digest);
+        None
+    }
+
+    /// Verifies a token from the start and remembers it.
+    async fn verify(
+        &self,
+        token: &str,
+        digest: Digest,
+        rules: &Rules,
+        route: &Route,
+    ) -> Result<Arc<Identity>, Refusal> {
+        let token = Unverified::parse(token)?;
+        let issuer = rules.issuer(token.issuer().ok_or(TokenFault::Claims)?, route)?;
+        // RFC 8725 section 3.1: the issuer's list decides, not the token's header.
+        if !issuer.algorithms.contains(&token.algorithm) {
+            return Err(TokenFault::Signature.into());
+        }
+        // The revision is newer than the issuers adopted, or has lost this issuer meanwhile.
+        let slot = self
+            .issuers
+            .slot(&issuer.name)
+            .ok_or(Refusal::IssuerUnavailable)?;
+        if Some(slot.settings.url.as_str()) != token.issuer() {
+            return Err(Refusal::IssuerUnavailable);
+        }
+        let generation = slot.check(&*self.host, &token, digest).await?;
+        let judged = rules.judge(issuer, &token.claims, self.host.unix_time())?;
+        let identity = Arc::new(judged.identity);
+        let entry = Entry {
+            identity: identity.clone(),
+            until: judged.until,
+            revision: rules.revision,
+            slot,
+            generation,
+        };
+        self.verified().remember(digest, entry);
+        Ok(identity)
+    }
+
+    fn verified(&self) -> MutexGuard<'_, Verified> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<TokenFault> for Refusal {
+    fn from(fault: TokenFault) -> Self {
+        Self::Unauthenticated(fault)
+    }
+}
