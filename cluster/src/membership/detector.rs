@@ -1,7 +1,7 @@
 //! Who answers: a verdict on each probed node from the times its echoes arrive.
 //!
 //! In: echoes, ticks, and other nodes' verdicts. Out: changes of [`Liveness`]. A core; its shell probes
-//! and calls [`Detector::tick`] at least every [`STALL`].
+//! and calls [`Detector::tick`] more often than every `STALL`.
 //!
 //! Only echoes count, not the peer's own probes: over a link that is cut one way those would still
 //! arrive, while nothing we send does.
@@ -16,24 +16,24 @@ use meridian_config::name::NodeId;
 use super::Liveness;
 
 /// Between two probes of one node.
-pub const PROBE_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Silence after which a node is suspect: two probes in a row lost, and a third late.
-pub const SUSPECT_AFTER: Duration = Duration::from_millis(300);
+const SUSPECT_AFTER: Duration = Duration::from_millis(300);
 
 /// Silence after which a node is taken for dead. Failover has a second in all; the other half is for
 /// noticing by gossip, retrying and dialling.
-pub const DOWN_AFTER: Duration = Duration::from_millis(500);
+const DOWN_AFTER: Duration = Duration::from_millis(500);
 
 /// A dead node must answer this many probes within [`UP_WITHIN`]: a link that flaps does not flap routing.
-pub const UP_ARRIVALS: usize = 5;
+const UP_ARRIVALS: usize = 5;
 
 /// See [`UP_ARRIVALS`].
-pub const UP_WITHIN: Duration = Duration::from_secs(1);
+const UP_WITHIN: Duration = Duration::from_secs(1);
 
 /// A gap between two ticks above this means that this process did not run (a suspended machine, a busy
 /// core): what was silent meanwhile was us.
-pub const STALL: Duration = Duration::from_millis(100);
+const STALL: Duration = Duration::from_millis(100);
 
 /// A change of verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ struct Track {
 }
 
 impl Detector {
-    /// Begins to judge a node. It is `Down` until it has answered often enough.
+    /// Begins to judge a node: `Up` at first, for gossip has just heard of it.
     pub fn watch(&mut self, node: &NodeId, now: Instant) {
         if !self.tracks.contains_key(node) {
             self.tracks.insert(
@@ -71,7 +71,7 @@ impl Detector {
                 Track {
                     arrivals: VecDeque::with_capacity(UP_ARRIVALS),
                     since: now,
-                    liveness: Liveness::Down,
+                    liveness: Liveness::Up,
                     condemned: false,
                 },
             );
@@ -196,7 +196,7 @@ mod tests {
         "us-east-1".into()
     }
 
-    /// A detector whose one peer has just become `Up`, and that moment.
+    /// A detector whose one peer has just answered, and that moment.
     fn living() -> (Detector, Instant) {
         let mut detector = Detector::default();
         let mut now = start();

@@ -1,0 +1,237 @@
+//! The [`View`], composed of gossip's slow truth and the detector's fast one. A core.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use meridian_config::name::{NodeId, RegionName};
+
+use super::{Announced, Detector, Liveness, Member, RegionHealth, View};
+
+/// Nodes that are probed in each other region: one could be the one that fails.
+const PROBED_PER_REGION: usize = 2;
+
+/// What gossip and fabric know of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) id: NodeId,
+    pub(super) region: RegionName,
+    pub(super) incarnation: u64,
+    pub(super) control: SocketAddr,
+    pub(super) bulk: SocketAddr,
+    pub(super) announced: Announced,
+    pub(super) rtt: Option<Duration>,
+    /// Gossip's own detector hears of it.
+    pub(super) live: bool,
+    /// It said that it stops.
+    pub(super) left: bool,
+}
+
+/// Which nodes to probe: of each other region the first two by id that gossip hears of; else those that
+/// were probed before, so that their return is seen.
+pub(super) fn targets(
+    own_region: &RegionName,
+    known: &[Known],
+    detector: &Detector,
+) -> BTreeSet<NodeId> {
+    let mut regions: BTreeMap<&RegionName, Vec<(bool, &NodeId)>> = BTreeMap::new();
+    for node in known {
+        let heard = node.live && !node.left;
+        if node.region != *own_region && (heard || detector.verdict(&node.id).is_some()) {
+            regions
+                .entry(&node.region)
+                .or_default()
+                .push((!heard, &node.id));
+        }
+    }
+    regions
+        .into_values()
+        .flat_map(|mut nodes| {
+            nodes.sort();
+            nodes.into_iter().take(PROBED_PER_REGION)
+        })
+        .map(|(_, id)| id.clone())
+        .collect()
+}
+
+/// The picture that the node routes by. `own` stands first in no special place; `known` holds the others.
+pub(super) fn compose(own: &Known, known: &[Known], detector: &Detector) -> View {
+    let dead = dead_regions(known, detector);
+    let mut members = BTreeMap::from([(own.id.clone(), member(own, Liveness::Up))]);
+    for node in known {
+        let liveness = if node.left {
+            Liveness::Down
+        } else if let Some(verdict) = detector.verdict(&node.id) {
+            verdict
+        } else if node.live && !dead.contains(&node.region) {
+            Liveness::Up
+        } else {
+            Liveness::Down
+        };
+        members.insert(node.id.clone(), member(node, liveness));
+    }
+    let mut regions: BTreeMap<RegionName, RegionHealth> = BTreeMap::new();
+    for member in members.values() {
+        let health = regions
+            .entry(member.region.clone())
+            .or_insert(RegionHealth {
+                liveness: Liveness::Down,
+                rtt: None,
+            });
+        health.liveness = health.liveness.min(member.liveness);
+        if member.liveness != Liveness::Down {
+            let rtt = if member.region == own.region {
+                Some(Duration::ZERO)
+            } else {
+                member.rtt
+            };
+            health.rtt = match (health.rtt, rtt) {
+                (Some(least), Some(rtt)) => Some(least.min(rtt)),
+                (least, rtt) => least.or(rtt),
+            };
+        }
+    }
+    View {
+        own: own.id.clone(),
+        own_region: own.region.clone(),
+        members,
+        regions,
+    }
+}
+
+/// Regions all of whose probed nodes are down: their other nodes are gone too, though gossip has not
+/// noticed yet.
+fn dead_regions(known: &[Known], detector: &Detector) -> BTreeSet<RegionName> {
+    let mut regions: BTreeMap<&RegionName, Liveness> = BTreeMap::new();
+    for node in known {
+        if let Some(verdict) = detector.verdict(&node.id) {
+            let best = regions.entry(&node.region).or_insert(verdict);
+            *best = (*best).min(verdict);
+        }
+    }
+    regions
+        .into_iter()
+        .filter(|(_, best)| *best == Liveness::Down)
+        .map(|(region, _)| region.clone())
+        .collect()
+}
+
+fn member(node: &Known, liveness: Liveness) -> Member {
+    Member {
+        id: node.id.clone(),
+        region: node.region.clone(),
+        incarnation: node.incarnation,
+        liveness,
+        control: node.control,
+        bulk: node.bulk,
+        announced: node.announced.clone(),
+        rtt: node.rtt.map(steady),
+    }
+}
+
+/// Rounds a round trip, so that the picture does not change with every sample.
+fn steady(rtt: Duration) -> Duration {
+    let step = if rtt < Duration::from_millis(2) {
+        100
+    } else {
+        1000
+    };
+    let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(micros.div_ceil(step).saturating_mul(step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str, live: bool) -> Known {
+        Known {
+            id: id.into(),
+            region: id[..id.len() - 2].into(),
+            incarnation: 1,
+            control: ([127, 0, 0, 1], 7400).into(),
+            bulk: ([127, 0, 0, 1], 7450).into(),
+            announced: Announced::default(),
+            rtt: Some(Duration::from_millis(80)),
+            live,
+            left: false,
+        }
+    }
+
+    fn names(ids: &BTreeSet<NodeId>) -> Vec<&str> {
+        ids.iter().map(NodeId::as_str).collect()
+    }
+
+    fn silent(ids: &[&str]) -> Detector {
+        let mut detector = Detector::default();
+        let mut now = tokio::time::Instant::now().into_std();
+        for id in ids {
+            detector.watch(&(*id).into(), now);
+        }
+        for _ in 0..40 {
+            now += Duration::from_millis(25);
+            detector.tick(now);
+        }
+        detector
+    }
+
+    #[test]
+    fn two_nodes_of_every_other_region_are_probed() {
+        let known = ["eu-2", "us-1", "us-2", "us-3", "ap-1"].map(|id| node(id, true));
+        let targets = targets(&"eu".into(), &known, &Detector::default());
+        assert_eq!(names(&targets), ["ap-1", "us-1", "us-2"]);
+    }
+
+    #[test]
+    fn a_dead_node_makes_room_for_a_living_one_and_else_is_probed_on() {
+        let known = [
+            node("us-1", false),
+            node("us-2", true),
+            node("us-3", true),
+            node("ap-1", false),
+        ];
+        let detector = silent(&["us-1", "ap-1"]);
+        let targets = targets(&"eu".into(), &known, &detector);
+        assert_eq!(names(&targets), ["ap-1", "us-2", "us-3"]);
+    }
+
+    #[test]
+    fn a_region_whose_probed_nodes_are_silent_is_down_as_a_whole() {
+        let known = ["us-1", "us-2", "us-3", "ap-1"].map(|id| node(id, true));
+        let view = compose(&node("eu-1", true), &known, &silent(&["us-1", "us-2"]));
+        let down = |id: &str| view.members[id].liveness == Liveness::Down;
+        assert!(down("us-1") && down("us-2") && down("us-3") && !down("ap-1"));
+        assert_eq!(view.regions["us"].liveness, Liveness::Down);
+        assert_eq!(view.regions["us"].rtt, None);
+        assert_eq!(view.regions["ap"].liveness, Liveness::Up);
+        assert_eq!(view.regions["eu"].rtt, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn one_silent_node_does_not_condemn_its_region() {
+        let known = ["us-1", "us-2"].map(|id| node(id, true));
+        let view = compose(&node("eu-1", true), &known, &silent(&["us-1"]));
+        assert_eq!(view.members["us-1"].liveness, Liveness::Down);
+        assert_eq!(
+            view.members["us-2"].liveness,
+            Liveness::Down,
+            "nothing probed says otherwise"
+        );
+
+        let mut detector = silent(&["us-1"]);
+        detector.watch(&"us-2".into(), tokio::time::Instant::now().into_std());
+        let view = compose(&node("eu-1", true), &known, &detector);
+        assert_eq!(view.members["us-2"].liveness, Liveness::Up);
+        assert_eq!(view.regions["us"].liveness, Liveness::Up);
+    }
+
+    #[test]
+    fn a_node_that_left_is_down_whatever_gossip_says() {
+        let mut gone = node("us-1", true);
+        gone.left = true;
+        let view = compose(&node("eu-1", true), &[gone], &Detector::default());
+        assert_eq!(view.members["us-1"].liveness, Liveness::Down);
+    }
+}
