@@ -169,7 +169,7 @@ pub(crate) fn not_among<'a>(
     }
     let mut all: Vec<&str> = names.into_iter().take(MAX_NAMES_SHOWN + 1).collect();
     match all.len() {
-        0 => format!("; there is no {what}"),
+        0 => format!("; the document has no {what}"),
         count if count > MAX_NAMES_SHOWN => {
             all.pop();
             format!("; use one of {}, …", all.join(", "))

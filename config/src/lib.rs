@@ -19,5 +19,7 @@ pub mod document;
 pub mod name;
 pub mod node_file;
 mod read;
+#[cfg(test)]
+mod schema_test;
 mod tree;
 pub mod units;

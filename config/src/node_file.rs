@@ -1,8 +1,24 @@
 //! `node.yaml`: what one process needs before it can talk to anyone.
+//!
+//! In: the file's text and its folder. Out: a [`NodeFile`], or every mistake.
 
-use std::{net::SocketAddr, path::PathBuf};
+mod check;
+mod raw;
 
-use crate::name::{NodeId, RegionName};
+use std::{
+    net::SocketAddr,
+    path::{Path as Folder, PathBuf},
+};
+
+use crate::{
+    diagnose::{Diagnostic, Findings, Path, Place, Source},
+    name::{NodeId, RegionName},
+    read::Read,
+    tree,
+};
+
+/// A whole `node.yaml` with comments. It passes the check.
+pub const EXAMPLE: &str = include_str!("../example/node.yaml");
 
 /// A checked `node.yaml`. Relative paths have been joined to the file's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +41,43 @@ pub struct NodeFile {
     pub tls: Vec<EdgeCertificate>,
     /// The admin API's access.
     pub admin: AdminFile,
+}
+
+impl NodeFile {
+    /// Reads and checks a node's file; relative paths in it start at `folder`.
+    ///
+    /// # Errors
+    /// Every mistake in the file, in its order.
+    pub fn parse(source: &Source, folder: &Folder) -> Result<Self, Vec<Diagnostic>> {
+        let sources = std::slice::from_ref(source);
+        let mut findings = Findings::in_sources(sources);
+        let file = tree::parse(sources, &mut findings).and_then(|nodes| {
+            let start = Place {
+                source: 0,
+                line: 1,
+                column: 1,
+            };
+            if let Some(second) = nodes.get(1) {
+                findings.mistake(second.place, "a node has one document; remove the others");
+            }
+            let Some(node) = nodes.first() else {
+                findings.mistake(
+                    start,
+                    "the file is empty; see the example in the documentation",
+                );
+                return None;
+            };
+            let raw = raw::NodeFileRaw::read(node, &Path::default(), &mut findings)?;
+            Some(check::node_file(&raw, node.place, folder, &mut findings))
+        });
+        findings.end()?;
+        Ok(file.expect("a file that could not be read is a mistake"))
+    }
+}
+
+/// The JSON Schema of a node's file, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(raw::NodeFileRaw).to_value()
 }
 
 /// Where a node listens.
@@ -89,3 +142,6 @@ pub struct AdminTls {
     /// CA of client certificates (PEM).
     pub client_ca: PathBuf,
 }
+
+#[cfg(test)]
+mod tests;

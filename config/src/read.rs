@@ -3,14 +3,15 @@
 //! In: a [`Node`]. Out: a raw type, and a mistake for each key that is unknown, each value of the wrong
 //! kind. A raw type is declared once, by [`raw!`], and gives both its reader and its JSON Schema.
 
-use std::{ops::Deref, time::Duration};
+mod schema;
+mod unit;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::ops::Deref;
 
+pub(crate) use self::unit::{PerSpan, Share, Size, Span};
 use crate::{
     diagnose::{Findings, Path, Place, did_you_mean, quoted},
     tree::{Key, Node, Value, entries, wrong_kind},
-    units::{self, Rate},
 };
 
 /// Something that can be read from a value.
@@ -250,9 +251,8 @@ pub(crate) fn word<'n>(
     path: &Path,
     findings: &mut Findings,
 ) -> Option<&'n str> {
-    let all = known.join(", ");
     let Value::Text(text) = &node.value else {
-        wrong_kind(node, &format!("one of {all}"), path, findings);
+        wrong_kind(node, &one_of(known), path, findings);
         return None;
     };
     if known.contains(&text.as_str()) {
@@ -260,21 +260,28 @@ pub(crate) fn word<'n>(
     }
     let message = if refused.contains(&text.as_str()) {
         format!(
-            "{path}: {} is not supported by this version; use {all}",
-            quoted(text)
+            "{path}: {} is not supported by this version; use {}",
+            quoted(text),
+            one_of(known)
         )
     } else {
         let mut hint = did_you_mean(text, known.iter().copied());
         if hint.is_empty() {
-            hint = match known {
-                [only] => format!("; use {only}"),
-                _ => format!("; use one of {all}"),
-            };
+            hint = format!("; use {}", one_of(known));
         }
         format!("{path}: {} is not known here{hint}", quoted(text))
     };
     findings.mistake(node.place, message);
     None
+}
+
+/// A choice, in the words of an operator.
+fn one_of(known: &[&str]) -> String {
+    match known {
+        [only] => (*only).to_owned(),
+        [one, other] => format!("{one} or {other}"),
+        _ => format!("one of {}", known.join(", ")),
+    }
 }
 
 impl Read for String {
@@ -336,15 +343,32 @@ impl Read for f64 {
     }
 }
 
-impl<T: Read> Read for Vec<T> {
+/// A list. Items that could not be read are left out; the others keep their index.
+#[derive(Debug, Clone)]
+pub(crate) struct List<T> {
+    items: Vec<(usize, At<T>)>,
+    /// Whether nothing at all stands in the list.
+    pub(crate) empty: bool,
+}
+
+impl<T> List<T> {
+    /// The items and their indexes.
+    pub(crate) fn items(&self) -> impl Iterator<Item = (usize, &At<T>)> {
+        self.items.iter().map(|(index, item)| (*index, item))
+    }
+}
+
+impl<T: Read> Read for List<T> {
     fn read(node: &Node, path: &Path, findings: &mut Findings) -> Option<Self> {
         match &node.value {
-            Value::List(items) => {
-                let mut all = Self::new();
-                for (index, item) in items.iter().enumerate() {
-                    all.extend(T::read(item, &path.index(index), findings));
-                }
-                Some(all)
+            Value::List(list) => {
+                let items = list.iter().enumerate().filter_map(|(index, item)| {
+                    Some((index, At::read(item, &path.index(index), findings)?))
+                });
+                Some(Self {
+                    items: items.collect(),
+                    empty: list.is_empty(),
+                })
             }
             Value::Null | Value::Map(_) => {
                 wrong_kind(node, "a list", path, findings);
@@ -361,6 +385,20 @@ impl<T: Read> Read for Vec<T> {
     }
 }
 
+/// Text, or a number as it would be written: `8080` where an address is meant gets a better answer than
+/// that it is no text.
+#[derive(Debug, Clone)]
+pub(crate) struct Written(pub(crate) String);
+
+impl Read for Written {
+    fn read(node: &Node, path: &Path, findings: &mut Findings) -> Option<Self> {
+        match &node.value {
+            Value::Integer(_) | Value::Float(_) => Some(Self(node.json().to_string())),
+            _ => String::read(node, path, findings).map(Self),
+        }
+    }
+}
+
 /// Any value, as it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Any(pub(crate) Node);
@@ -368,129 +406,5 @@ pub(crate) struct Any(pub(crate) Node);
 impl Read for Any {
     fn read(node: &Node, _: &Path, _: &mut Findings) -> Option<Self> {
         Some(Self(node.clone()))
-    }
-}
-
-/// Declares a value that is written as text with a unit.
-macro_rules! unit {
-    ($(#[$meta:meta])* $name:ident($type:ty) = $parse:path, $kind:literal, $pattern:literal) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq)]
-        pub(crate) struct $name(pub(crate) $type);
-
-        impl Read for $name {
-            fn read(node: &Node, path: &Path, findings: &mut Findings) -> Option<Self> {
-                let text = match &node.value {
-                    Value::Text(text) => text.clone(),
-                    Value::Integer(_) | Value::Float(_) => node.json().to_string(),
-                    _ => {
-                        wrong_kind(node, $kind, path, findings);
-                        return None;
-                    }
-                };
-                match $parse(&text) {
-                    Ok(value) => Some(Self(value)),
-                    Err(reason) => {
-                        findings.mistake(node.place, format!("{path}: {reason}"));
-                        None
-                    }
-                }
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern })
-            }
-        }
-    };
-}
-
-unit!(
-    /// A duration: `250ms`.
-    Span(Duration) = units::duration,
-    "a duration such as \"30s\"",
-    "^[0-9]+(ms|s|m|h)$"
-);
-unit!(
-    /// A size: `64KiB`.
-    Size(u64) = units::size,
-    "a size such as \"64KiB\"",
-    "^[0-9]+(B|KiB|MiB|GiB)$"
-);
-unit!(
-    /// A rate: `1000/hour`.
-    PerSpan(Rate) = units::rate,
-    "a rate such as \"1000/hour\"",
-    "^[1-9][0-9]*/(second|minute|hour|day|[0-9]+(ms|s|m|h))$"
-);
-unit!(
-    /// A share: `20%`.
-    Share(f64) = units::share,
-    "a share such as \"20%\"",
-    "^[0-9]+(\\.[0-9]+)?%$"
-);
-
-/// The schema of something read is that of what it holds.
-macro_rules! transparent_schema {
-    ($($name:ident),*) => {$(
-        impl<T: JsonSchema> JsonSchema for $name<T> {
-            fn inline_schema() -> bool {
-                T::inline_schema()
-            }
-
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                T::schema_name()
-            }
-
-            fn schema_id() -> std::borrow::Cow<'static, str> {
-                T::schema_id()
-            }
-
-            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-                T::json_schema(generator)
-            }
-        }
-    )*};
-}
-transparent_schema!(At, Field);
-
-impl<T: JsonSchema> JsonSchema for Named<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        format!("Named{}", T::schema_name()).into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "propertyNames": { "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" },
-            "additionalProperties": generator.subschema_for::<T>(),
-        })
-    }
-}
-
-impl JsonSchema for Any {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Any".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!(true)
     }
 }

@@ -367,6 +367,9 @@ pub(crate) fn entries<'n>(
 /// Notes that a value is of another kind than it must be.
 pub(crate) fn wrong_kind(node: &Node, must: &str, path: &Path, findings: &mut Findings) {
     let message = match &node.value {
+        Value::Null if must == "a map" => {
+            format!("{path}: is empty; write {{}} if nothing is to be set, or leave the key out")
+        }
         Value::Null => format!("{path}: is empty; give it {must}, or leave the key out"),
         Value::Text(text) => format!("{path}: must be {must}, not the text {}", quoted(text)),
         _ => format!("{path}: must be {must}, not {}", node.kind()),

@@ -6,7 +6,7 @@
 
 use crate::{
     diagnose::{Findings, Path, Place},
-    tree::{Key, Node, Value, entries},
+    tree::{Key, Node, Value, entries, wrong_kind},
 };
 
 /// Merges the trees of a document.
@@ -61,28 +61,30 @@ fn add(first: &Key, into: &mut Node, key: &Key, section: Node, findings: &mut Fi
         twice(&key.text, first.place, key.place, "is defined", findings);
         return;
     }
-    match (&mut into.value, section.value) {
-        (Value::Map(all), Value::Map(more)) => {
-            for (name, node) in more {
-                let path = format!("{}.{}", key.text, name.text);
-                let known = all
-                    .iter()
-                    .find(|(known, _)| known.text == name.text)
-                    .map(|(known, _)| known.place);
-                match known {
-                    // Twice in one file has been reported with the tree.
-                    Some(at) if at.source == name.place.source => {}
-                    Some(at) => twice(&path, at, name.place, "is defined", findings),
-                    None => all.push((name, node)),
-                }
-            }
+    let Value::Map(more) = section.value else {
+        // An empty section adds nothing.
+        if section.value != Value::Null {
+            wrong_kind(&section, "a map", &Path::default().key(&key.text), findings);
         }
-        // An empty section adds nothing; the reader reports a section that is no map.
-        (_, Value::Null) => {}
-        (into, more) => {
-            if !matches!(more, Value::Map(_)) || matches!(into, Value::Null) {
-                *into = more;
+        return;
+    };
+    let Value::Map(all) = &mut into.value else {
+        // The reader reports the first one if it is not a map; an empty one gives way.
+        if into.value == Value::Null {
+            into.value = Value::Map(more);
+        }
+        return;
+    };
+    for (name, node) in more {
+        let known = all.iter().find(|(known, _)| known.text == name.text);
+        match known.map(|(known, _)| known.place) {
+            // Twice in one file has been reported with the tree.
+            Some(at) if at.source == name.place.source => {}
+            Some(at) => {
+                let path = format!("{}.{}", key.text, name.text);
+                twice(&path, at, name.place, "is defined", findings);
             }
+            None => all.push((name, node)),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{super::raw::*, Known, all_exist, each, exists, items, not_empty, once, span};
+use super::{
+    super::raw::*, Known, all_exist, each, exists, items, not_empty, once, some_needed, span,
+};
 use crate::{
     diagnose::{Findings, Path, Place, quoted},
     document::{Claims, Issuer, Tenant},
@@ -44,11 +46,10 @@ fn issuer(path: &Path, raw: &At<IssuerRaw>, findings: &mut Findings) -> Issuer {
     {
         findings.mistake(url.place, format!("{}: {reason}", path.key("issuer")));
     }
-    raw.audiences.needed("audiences", path, raw.named, findings);
-    not_empty(&raw.audiences, &path.key("audiences"), findings);
+    some_needed(&raw.audiences, "audiences", path, raw.named, findings);
     not_empty(&raw.algorithms, &path.key("algorithms"), findings);
     let algorithms = match raw.algorithms.given() {
-        Some(list) => list.iter().map(|word| word.value.0.clone()).collect(),
+        Some(list) => list.items().map(|(_, word)| word.value.0.clone()).collect(),
         None => vec!["RS256".to_owned(), "ES256".to_owned()],
     };
     let claims = raw.claims.given();

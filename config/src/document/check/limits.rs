@@ -6,13 +6,13 @@ use super::{super::raw::*, each, items};
 use crate::{
     diagnose::{Findings, Path, Place},
     document::{Document, Limit, Window},
-    read::{At, Field, NAME_RULE, is_name},
+    read::{Field, List, NAME_RULE, is_name},
     units::Rate,
 };
 
 /// Checks the limits of one place; `prefix` begins the ids of those without a name.
 pub(super) fn limits(
-    raw: &Field<Vec<At<LimitRaw>>>,
+    raw: &Field<List<LimitRaw>>,
     path: &Path,
     prefix: &str,
     findings: &mut Findings,
@@ -107,6 +107,6 @@ pub(super) fn first_counted(raw: &DocumentRaw) -> Option<Place> {
     let routes = each("routes", &raw.routes).map(|(_, _, route)| &route.value.limits);
     plans
         .chain(routes)
-        .filter_map(|limits| limits.given()?.value.first().map(|limit| limit.place))
+        .filter_map(|limits| limits.given()?.items().next().map(|(_, limit)| limit.place))
         .next()
 }

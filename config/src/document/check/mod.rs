@@ -6,10 +6,14 @@
 
 mod identity;
 mod limits;
+mod matching;
 mod reach;
 mod routes;
 mod services;
 mod suspicious;
+mod transform;
+
+pub(crate) use services::host_name;
 
 use std::collections::BTreeMap;
 
@@ -19,7 +23,7 @@ use super::{Defaults, Document, Edge, Location, Log, Plan, Region, raw::*};
 use crate::{
     diagnose::{Findings, Path, Place, not_among, quoted},
     name::{PlanName, RegionName, Zone},
-    read::{At, Field, Named},
+    read::{At, Field, List, Named},
 };
 
 /// Names that others may refer to, by section.
@@ -33,8 +37,13 @@ struct Known<'r> {
 
 /// Checks a document.
 pub(super) fn document(raw: &DocumentRaw, place: Place, findings: &mut Findings) -> Document {
-    let root = Path::default();
-    if let Some(version) = raw.version.needed("meridian", &root, place, findings)
+    if !raw.version.stands() {
+        findings.mistake(
+            place,
+            "meridian: is missing; begin the document with \"meridian: 1\"",
+        );
+    }
+    if let Some(version) = raw.version.given()
         && version.value != 1
     {
         findings.mistake(
@@ -230,14 +239,11 @@ fn each<'r, T>(
 }
 
 /// The items of a list under a key, with their paths.
-fn items<'r, T>(
-    path: &Path,
-    raw: &'r Field<Vec<At<T>>>,
-) -> impl Iterator<Item = (Path, &'r At<T>)> {
+fn items<'r, T>(path: &Path, raw: &'r Field<List<T>>) -> impl Iterator<Item = (Path, &'r At<T>)> {
     let path = path.clone();
     raw.given()
         .into_iter()
-        .flat_map(|list| list.value.iter().enumerate())
+        .flat_map(|list| list.value.items())
         .map(move |(index, item)| (path.index(index), item))
 }
 
@@ -260,7 +266,7 @@ fn exists(name: &At<String>, what: &str, known: &[&str], path: &Path, findings: 
 
 /// The names of a list: each must exist and stand once, and the list must not be empty.
 fn all_exist<'r>(
-    raw: &'r Field<Vec<At<String>>>,
+    raw: &'r Field<List<String>>,
     what: &str,
     known: &[&str],
     path: &Path,
@@ -275,7 +281,7 @@ fn all_exist<'r>(
 }
 
 /// The texts of a list; one that stands twice is a mistake.
-fn once<'r>(raw: &'r Field<Vec<At<String>>>, path: &Path, findings: &mut Findings) -> Vec<&'r str> {
+fn once<'r>(raw: &'r Field<List<String>>, path: &Path, findings: &mut Findings) -> Vec<&'r str> {
     let mut seen = std::collections::BTreeSet::new();
     let mut texts = Vec::new();
     for (path, text) in items(path, raw) {
@@ -297,13 +303,30 @@ fn once<'r>(raw: &'r Field<Vec<At<String>>>, path: &Path, findings: &mut Finding
 }
 
 /// Notes a mistake for an empty list: it reads like "none", and would mean "any".
-fn not_empty<T>(raw: &Field<Vec<At<T>>>, path: &Path, findings: &mut Findings) {
-    if let Some(list) = raw.given()
-        && list.is_empty()
-    {
+fn not_empty<T>(raw: &Field<List<T>>, path: &Path, findings: &mut Findings) {
+    if let Some(list) = raw.given().filter(|list| list.empty) {
         findings.mistake(
             list.place,
             format!("{path}: the list is empty; name at least one, or leave the key out"),
+        );
+    }
+}
+
+/// Notes a mistake for a list that is missing or empty.
+fn some_needed<T>(
+    raw: &Field<List<T>>,
+    key: &str,
+    path: &Path,
+    at: Place,
+    findings: &mut Findings,
+) {
+    if let Some(list) = raw
+        .needed(key, path, at, findings)
+        .filter(|list| list.empty)
+    {
+        findings.mistake(
+            list.place,
+            format!("{}: the list is empty; name at least one", path.key(key)),
         );
     }
 }

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::raw::*, Known, all_exist, each, exists, items, limits, not_empty, once, services,
+    super::raw::*, Known, all_exist, each, exists, items, limits, matching, not_empty, once,
+    some_needed, transform,
 };
 use crate::{
     diagnose::{Findings, Path, quoted},
     document::{
-        Access, Action, Exempt, FixedResponse, HeaderChanges, HostPattern, Matching, Part,
-        RequestRules, ResponseRules, Route, Template, template::variables,
+        Access, Action, Exempt, FixedResponse, Matching, ResponseRules, Route, template::variables,
     },
     name::{IssuerName, RouteName, ServiceName},
-    read::{At, Field, Named},
+    read::{At, Field, List, Named},
 };
 
 /// Checks all routes.
@@ -41,13 +41,14 @@ fn route(
     let matching = raw
         .matching
         .needed("match", path, raw.named, findings)
-        .map(|matching| self::matching(&path.key("match"), matching, findings));
+        .map(|matching| matching::matching(&path.key("match"), matching, findings));
     let matching = matching.unwrap_or_else(|| Matching {
         hosts: Vec::new(),
         path: String::new(),
         methods: Vec::new(),
     });
-    let variables = variables(&matching.path);
+    let mut variables = variables(&matching.path);
+    variables.dedup();
     let exempt = exempt(path, raw, findings);
     let prefix = format!("route.{name}");
     Route {
@@ -57,181 +58,19 @@ fn route(
         exempt,
         access: access(path, &raw.allow, findings),
         limits: limits::limits(&raw.limits, &path.key("limits"), &prefix, findings),
-        request: request(&path.key("request"), &raw.request, &variables, findings),
+        request: transform::request(&path.key("request"), &raw.request, &variables, findings),
         response: ResponseRules {
             headers: raw
                 .response
                 .given()
                 .map(|response| {
                     let path = path.key("response").key("headers");
-                    headers(&path, &response.headers, &variables, findings)
+                    transform::headers(&path, &response.headers, &variables, findings)
                 })
                 .unwrap_or_default(),
         },
         matching,
     }
-}
-
-fn matching(path: &Path, raw: &At<MatchRaw>, findings: &mut Findings) -> Matching {
-    let hosts_path = path.key("hosts");
-    not_empty(&raw.hosts, &hosts_path, findings);
-    let mut hosts = Vec::new();
-    for (path, text) in items(&hosts_path, &raw.hosts) {
-        match host_pattern(text) {
-            Ok(host) if hosts.contains(&host) => findings.mistake(
-                text.place,
-                format!(
-                    "{path}: {} stands twice in the list; keep one",
-                    quoted(text)
-                ),
-            ),
-            Ok(host) => hosts.push(host),
-            Err(reason) => findings.mistake(text.place, format!("{path}: {reason}")),
-        }
-    }
-    let text = raw.path.needed("path", path, raw.named, findings);
-    if let Some(text) = text
-        && let Err(reason) = path_pattern(text)
-    {
-        findings.mistake(text.place, format!("{}: {reason}", path.key("path")));
-    }
-    let methods_path = path.key("methods");
-    not_empty(&raw.methods, &methods_path, findings);
-    for (path, text) in items(&methods_path, &raw.methods) {
-        if let Err(reason) = method(text) {
-            findings.mistake(text.place, format!("{path}: {reason}"));
-        }
-    }
-    Matching {
-        hosts,
-        path: text.map_or_else(String::new, |text| text.value.clone()),
-        methods: once(&raw.methods, &methods_path, findings)
-            .into_iter()
-            .map(str::to_owned)
-            .collect(),
-    }
-}
-
-/// Reads a host to match.
-fn host_pattern(text: &str) -> Result<HostPattern, String> {
-    let shown = quoted(text);
-    if let Some((_, rest)) = text.split_once("://") {
-        let host = rest.split(['/', ':']).next().unwrap_or("");
-        return Err(format!(
-            "{shown} is a URL; write the host alone, {}",
-            quoted(host)
-        ));
-    }
-    if text == "*" {
-        return Err("\"*\" is every host; leave hosts out to match them all".to_owned());
-    }
-    if let Some(suffix) = text.strip_prefix("*.") {
-        return services::host_name(suffix)
-            .filter(|suffix| !suffix.contains(':'))
-            .map(HostPattern::Wildcard)
-            .ok_or_else(|| format!("{shown} is not a host name"));
-    }
-    if text.contains('*') {
-        return Err(format!(
-            "{shown}: \"*\" may only stand for the whole first label, as in \"*.example.com\""
-        ));
-    }
-    if let Some((host, port)) = text.rsplit_once(':')
-        && !text.ends_with(']')
-        && port.chars().all(|c| c.is_ascii_digit())
-        && services::host_name(host).is_some()
-    {
-        return Err(format!(
-            "{shown} has a port; hosts are matched without it, write {}",
-            quoted(host)
-        ));
-    }
-    let name = services::host_name(text).ok_or_else(|| format!("{shown} is not a host name"))?;
-    Ok(HostPattern::Exact(if text.starts_with('[') {
-        format!("[{name}]")
-    } else {
-        name
-    }))
-}
-
-/// Checks a path to match.
-fn path_pattern(text: &str) -> Result<(), String> {
-    let shown = quoted(text);
-    if !text.starts_with('/') {
-        return Err(format!(
-            "{shown} must begin with \"/\"; write {}",
-            quoted(&format!("/{text}"))
-        ));
-    }
-    if let Some(wrong) = text
-        .chars()
-        .find(|c| !c.is_ascii_graphic() || "?#\"<>\\^`|".contains(*c))
-    {
-        return Err(format!(
-            "{shown}: {wrong:?} cannot stand in a path; a query is not matched, other characters are written with % (RFC 3986)"
-        ));
-    }
-    // Requests arrive here with such segments resolved or refused, so the route could not be reached.
-    if text
-        .split('/')
-        .any(|segment| segment == "." || segment == "..")
-    {
-        return Err(format!(
-            "{shown}: no request has the segment \".\" or \"..\"; leave it out"
-        ));
-    }
-    matchit::Router::new()
-        .insert(text, ())
-        .map_err(|error| match error {
-            matchit::InsertError::InvalidParamSegment => {
-                format!("{shown}: a segment can hold one variable only")
-            }
-            matchit::InsertError::InvalidCatchAll => {
-                format!("{shown}: {{*name}} must be the whole last segment")
-            }
-            _ => format!(
-                "{shown}: variables are written {{name}}, or {{*name}} for the rest; a literal brace is doubled"
-            ),
-        })?;
-    let mut seen = Vec::new();
-    for variable in variables(text) {
-        let well_formed = variable.starts_with(|c: char| c.is_ascii_lowercase())
-            && variable
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        if !well_formed {
-            return Err(format!(
-                "{shown}: the variable {} must have small letters, digits and \"_\" only",
-                quoted(&variable)
-            ));
-        }
-        if Part::WORDS.contains(&variable.as_str()) {
-            return Err(format!(
-                "{shown}: {{{variable}}} has a meaning of its own in templates; give the variable another name"
-            ));
-        }
-        if seen.contains(&variable) {
-            return Err(format!(
-                "{shown}: the variable {{{variable}}} stands twice; give one another name"
-            ));
-        }
-        seen.push(variable);
-    }
-    Ok(())
-}
-
-fn method(text: &str) -> Result<(), String> {
-    if http::Method::from_bytes(text.as_bytes()).is_err() {
-        return Err(format!("{} is not a method", quoted(text)));
-    }
-    let upper = text.to_ascii_uppercase();
-    if upper != text {
-        return Err(format!("methods are upper case; write \"{upper}\""));
-    }
-    if text == "CONNECT" {
-        return Err("CONNECT is never passed on; the gateway is no forward proxy".to_owned());
-    }
-    Ok(())
 }
 
 fn action(path: &Path, raw: &At<RouteRaw>, known: &Known<'_>, findings: &mut Findings) -> Action {
@@ -311,9 +150,8 @@ fn issuers(
         return Vec::new();
     };
     let path = path.key("auth");
-    auth.any.needed("any", &path, auth.named, findings);
+    some_needed(&auth.any, "any", &path, auth.named, findings);
     let path = path.key("any");
-    not_empty(&auth.any, &path, findings);
     let mut issuers: Vec<IssuerName> = Vec::new();
     for (path, scheme) in items(&path, &auth.any) {
         let names = all_exist(
@@ -383,7 +221,7 @@ fn access(path: &Path, raw: &Field<AllowRaw>, findings: &mut Findings) -> Access
         return Access::default();
     };
     let path = path.key("allow");
-    let mut list = |field: &Field<Vec<At<String>>>, key: &str| {
+    let mut list = |field: &Field<List<String>>, key: &str| {
         let path = path.key(key);
         not_empty(field, &path, findings);
         for (path, word) in items(&path, field) {
@@ -411,144 +249,3 @@ fn access(path: &Path, raw: &Field<AllowRaw>, findings: &mut Findings) -> Access
         roles: list(&allow.roles, "roles"),
     }
 }
-
-fn request(
-    path: &Path,
-    raw: &Field<RequestRaw>,
-    variables: &[String],
-    findings: &mut Findings,
-) -> RequestRules {
-    let default = RequestRaw::default();
-    let raw = raw.given().map_or(&default, |raw| &raw.value);
-    let rewrite = raw.rewrite.given().and_then(|text| {
-        let path = path.key("rewrite");
-        let template = template(&path, text, variables, findings)?;
-        let starts = matches!(template.parts.first(), Some(Part::Text(first)) if first.starts_with('/'));
-        if !starts {
-            findings.mistake(
-                text.place,
-                format!("{path}: {} must begin with \"/\"", quoted(text)),
-            );
-        }
-        let wrong = template.parts.iter().find_map(|part| match part {
-            Part::Text(text) => text
-                .chars()
-                .find(|c| !c.is_ascii_graphic() || "?#\"<>\\^`{|}".contains(*c)),
-            _ => None,
-        });
-        if let Some(wrong) = wrong {
-            findings.mistake(
-                text.place,
-                format!("{path}: {wrong:?} cannot stand in a path; the query is passed on as it came, other characters are written with % (RFC 3986)"),
-            );
-        }
-        Some(template)
-    });
-    RequestRules {
-        rewrite,
-        headers: headers(&path.key("headers"), &raw.headers, variables, findings),
-        max_body: raw
-            .max_body
-            .given()
-            .map_or(DEFAULT_MAX_BODY, |size| size.value.0),
-    }
-}
-
-fn headers(
-    path: &Path,
-    raw: &Field<HeadersRaw>,
-    variables: &[String],
-    findings: &mut Findings,
-) -> HeaderChanges {
-    let Some(headers) = raw.given() else {
-        return HeaderChanges::default();
-    };
-    let mut set: Vec<(String, Template)> = Vec::new();
-    for (key, text) in headers.set.given().map_or(&[][..], |texts| &texts.value.0) {
-        let path = path.key("set").key(&key.text);
-        let name = header_name(&key.text).unwrap_or_else(|reason| {
-            findings.mistake(key.place, format!("{path}: {reason}"));
-            String::new()
-        });
-        if !name.is_empty() && key.text != name && set.iter().any(|(other, _)| *other == name) {
-            findings.mistake(
-                key.place,
-                format!("{path}: header names do not differ by case, and {name} is set already"),
-            );
-        }
-        let Some(template) = template(&path, text, variables, findings) else {
-            continue;
-        };
-        let bad = template.parts.iter().any(|part| {
-            matches!(part, Part::Text(text) if http::HeaderValue::from_str(text).is_err() || !text.is_ascii())
-        });
-        if bad {
-            findings.mistake(
-                text.place,
-                format!("{path}: a header's value is visible ASCII text on one line"),
-            );
-        }
-        set.push((name, template));
-    }
-    let here = path.key("remove");
-    let mut remove: Vec<String> = Vec::new();
-    for (path, text) in items(&here, &headers.remove) {
-        match header_name(text) {
-            Ok(name) if remove.contains(&name) => findings.mistake(
-                text.place,
-                format!(
-                    "{path}: {} stands twice in the list; keep one",
-                    quoted(text)
-                ),
-            ),
-            Ok(name) => remove.push(name),
-            Err(reason) => findings.mistake(text.place, format!("{path}: {reason}")),
-        }
-    }
-    HeaderChanges { set, remove }
-}
-
-fn header_name(text: &str) -> Result<String, String> {
-    let name = http::HeaderName::from_bytes(text.as_bytes())
-        .map_err(|_| format!("{} is not a header's name", quoted(text)))?;
-    let name = name.as_str();
-    if OWNED.contains(&name) || name.starts_with("x-meridian-") {
-        return Err(format!(
-            "{name} belongs to the connection or to the gateway itself; a route cannot change it"
-        ));
-    }
-    Ok(name.to_owned())
-}
-
-fn template(
-    path: &Path,
-    text: &At<String>,
-    variables: &[String],
-    findings: &mut Findings,
-) -> Option<Template> {
-    match Template::parse(text, variables) {
-        Ok(template) => Some(template),
-        Err(reason) => {
-            findings.mistake(text.place, format!("{path}: {reason}"));
-            None
-        }
-    }
-}
-
-/// Fields of one connection (RFC 9110 section 7.6.1), those that frame a message, and those by which the
-/// gateway finds the upstream.
-const OWNED: [&str; 11] = [
-    "connection",
-    "content-length",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-];
-/// Far above what an API call carries, far below what would fill a disk behind the gateway.
-const DEFAULT_MAX_BODY: u64 = 10 << 20;

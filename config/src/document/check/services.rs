@@ -68,7 +68,7 @@ fn endpoints(
             );
         }
         let mut parsed = Vec::new();
-        for (index, url) in list.value.iter().enumerate() {
+        for (index, url) in list.items() {
             let path = path.index(index);
             match endpoint(url) {
                 Ok(endpoint) if parsed.contains(&endpoint) => findings.mistake(
@@ -96,7 +96,7 @@ fn endpoints(
         }
         all.insert(RegionName::new(region.text.as_str()), parsed);
     }
-    if regions.value.0.iter().all(|(_, list)| list.is_empty()) {
+    if regions.value.0.iter().all(|(_, list)| list.empty) {
         findings.mistake(
             regions.place,
             format!("{path}: there is no endpoint; name at least one"),
