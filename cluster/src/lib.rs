@@ -16,10 +16,15 @@
 //! - [`fabric`]: authenticated connections between nodes;
 //! - [`membership`]: gossip, probes, the failure detector, and the [`membership::View`];
 //! - [`consensus`]: Raft groups over the fabric, their log on disk;
-//! - [`directory`]: the replicated document and its revisions.
+//! - [`control`]: sorts the control plane's calls by topic;
+//! - [`directory`]: the replicated document and its revisions;
+//! - [`bootstrap`]: from an empty disk into the cluster, and back after a restart.
 
+pub mod bootstrap;
 pub mod consensus;
+pub mod control;
 pub mod directory;
 pub mod fabric;
 pub mod host;
 pub mod membership;
+mod wire;

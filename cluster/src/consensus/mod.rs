@@ -1,1 +1,30 @@
-//! Raft groups over the fabric.
+//! Raft groups over the fabric: one log, one order, on every node.
+//!
+//! ```text
+//!            Group (propose, change, status)
+//!              │
+//!            openraft ── network ──► Transport ──► answer (on the peer) ──► its openraft
+//!            │      │
+//!          log    state_machine ──► Machine (what commands mean)
+//!           │              │
+//!        LogStore        Files (snapshot, and what the machine wants durable)
+//! ```
+//!
+//! openraft appears only in this folder. The group's id is in every message, storage key and metric.
+
+mod answer;
+mod group;
+mod log;
+mod message;
+mod network;
+mod state_machine;
+mod timing;
+mod types;
+
+pub use group::{GroupError, GroupStatus, Role};
+pub use timing::Profile;
+
+pub(crate) use group::{Foundation, Group, ProposeError};
+pub(crate) use openraft::ChangeMembers;
+pub(crate) use state_machine::Machine;
+pub(crate) use types::{Id, Seat};

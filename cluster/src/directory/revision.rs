@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+/// One file of a document: its name, relative to the folder that was applied, and its text.
+pub use meridian_config::diagnose::Source as SourceFile;
 use serde::{Deserialize, Serialize};
 
 /// One version of the document: never our types, always the operator's bytes.
@@ -19,13 +21,4 @@ pub struct Revision {
     pub message: String,
     /// When it was proposed: ms since the Unix epoch, by the proposing node's clock.
     pub unix_ms: u64,
-}
-
-/// One file of a document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceFile {
-    /// Its name, relative to the folder that was applied.
-    pub name: String,
-    /// Its text.
-    pub text: String,
 }

@@ -1,0 +1,205 @@
+//! The way of a node without a log into its cluster: it founds it with the others, or joins.
+//!
+//! In: how the reachable nodes stand, asked again and again. Out: a founded Raft group, or a seat as
+//! learner in one. The core is [`super::decide`], the answering side [`super::answer`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use meridian_config::name::{NodeId, RegionName};
+use tokio::time::Instant;
+
+use super::{
+    Shared,
+    decide::{Own, Reason, Step, decide},
+    message::{Answer, Ask, Standing},
+};
+use crate::{
+    consensus::Seat,
+    control::Topic,
+    fabric::{CallError, Kind},
+    wire,
+};
+
+/// Time between two looks around. Founding on one machine should be over in a second.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A node that does not answer within this counts as unreachable for the look.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The leader changes the membership twice, over the slowest path.
+const JOIN_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Looks around and acts until this node has its place in a cluster.
+pub(super) async fn find_a_place(shared: Arc<Shared>) {
+    let mut told = None;
+    let mut ready_since = None;
+    loop {
+        if shared.has_log().await {
+            return;
+        }
+        if shared.group.is_admitted() {
+            ready_since.get_or_insert_with(Instant::now);
+        }
+        let others = shared.look_around().await;
+        let own = Own {
+            id: shared.own.clone(),
+            region: shared.region.clone(),
+            bootstrap: shared.bootstrap.clone(),
+            cluster_id: shared.cluster_id(),
+            ready_for: ready_since.map(|since| since.elapsed()),
+        };
+        let step = decide(&own, &others);
+        tracing::trace!(target: "meridian::decision", ?step, "bootstrap");
+        match step {
+            Step::Wait(reason) => {
+                if told.as_ref() != Some(&reason) {
+                    tell(&reason);
+                    told = Some(reason);
+                }
+            }
+            Step::Found { voters, nodes } => match shared.found(&voters, &nodes).await {
+                Ok(()) => return,
+                Err(cause) => tracing::warn!("founding the cluster failed, trying again: {cause}"),
+            },
+            Step::Join { through } => match shared.join(&through).await {
+                Ok(()) => return,
+                Err(cause) => {
+                    tracing::info!(%through, "not taken into the cluster yet: {cause}");
+                }
+            },
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn tell(reason: &Reason) {
+    match reason {
+        Reason::Founder(_) | Reason::Begun(_) => tracing::info!("{reason}"),
+        Reason::Missing(_) | Reason::NotNamed => tracing::info!("waiting: {reason}"),
+        Reason::ListsDiffer(_) | Reason::OtherCluster(..) => tracing::error!("{reason}"),
+    }
+}
+
+impl Shared {
+    /// How every node stands that answers; remembers whether one of them knows a cluster.
+    async fn look_around(&self) -> BTreeMap<NodeId, Standing> {
+        let mut nodes: BTreeSet<NodeId> = self.bootstrap.clone();
+        nodes.extend(self.view.borrow().members.keys().cloned());
+        nodes.remove(&self.own);
+        let answers = join_all(nodes.into_iter().map(|node| async move {
+            let answer = self.ask(&node, &Ask::Standing, PATIENCE).await;
+            (node, answer)
+        }))
+        .await;
+        let others: BTreeMap<NodeId, Standing> = answers
+            .into_iter()
+            .filter_map(|(node, answer)| match answer {
+                Ok(Answer::Standing(standing)) => Some((node, standing)),
+                _ => None,
+            })
+            .collect();
+        let elsewhere = others
+            .iter()
+            .find(|(_, standing)| standing.cluster_id.is_some())
+            .map(|(node, _)| node.clone());
+        self.elsewhere.send_replace(elsewhere);
+        others
+    }
+
+    async fn ask(&self, node: &NodeId, ask: &Ask, patience: Duration) -> Result<Answer, CallError> {
+        let body: Bytes = Topic::Bootstrap.address(&wire::encode(ask));
+        let answer = self
+            .transport
+            .call(node, Kind::Control, body, patience)
+            .await?;
+        wire::decode(&answer).map_err(|why| CallError::Refused {
+            peer: node.clone(),
+            cause: why.to_string(),
+        })
+    }
+
+    /// Founds the group, once every voter has said that it stands ready. Each step may be repeated.
+    async fn found(
+        &self,
+        voters: &BTreeSet<NodeId>,
+        nodes: &BTreeMap<NodeId, RegionName>,
+    ) -> Result<(), String> {
+        warn_of_weakness(voters, nodes);
+        let begin = Ask::Begin {
+            voters: voters.clone(),
+        };
+        for voter in voters.iter().filter(|voter| **voter != self.own) {
+            match self.ask(voter, &begin, PATIENCE).await {
+                Ok(Answer::Ready) => {}
+                Ok(Answer::No(why)) => return Err(format!("{voter} does not begin: {why}")),
+                Ok(_) => return Err(format!("{voter} answered another question")),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        self.group
+            .admit()
+            .await
+            .map_err(|error| error.to_string())?;
+        let seats = voters
+            .iter()
+            .map(|voter| {
+                let region = nodes[voter].clone();
+                (voter.clone(), Seat { region })
+            })
+            .collect();
+        self.group.found(seats).await?;
+        tracing::info!(voters = %list(voters), "the cluster is founded");
+        Ok(())
+    }
+
+    /// Asks to be taken in, following the way to the leader once.
+    async fn join(&self, through: &NodeId) -> Result<(), String> {
+        let text = |error: CallError| error.to_string();
+        let mut answer = self
+            .ask(through, &Ask::Join, JOIN_PATIENCE)
+            .await
+            .map_err(text)?;
+        if let Answer::Leader(leader) = answer {
+            answer = self
+                .ask(&leader, &Ask::Join, JOIN_PATIENCE)
+                .await
+                .map_err(text)?;
+        }
+        match answer {
+            Answer::Joined { cluster_id } => {
+                self.settle(&cluster_id).await.map_err(|e| e.to_string())?;
+                self.group.admit().await.map_err(|e| e.to_string())?;
+                tracing::info!(%cluster_id, "taken into the cluster as a learner");
+                Ok(())
+            }
+            Answer::No(why) => Err(why),
+            Answer::Leader(leader) => Err(format!("{leader} leads by now")),
+            Answer::Standing(_) | Answer::Ready => Err("it answered another question".to_owned()),
+        }
+    }
+}
+
+fn warn_of_weakness(voters: &BTreeSet<NodeId>, nodes: &BTreeMap<NodeId, RegionName>) {
+    let regions: BTreeSet<&RegionName> = voters.iter().map(|voter| &nodes[voter]).collect();
+    if voters.len() == 1 {
+        tracing::warn!(
+            "one voter only: without {} nothing can be written; name three nodes in `cluster.bootstrap` to survive the loss of one",
+            list(voters)
+        );
+    } else if regions.len() == 2 {
+        tracing::warn!(
+            "the voters stand in two regions: when the one with more of them dies nothing can be written; a third region would keep the majority"
+        );
+    }
+}
+
+fn list(nodes: &BTreeSet<NodeId>) -> String {
+    let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
+    names.join(", ")
+}

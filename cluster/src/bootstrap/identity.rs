@@ -1,0 +1,63 @@
+//! Whose data folder it is: cluster, node, and the cluster's id once it has one.
+//!
+//! In: what `node.yaml` says. Out: the file `identity`, or a refusal to run on another's folder.
+
+use meridian_config::name::NodeId;
+use serde::{Deserialize, Serialize};
+
+use super::BootstrapError;
+use crate::{
+    host::{Host, blocking},
+    wire,
+};
+
+const FILE: &str = "identity";
+
+/// What the data folder remembers of the cluster it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    pub(super) cluster: String,
+    pub(super) node: NodeId,
+    pub(super) cluster_id: Option<String>,
+}
+
+impl Identity {
+    /// Reads the identity, writes it where there is none, and refuses one that is another's.
+    pub(super) async fn claim(
+        host: &dyn Host,
+        cluster: &str,
+        node: &NodeId,
+    ) -> Result<Self, BootstrapError> {
+        let files = host.files();
+        let Some(bytes) = blocking(host, move || files.read(FILE)).await? else {
+            let identity = Self {
+                cluster: cluster.to_owned(),
+                node: node.clone(),
+                cluster_id: None,
+            };
+            identity.save(host).await?;
+            return Ok(identity);
+        };
+        let stored: Self =
+            wire::unseal(&bytes).map_err(|why| BootstrapError::DamagedIdentity(why.to_string()))?;
+        if stored.cluster != cluster {
+            return Err(BootstrapError::OtherCluster {
+                stored: stored.cluster,
+                configured: cluster.to_owned(),
+            });
+        }
+        if stored.node != *node {
+            return Err(BootstrapError::OtherNode {
+                stored: stored.node,
+                configured: node.clone(),
+            });
+        }
+        Ok(stored)
+    }
+
+    /// Remembers the identity for good.
+    pub(super) async fn save(&self, host: &dyn Host) -> std::io::Result<()> {
+        let (files, bytes) = (host.files(), wire::seal(self));
+        blocking(host, move || files.write(FILE, &bytes)).await
+    }
+}

@@ -1,0 +1,115 @@
+//! What the leader does for its cluster: it gives it an id, and keeps its seats filled.
+//!
+//! In: the group's status and who is alive. Out: commands and changes of membership, while this node
+//! leads. The core is [`super::seats`].
+
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
+
+use meridian_config::name::NodeId;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use tokio::time::Instant;
+
+use super::{
+    Shared,
+    seats::{Picture, better_voters},
+};
+use crate::{
+    consensus::{ChangeMembers, GroupStatus, Id},
+    directory::Directory,
+    membership::Liveness,
+};
+
+/// Time between two looks. Seats change rarely; a look reads memory only.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How far a learner may be behind and still take a seat: an entry or two under way.
+const CLOSE: u64 = 8;
+
+/// Does the leader's duties while this node leads. Runs until it is dropped.
+pub(super) async fn serve(shared: Arc<Shared>, directory: Directory) {
+    let mut ids = StdRng::from_seed(shared.host.entropy("cluster-id"));
+    let mut down_since = BTreeMap::new();
+    loop {
+        let status = shared.group.status();
+        if status.leader.as_ref() == Some(&shared.own) && status.quorum {
+            if shared.cluster_id().is_none() {
+                name_cluster(&directory, &mut ids).await;
+            }
+            keep_seats(&shared, &status, &mut down_since).await;
+        } else {
+            // Whoever leads next begins its own count.
+            down_since.clear();
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn name_cluster(directory: &Directory, ids: &mut StdRng) {
+    let bytes: [u8; 16] = ids.random();
+    let id = bytes.iter().fold(String::new(), |mut id, byte| {
+        write!(id, "{byte:02x}").expect("writing to a string does not fail");
+        id
+    });
+    match directory.found(id).await {
+        Ok(cluster_id) => tracing::info!(%cluster_id, "the cluster has its id"),
+        Err(error) => tracing::warn!("the cluster's id could not be agreed on yet: {error}"),
+    }
+}
+
+async fn keep_seats(
+    shared: &Shared,
+    status: &GroupStatus,
+    down_since: &mut BTreeMap<NodeId, Instant>,
+) {
+    let picture = draw(shared, status, down_since);
+    let Some(voters) = better_voters(&picture) else {
+        return;
+    };
+    tracing::trace!(target: "meridian::decision", ?picture, ?voters, "seats");
+    let names: Vec<&str> = voters.iter().map(NodeId::as_str).collect();
+    let names = names.join(", ");
+    let change = ChangeMembers::ReplaceAllVoters(voters.into_iter().map(Id).collect());
+    // Who loses a seat stays as a learner: it may come back with its log.
+    match shared.group.change(change, true).await {
+        Ok(()) => tracing::info!(voters = %names, "the voters have changed"),
+        Err(error) => tracing::warn!(voters = %names, "the voters could not be changed: {error}"),
+    }
+}
+
+fn draw(
+    shared: &Shared,
+    status: &GroupStatus,
+    down_since: &mut BTreeMap<NodeId, Instant>,
+) -> Picture {
+    let view = shared.view.borrow().clone();
+    let now = Instant::now();
+    let liveness = |node: &NodeId| view.members.get(node).map(|member| member.liveness);
+    down_since.retain(|node, _| status.voters.contains(node));
+    for voter in &status.voters {
+        // A voter that gossip has forgotten is down as well.
+        let up = *voter == shared.own
+            || matches!(liveness(voter), Some(Liveness::Up | Liveness::Suspect));
+        if up {
+            down_since.remove(voter);
+        } else {
+            down_since.entry(voter.clone()).or_insert(now);
+        }
+    }
+    let progress = shared.group.progress();
+    let ready = status.learners.iter().filter(|learner| {
+        let matching = progress.get(*learner).copied().unwrap_or(0);
+        liveness(learner) == Some(Liveness::Up)
+            && matching > 0
+            && matching + CLOSE >= status.commit_index
+    });
+    let seats = shared.group.seats().into_iter();
+    Picture {
+        nodes: seats.map(|(node, seat)| (node, seat.region)).collect(),
+        voters: status.voters.iter().cloned().collect(),
+        ready: ready.cloned().collect(),
+        down: down_since
+            .iter()
+            .map(|(node, since)| (node.clone(), now - *since))
+            .collect(),
+    }
+}

@@ -1,0 +1,234 @@
+//! A node's outside in memory: a disk that forgets what was not flushed, and a host over it.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use crate::host::{
+    BoxFuture, BoxListener, BoxStream, Entry, Files, GroupId, Host, LogStore, Place, StoreError,
+    store_suite,
+};
+
+#[derive(Clone, Default)]
+struct Tables {
+    entries: BTreeMap<u64, Bytes>,
+    markers: BTreeMap<String, Bytes>,
+}
+
+/// What of a node outlives it.
+#[derive(Clone, Default)]
+pub(super) struct Disk {
+    durable: Arc<Mutex<Tables>>,
+    pub(super) files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+}
+
+impl Disk {
+    /// The disk as a crash leaves it; who still holds the old one writes into the void.
+    pub(super) fn crash(&self) -> Self {
+        let durable = self.durable.lock().unwrap().clone();
+        let files = self.files.lock().unwrap().clone();
+        Self {
+            durable: Arc::new(Mutex::new(durable)),
+            files: Arc::new(Mutex::new(files)),
+        }
+    }
+}
+
+struct MemoryStore {
+    live: Mutex<Tables>,
+    durable: Arc<Mutex<Tables>>,
+}
+
+impl MemoryStore {
+    fn open(disk: &Disk) -> Self {
+        Self {
+            live: Mutex::new(disk.durable.lock().unwrap().clone()),
+            durable: Arc::clone(&disk.durable),
+        }
+    }
+}
+
+impl LogStore for MemoryStore {
+    fn append(&self, _: GroupId, entries: &[Entry]) -> Result<(), StoreError> {
+        let mut live = self.live.lock().unwrap();
+        for entry in entries {
+            live.entries.insert(entry.index, entry.bytes.clone());
+        }
+        Ok(())
+    }
+
+    fn truncate(&self, _: GroupId, from: u64) -> Result<(), StoreError> {
+        self.live.lock().unwrap().entries.split_off(&from);
+        Ok(())
+    }
+
+    fn purge(&self, _: GroupId, upto: u64) -> Result<(), StoreError> {
+        let mut live = self.live.lock().unwrap();
+        live.entries.retain(|index, _| *index > upto);
+        Ok(())
+    }
+
+    fn read(&self, _: GroupId, range: RangeInclusive<u64>) -> Result<Vec<Entry>, StoreError> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let live = self.live.lock().unwrap();
+        let found = live.entries.range(range).map(|(index, bytes)| Entry {
+            index: *index,
+            bytes: bytes.clone(),
+        });
+        Ok(found.collect())
+    }
+
+    fn bounds(&self, _: GroupId) -> Result<Option<(u64, u64)>, StoreError> {
+        let live = self.live.lock().unwrap();
+        let (first, last) = (live.entries.keys().next(), live.entries.keys().next_back());
+        Ok(first.copied().zip(last.copied()))
+    }
+
+    fn set_marker(&self, _: GroupId, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        let mut live = self.live.lock().unwrap();
+        live.markers
+            .insert(name.to_owned(), Bytes::copy_from_slice(value));
+        Ok(())
+    }
+
+    fn marker(&self, _: GroupId, name: &str) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.live.lock().unwrap().markers.get(name).cloned())
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        *self.durable.lock().unwrap() = self.live.lock().unwrap().clone();
+        Ok(())
+    }
+}
+
+#[test]
+fn the_store_in_memory_keeps_every_promise_of_the_trait() {
+    store_suite::check(&|| {
+        let disk = Disk::default();
+        Box::new(move || Arc::new(MemoryStore::open(&disk)))
+    });
+}
+
+struct MemoryFiles(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
+
+impl Files for MemoryFiles {
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.0.lock().unwrap().get(name).cloned())
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut files = self.0.lock().unwrap();
+        files.insert(name.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.lock().unwrap().remove(name);
+        Ok(())
+    }
+
+    fn list(&self, prefix: &str) -> io::Result<Vec<String>> {
+        let files = self.0.lock().unwrap();
+        let named = files.keys().filter(|name| name.starts_with(prefix));
+        Ok(named.cloned().collect())
+    }
+}
+
+type OpenStore = Box<dyn Fn() -> Result<Arc<dyn LogStore>, StoreError> + Send + Sync>;
+
+/// A host without sockets; its clock is the runtime's.
+pub(super) struct MemoryHost {
+    disk: Disk,
+    open_store: OpenStore,
+    seed: u8,
+    start: tokio::time::Instant,
+}
+
+impl MemoryHost {
+    pub(super) fn new(disk: Disk, seed: u8) -> Self {
+        let store = disk.clone();
+        Self::with_store(
+            disk,
+            seed,
+            Box::new(move || Ok(Arc::new(MemoryStore::open(&store)) as Arc<dyn LogStore>)),
+        )
+    }
+
+    /// A host whose log store is another.
+    pub(super) fn with_store(disk: Disk, seed: u8, open_store: OpenStore) -> Self {
+        Self {
+            disk,
+            open_store,
+            seed,
+            start: tokio::time::Instant::now(),
+        }
+    }
+}
+
+impl Host for MemoryHost {
+    fn udp_bind(&self, _: SocketAddr) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn listen(&self, _: SocketAddr, _: usize) -> io::Result<BoxListener> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn connect(&self, _: SocketAddr) -> BoxFuture<'static, io::Result<BoxStream>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    fn resolve(&self, _: &str, _: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    fn unix_time(&self) -> Duration {
+        Duration::from_secs(1_800_000_000) + self.start.elapsed()
+    }
+
+    fn entropy(&self, label: &str) -> [u8; 32] {
+        *blake3::hash(&[&[self.seed], label.as_bytes()].concat()).as_bytes()
+    }
+
+    fn log_store(&self) -> Result<Arc<dyn LogStore>, StoreError> {
+        (self.open_store)()
+    }
+
+    fn files(&self) -> Arc<dyn Files> {
+        Arc::new(MemoryFiles(Arc::clone(&self.disk.files)))
+    }
+
+    fn read_named(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn print(&self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn place(&self, _: Place, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        work
+    }
+
+    fn workers(&self) -> usize {
+        1
+    }
+
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        work();
+    }
+
+    fn stop_asked(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+}

@@ -1,0 +1,6 @@
+//! Whole nodes, from empty disks on: founding, agreement, loss and return.
+
+mod agreement;
+mod founding;
+mod memory;
+mod world;

@@ -1,0 +1,170 @@
+//! Answers the Raft calls of peers.
+//!
+//! In: calls of kind Raft. Out: what this node's Raft instance says to them. The asking side is
+//! [`super::network`].
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use meridian_config::name::NodeId;
+use openraft::raft::AppendEntriesResponse;
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    message::{Answer, Ask, Part, Question},
+    types::{Raft, Snapshot, SnapshotMeta},
+};
+use crate::{
+    fabric::{CallError, Handler, PeerIdentity},
+    host::{BoxFuture, GroupId},
+    wire,
+};
+
+/// A leader this node has followed, and when it last did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Heard {
+    pub(super) leader: NodeId,
+    pub(super) at: Instant,
+}
+
+/// The answering side of one group.
+pub(super) struct Answerer {
+    pub(super) group: GroupId,
+    pub(super) raft: Raft,
+    /// Whether this node is a member. One with an empty disk takes no part before the cluster has taken
+    /// it in: it may have voted in an earlier life that it does not remember.
+    pub(super) admitted: watch::Receiver<bool>,
+    pub(super) heard: watch::Sender<Option<Heard>>,
+    /// The snapshot that is coming in; one at a time, since there is one leader at a time.
+    pub(super) coming: Mutex<Option<Coming>>,
+}
+
+/// A snapshot of which some parts have come.
+pub(super) struct Coming {
+    from: NodeId,
+    meta: SnapshotMeta,
+    total: u64,
+    state: BytesMut,
+}
+
+impl Handler for Answerer {
+    fn answer(
+        self: Arc<Self>,
+        from: PeerIdentity,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        Box::pin(async move {
+            let refused = |cause: String| CallError::Refused {
+                peer: from.id.clone(),
+                cause,
+            };
+            let ask: Ask = wire::decode(&body).map_err(|why| refused(why.to_string()))?;
+            if ask.group != self.group {
+                return Err(refused(format!("no group {} here", ask.group)));
+            }
+            if ask.question.asker().0 != from.id {
+                return Err(refused("a Raft message in another node's name".to_owned()));
+            }
+            tracing::trace!(
+                target: "meridian::decision",
+                from = %from.id,
+                question = ask.question.name(),
+                length = body.len(),
+                "raft asked"
+            );
+            let answer = if *self.admitted.borrow() {
+                self.ask_raft(&from.id, ask.question).await
+            } else {
+                Answer::Unavailable("this node has not been taken into the cluster yet".to_owned())
+            };
+            Ok(wire::encode(&answer).into())
+        })
+    }
+}
+
+impl Answerer {
+    async fn ask_raft(&self, from: &NodeId, question: Question) -> Answer {
+        let stopped = |why: String| Answer::Unavailable(format!("Raft has stopped here: {why}"));
+        match question {
+            Question::Append(request) => match self.raft.append_entries(request).await {
+                Ok(response) => {
+                    if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                        self.heard.send_replace(Some(Heard {
+                            leader: from.clone(),
+                            at: Instant::now(),
+                        }));
+                    }
+                    Answer::Append(response)
+                }
+                Err(error) => stopped(error.to_string()),
+            },
+            Question::Vote(request) => match self.raft.vote(request).await {
+                Ok(response) => Answer::Vote(response),
+                Err(error) => stopped(error.to_string()),
+            },
+            Question::PreVote(request) => match self.raft.pre_vote(request).await {
+                Ok(response) => Answer::Vote(response),
+                Err(error) => stopped(error.to_string()),
+            },
+            Question::Snapshot(part) => {
+                let vote = part.vote.clone();
+                match self.gather(from, part) {
+                    Gathered::More => Answer::More,
+                    Gathered::Gap => {
+                        Answer::Unavailable("parts of the snapshot came out of order".to_owned())
+                    }
+                    Gathered::Whole(snapshot) => {
+                        match self.raft.install_full_snapshot(vote, snapshot).await {
+                            Ok(response) => Answer::Snapshot(response),
+                            Err(error) => stopped(error.to_string()),
+                        }
+                    }
+                }
+            }
+            Question::TransferLeader(request) => {
+                match self.raft.handle_transfer_leader(request).await {
+                    Ok(response) => Answer::TransferLeader(response),
+                    Err(error) => stopped(error.to_string()),
+                }
+            }
+        }
+    }
+
+    fn gather(&self, from: &NodeId, part: Part) -> Gathered {
+        let mut slot = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        if part.offset == 0 {
+            *slot = Some(Coming {
+                from: from.clone(),
+                meta: part.meta.clone(),
+                total: part.total,
+                state: BytesMut::new(),
+            });
+        }
+        let fits = |coming: &&mut Coming| {
+            coming.from == *from
+                && coming.meta == part.meta
+                && coming.total == part.total
+                && coming.state.len() as u64 == part.offset
+                && part.total <= wire::LIMIT as u64
+                && part.offset + part.bytes.0.len() as u64 <= part.total
+        };
+        let Some(coming) = slot.as_mut().filter(fits) else {
+            return Gathered::Gap;
+        };
+        coming.state.extend_from_slice(&part.bytes.0);
+        if (coming.state.len() as u64) < coming.total {
+            return Gathered::More;
+        }
+        let whole = slot.take().expect("it was borrowed a moment ago");
+        Gathered::Whole(Snapshot {
+            meta: whole.meta,
+            snapshot: whole.state.freeze(),
+        })
+    }
+}
+
+enum Gathered {
+    More,
+    Gap,
+    Whole(Snapshot),
+}

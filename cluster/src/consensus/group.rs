@@ -1,0 +1,397 @@
+//! One running Raft group of this node.
+//!
+//! In: commands to agree on, changes of membership. Out: the machine's answers once a quorum holds the
+//! command, and the group's [`GroupStatus`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use meridian_config::name::NodeId;
+use openraft::{
+    ChangeMembers, Instant as _, RaftMetrics, ServerState,
+    alias::WatchReceiverOf,
+    async_runtime::watch::WatchReceiver as _,
+    errors::{ClientWriteError, RaftError},
+};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Profile,
+    answer::{Answerer, Heard},
+    log::Log,
+    network::Network,
+    state_machine::{Machine, StateMachine},
+    types::{Id, Payload, Raft, Seat, Types},
+};
+use crate::{
+    fabric::{Handler, Transport},
+    host::{GroupId, Host, LogStore, StoreError, blocking},
+    membership::{Liveness, View},
+};
+
+/// Marks in the log store that the cluster has taken this node in. It lives beside the vote, so that
+/// losing one loses the other.
+const ADMITTED: &str = "admitted";
+
+/// What a node knows of a Raft group, without asking anyone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// The leader, where one is known to lead now: a quorum has acknowledged it within its lease.
+    pub leader: Option<NodeId>,
+    /// This node's part.
+    pub role: Role,
+    /// The current term.
+    pub term: u64,
+    /// The last index that this node knows to be committed; 0: none.
+    pub commit_index: u64,
+    /// The last index that this node has applied; 0: none.
+    pub applied_index: u64,
+    /// Nodes with a vote, in order.
+    pub voters: Vec<NodeId>,
+    /// Nodes that have the log but no vote, in order.
+    pub learners: Vec<NodeId>,
+    /// The voters are being changed: old and new ones must agree, each by a majority.
+    pub changing: bool,
+    /// Whether this node sees a majority of the voters `Up`.
+    pub quorum: bool,
+}
+
+/// A node's part in a Raft group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It orders the writes.
+    Leader,
+    /// It has a vote.
+    Follower,
+    /// It asks for votes.
+    Candidate,
+    /// It has the log, no vote.
+    Learner,
+    /// Its disk failed, or the node is stopping: it takes no part.
+    Stopped,
+}
+
+/// What a group stands on.
+pub(crate) struct Foundation {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) group: GroupId,
+    pub(crate) own: NodeId,
+    pub(crate) profile: Profile,
+    pub(crate) view: watch::Receiver<Arc<View>>,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Why a group could not be started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    /// The log store could not be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the disk holds does not make a state.
+    #[error(
+        "the state of Raft group {group} could not be read back: {cause}; move data_dir aside and start the node again, it rejoins as a learner"
+    )]
+    State {
+        /// Which group.
+        group: GroupId,
+        /// What is wrong.
+        cause: String,
+    },
+}
+
+/// Why a command was not agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ProposeError {
+    /// Another node leads, or none: nothing was written.
+    NotLeader,
+    /// It was written here and may or may not be agreed on: ask again under the same proposal id.
+    Unknown,
+    /// Raft has stopped on this node.
+    Stopped(String),
+}
+
+/// A handle to a running group.
+#[derive(Clone)]
+pub(crate) struct Group {
+    raft: Raft,
+    own: NodeId,
+    profile: Profile,
+    view: watch::Receiver<Arc<View>>,
+    heard: watch::Receiver<Option<Heard>>,
+    admitted: watch::Sender<bool>,
+    host: Arc<dyn Host>,
+    store: Arc<dyn LogStore>,
+    group: GroupId,
+}
+
+impl Group {
+    /// Reads the group's state back from disk and takes part in it, if the cluster has taken this node
+    /// in. The handler answers peers' Raft calls.
+    pub(crate) async fn start(
+        on: Foundation,
+        machine: Box<dyn Machine>,
+    ) -> Result<(Self, Arc<dyn Handler>), GroupError> {
+        let host = Arc::clone(&on.host);
+        let group = on.group;
+        let (store, was_admitted) = blocking(&*on.host, move || {
+            let store = host.log_store()?;
+            let admitted = store.marker(group, ADMITTED)?.is_some();
+            Ok::<_, StoreError>((store, admitted))
+        })
+        .await?;
+        let raft = Raft::new(
+            Id(on.own.clone()),
+            on.profile.config(group),
+            Network {
+                transport: Arc::clone(&on.transport),
+                own: Id(on.own.clone()),
+                group,
+            },
+            Log::new(Arc::clone(&on.host), Arc::clone(&store), group, &on.tracker),
+            StateMachine::new(Arc::clone(&on.host), group, machine),
+        )
+        .await
+        .map_err(|fatal| GroupError::State {
+            group,
+            cause: fatal.to_string(),
+        })?;
+        let (admitted, is_admitted) = watch::channel(was_admitted);
+        let (heard, hearing) = watch::channel(None);
+        let answerer = Arc::new(Answerer {
+            group,
+            raft: raft.clone(),
+            admitted: is_admitted,
+            heard,
+            coming: Mutex::new(None),
+        });
+        on.tracker.spawn({
+            let (raft, stop) = (raft.clone(), on.stop.clone());
+            async move {
+                stop.cancelled().await;
+                // An error means that it had stopped before.
+                let _ = raft.shutdown().await;
+            }
+        });
+        let handle = Self {
+            raft,
+            own: on.own,
+            profile: on.profile,
+            view: on.view,
+            heard: hearing,
+            admitted,
+            host: on.host,
+            store,
+            group,
+        };
+        Ok((handle, answerer))
+    }
+
+    /// Proposes a command as leader; the answer is the machine's, with the command's index.
+    pub(crate) async fn propose(&self, command: Bytes) -> Result<(u64, Bytes), ProposeError> {
+        match self.raft.client_write(Payload(command)).await {
+            Ok(written) => Ok((written.log_id.index, written.data.0)),
+            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => {
+                Err(ProposeError::Unknown)
+            }
+            Err(RaftError::APIError(_)) => Err(ProposeError::NotLeader),
+            Err(RaftError::Fatal(fatal)) => Err(ProposeError::Stopped(fatal.to_string())),
+        }
+    }
+
+    /// Whether the cluster has taken this node in.
+    pub(crate) fn is_admitted(&self) -> bool {
+        *self.admitted.borrow()
+    }
+
+    /// Remembers for good that the cluster has taken this node in, and begins to answer peers.
+    pub(crate) async fn admit(&self) -> Result<(), StoreError> {
+        let (store, group) = (Arc::clone(&self.store), self.group);
+        blocking(&*self.host, move || {
+            store.set_marker(group, ADMITTED, b"1")?;
+            store.flush()
+        })
+        .await?;
+        self.admitted.send_replace(true);
+        Ok(())
+    }
+
+    /// Whether the group has a log on this node: it was founded, and this node has heard of it.
+    pub(crate) async fn has_log(&self) -> Result<bool, StoreError> {
+        let (store, group) = (Arc::clone(&self.store), self.group);
+        blocking(&*self.host, move || super::log::exists(&*store, group)).await
+    }
+
+    /// Founds the group: every voter must have an empty log and be admitted.
+    pub(crate) async fn found(&self, voters: BTreeMap<NodeId, Seat>) -> Result<(), String> {
+        let voters: BTreeMap<Id, Seat> = voters
+            .into_iter()
+            .map(|(node, seat)| (Id(node), seat))
+            .collect();
+        self.raft
+            .initialize(voters)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// Changes who belongs to the group, as leader.
+    ///
+    /// Voters that lose their vote stay as learners if `retain` is set, and leave otherwise.
+    pub(crate) async fn change(
+        &self,
+        change: ChangeMembers<Id, Seat>,
+        retain: bool,
+    ) -> Result<(), String> {
+        match self.raft.change_membership(change, retain).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Every node of the group with its seat.
+    pub(crate) fn seats(&self) -> BTreeMap<NodeId, Seat> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics
+            .membership_config
+            .nodes()
+            .map(|(id, seat)| (id.0.clone(), seat.clone()))
+            .collect()
+    }
+
+    /// As leader: how far each other node's log agrees with ours; 0 where nothing is known.
+    pub(crate) fn progress(&self) -> BTreeMap<NodeId, u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics
+            .replication
+            .iter()
+            .flatten()
+            .map(|(id, matching)| {
+                let index = matching.as_ref().map_or(0, |matching| matching.index);
+                (id.0.clone(), index)
+            })
+            .collect()
+    }
+
+    /// The group as this node sees it now.
+    pub(crate) fn status(&self) -> GroupStatus {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched().clone();
+        let membership = &metrics.membership_config;
+        let voters: Vec<NodeId> = sorted(membership.voter_ids());
+        let sets = membership.get_joint_config();
+        let learners = sorted(membership.membership().learner_ids());
+        let role = if metrics.running_state.is_err() {
+            Role::Stopped
+        } else {
+            match metrics.state {
+                ServerState::Learner => Role::Learner,
+                ServerState::Follower => Role::Follower,
+                ServerState::Candidate => Role::Candidate,
+                ServerState::Leader => Role::Leader,
+                ServerState::Shutdown => Role::Stopped,
+            }
+        };
+        let lease = self.profile.lease() + self.profile.heartbeat();
+        let leader = metrics.current_leader.map(|id| id.0).filter(|leader| {
+            if *leader == self.own {
+                // A restarted or cut-off leader still calls itself so.
+                role == Role::Leader
+                    && (voters.len() == 1
+                        || metrics
+                            .last_quorum_acked
+                            .is_some_and(|acked| acked.elapsed() < lease))
+            } else {
+                self.heard
+                    .borrow()
+                    .as_ref()
+                    .is_some_and(|heard| heard.leader == *leader && heard.at.elapsed() < lease)
+            }
+        });
+        let index = |id: &Option<super::types::LogId>| id.as_ref().map_or(0, |id| id.index);
+        GroupStatus {
+            leader,
+            role,
+            term: metrics.current_term,
+            commit_index: index(&metrics.local_committed),
+            applied_index: index(&metrics.last_applied),
+            changing: sets.len() > 1,
+            quorum: !sets.is_empty()
+                && sets
+                    .iter()
+                    .all(|voters| has_majority(voters, &self.own, &self.view.borrow())),
+            voters,
+            learners,
+        }
+    }
+
+    /// Tells when something changes that [`status`](Self::status) tells.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes {
+            metrics: self.raft.metrics(),
+            view: self.view.clone(),
+            heard: self.heard.clone(),
+        }
+    }
+
+    /// The group's timings.
+    pub(crate) fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// This node.
+    pub(crate) fn own(&self) -> &NodeId {
+        &self.own
+    }
+}
+
+/// Made before the first look at the status, so that no change is missed between look and wait.
+pub(crate) struct Changes {
+    metrics: WatchReceiverOf<Types, RaftMetrics<Types>>,
+    view: watch::Receiver<Arc<View>>,
+    heard: watch::Receiver<Option<Heard>>,
+}
+
+impl Changes {
+    /// Waits for a change, or until `deadline`; `false` at the deadline. Cancel-safe.
+    pub(crate) async fn next(&mut self, deadline: Instant) -> bool {
+        let ended = tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(deadline) => return false,
+            changed = self.metrics.changed() => changed.is_err(),
+            changed = self.view.changed() => changed.is_err(),
+            changed = self.heard.changed() => changed.is_err(),
+        };
+        if ended {
+            // A sender is gone: the group stops. The pause keeps the caller from spinning meanwhile.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        true
+    }
+}
+
+fn sorted(ids: impl Iterator<Item = Id>) -> Vec<NodeId> {
+    let mut ids: Vec<NodeId> = ids.map(|id| id.0).collect();
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
+/// Whether a majority of the voters is `Up`; this node itself is.
+fn has_majority(voters: &BTreeSet<Id>, own: &NodeId, view: &View) -> bool {
+    let is_up = |voter: &NodeId| {
+        let member = view.members.get(voter);
+        voter == own || member.is_some_and(|member| member.liveness == Liveness::Up)
+    };
+    let up = voters.iter().filter(|voter| is_up(&voter.0)).count();
+    2 * up > voters.len()
+}

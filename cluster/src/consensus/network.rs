@@ -1,0 +1,230 @@
+//! Raft's calls to peers, over the fabric.
+//!
+//! In: openraft's questions. Out: calls of kind Raft on a [`Transport`], one stream each. The peer's side
+//! is [`super::answer`].
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use openraft::{
+    OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2,
+    errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable},
+    network::RPCOption,
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+        TransferLeaderResponse, VoteRequest, VoteResponse,
+    },
+};
+
+use super::{
+    message::{Answer, Ask, PART, Part, Question},
+    types::{Id, Payload, Seat, Snapshot, Types, Vote},
+};
+use crate::{
+    fabric::{CallError, Kind, Transport},
+    host::GroupId,
+    wire,
+};
+
+/// How slow a path may be before a large message on it counts as lost: 128 KiB/s. openraft gives
+/// AppendEntries one heartbeat interval, in which a document may not cross an ocean.
+const SLOWEST_BYTES_PER_MILLI: u64 = 128;
+
+/// How long one part of a snapshot may take beyond its length's share.
+const PART_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Makes links to peers.
+pub(super) struct Network {
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) own: Id,
+    pub(super) group: GroupId,
+}
+
+/// A link to one peer.
+pub(super) struct Link {
+    transport: Arc<dyn Transport>,
+    own: Id,
+    target: Id,
+    group: GroupId,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: Id, _: &Seat) -> Link {
+        Link {
+            transport: Arc::clone(&self.transport),
+            own: self.own.clone(),
+            target,
+            group: self.group,
+        }
+    }
+}
+
+impl Link {
+    async fn ask(
+        &self,
+        action: RPCTypes,
+        question: Question,
+        patience: Duration,
+    ) -> Result<Answer, RPCError<Types>> {
+        let body = wire::encode(&Ask {
+            group: self.group,
+            question,
+        });
+        // A refusal here would be made by every peer, for ever: never send it.
+        if body.len() > wire::LIMIT {
+            return Err(RPCError::Network(NetworkError::from_string(
+                "a Raft message is longer than the wire's limit",
+            )));
+        }
+        let allowance = Duration::from_millis(body.len() as u64 / SLOWEST_BYTES_PER_MILLI);
+        let answer = self
+            .transport
+            .call(
+                &self.target.0,
+                Kind::Raft,
+                Bytes::from(body),
+                patience + allowance,
+            )
+            .await
+            .map_err(|error| self.failure(action, patience, error))?;
+        match wire::decode(&answer) {
+            // Not `Unreachable`: the peer may be ready at any moment, and that error backs off long.
+            Ok(Answer::Unavailable(why)) => Err(RPCError::Network(NetworkError::from_string(why))),
+            Ok(answer) => Ok(answer),
+            Err(unreadable) => Err(RPCError::Network(NetworkError::new(&unreadable))),
+        }
+    }
+
+    fn failure(&self, action: RPCTypes, patience: Duration, error: CallError) -> RPCError<Types> {
+        match error {
+            CallError::Unreachable(_) => RPCError::Unreachable(Unreachable::new(&error)),
+            CallError::Late(_) => RPCError::Timeout(Timeout {
+                action,
+                id: self.own.clone(),
+                target: self.target.clone(),
+                timeout: patience,
+            }),
+            CallError::Broken(_) | CallError::Refused { .. } => {
+                RPCError::Network(NetworkError::new(&error))
+            }
+        }
+    }
+
+    async fn send_snapshot(
+        &self,
+        vote: Vote,
+        snapshot: Snapshot,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let state = snapshot.snapshot;
+        let mut offset = 0;
+        loop {
+            let end = state.len().min(offset + PART);
+            let part = Part {
+                vote: vote.clone(),
+                meta: snapshot.meta.clone(),
+                offset: offset as u64,
+                total: state.len() as u64,
+                bytes: Payload(state.slice(offset..end)),
+            };
+            let answer = self
+                .ask(
+                    RPCTypes::InstallSnapshot,
+                    Question::Snapshot(part),
+                    PART_PATIENCE,
+                )
+                .await?;
+            match answer {
+                Answer::Snapshot(response) => return Ok(response),
+                Answer::More if end < state.len() => offset = end,
+                _ => return Err(mismatch().into()),
+            }
+        }
+    }
+}
+
+impl RaftNetworkV2<Types> for Link {
+    type SnapshotData = Bytes;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let question = Question::Append(rpc);
+        match self
+            .ask(RPCTypes::AppendEntries, question, option.hard_ttl())
+            .await?
+        {
+            Answer::Append(response) => Ok(response),
+            _ => Err(mismatch()),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let question = Question::Vote(rpc);
+        match self
+            .ask(RPCTypes::Vote, question, option.hard_ttl())
+            .await?
+        {
+            Answer::Vote(response) => Ok(response),
+            _ => Err(mismatch()),
+        }
+    }
+
+    // openraft's default grants every pre-vote.
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let question = Question::PreVote(rpc);
+        match self
+            .ask(RPCTypes::Vote, question, option.hard_ttl())
+            .await?
+        {
+            Answer::Vote(response) => Ok(response),
+            _ => Err(mismatch()),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        tokio::select! {
+            biased;
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.send_snapshot(vote, snapshot) => sent,
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let question = Question::TransferLeader(request);
+        match self
+            .ask(RPCTypes::TransferLeader, question, option.hard_ttl())
+            .await?
+        {
+            Answer::TransferLeader(response) => Ok(response),
+            _ => Err(mismatch()),
+        }
+    }
+}
+
+fn mismatch() -> RPCError<Types> {
+    RPCError::Network(NetworkError::from_string(
+        "the peer answered another question than the one asked",
+    ))
+}

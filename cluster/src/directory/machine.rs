@@ -1,0 +1,162 @@
+//! The directory as a Raft group's machine: its state, the revision shown to readers, and the file that
+//! serves a restarted node before Raft runs.
+//!
+//! In: the log's commands. Out: the newest [`Revision`] on a watch, and the file `last-revision`. The core
+//! is [`super::state`].
+
+use std::{
+    io,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{
+    Revision,
+    command::Command,
+    state::{Kept, State},
+};
+use crate::{
+    consensus::Machine,
+    host::{Host, blocking},
+    wire::{self, Unreadable},
+};
+
+/// The newest applied revision, whole.
+const LAST_REVISION: &str = "last-revision";
+
+/// What readers see.
+pub(super) struct Shown {
+    state: RwLock<State>,
+    revision: watch::Sender<Option<Arc<Revision>>>,
+    cluster_id: watch::Sender<Option<String>>,
+}
+
+impl Shown {
+    /// What an earlier life of the node has left, to serve by before Raft runs.
+    pub(super) async fn load(host: &dyn Host) -> io::Result<Arc<Self>> {
+        let files = host.files();
+        let bytes = blocking(host, move || files.read(LAST_REVISION)).await?;
+        let revision = bytes.and_then(|bytes| match wire::unseal::<Revision>(&bytes) {
+            Ok(revision) => Some(Arc::new(revision)),
+            Err(why) => {
+                // The log has it too; only a node without its log and peers would miss it.
+                tracing::error!("the file {LAST_REVISION} is not readable and is left out: {why}");
+                None
+            }
+        });
+        Ok(Arc::new(Self {
+            state: RwLock::default(),
+            revision: watch::Sender::new(revision),
+            cluster_id: watch::Sender::new(None),
+        }))
+    }
+
+    /// The replicated state, as far as this node has applied it. Never held across an await.
+    pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn revision(&self) -> watch::Receiver<Option<Arc<Revision>>> {
+        self.revision.subscribe()
+    }
+
+    pub(super) fn cluster_id(&self) -> watch::Receiver<Option<String>> {
+        self.cluster_id.subscribe()
+    }
+}
+
+/// The machine; its readers hold the [`Shown`].
+pub(super) struct DirectoryMachine {
+    shown: Arc<Shown>,
+    /// Durable in its file, to be shown next.
+    next: Option<Arc<Revision>>,
+}
+
+impl DirectoryMachine {
+    pub(super) fn new(shown: Arc<Shown>) -> Self {
+        Self { shown, next: None }
+    }
+
+    fn shown_number(&self) -> u64 {
+        let shown = self.shown.revision.borrow();
+        shown.as_ref().map_or(0, |revision| revision.number)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self
+            .shown
+            .state
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        change(&mut state)
+    }
+}
+
+impl Machine for DirectoryMachine {
+    fn apply(&mut self, index: u64, command: &[u8]) -> Result<Bytes, Unreadable> {
+        let command = Command::decode(command)?;
+        let outcome = self.change(|state| state.apply(index, command));
+        tracing::trace!(target: "meridian::decision", index, ?outcome, "applied");
+        Ok(wire::encode(&outcome).into())
+    }
+
+    fn snapshot(&self) -> Bytes {
+        wire::encode(&*self.shown.state()).into()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Unreadable> {
+        let restored = wire::decode(snapshot)?;
+        self.change(|state| *state = restored);
+        Ok(())
+    }
+
+    fn take_files(&mut self) -> Vec<(&'static str, Vec<u8>)> {
+        // While a restarted node applies its log again it passes revisions older than the one it serves.
+        let newer = {
+            let state = self.shown.state();
+            state
+                .newest()
+                .filter(|kept| kept.summary.revision > self.shown_number())
+                .map(unpack)
+        };
+        match newer {
+            None => Vec::new(),
+            Some(Ok(revision)) => {
+                let file = wire::seal(&revision);
+                self.next = Some(Arc::new(revision));
+                vec![(LAST_REVISION, file)]
+            }
+            Some(Err(why)) => {
+                tracing::error!("the newest revision cannot be unpacked and is not served: {why}");
+                Vec::new()
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.shown.revision.send_replace(Some(next));
+        }
+        let cluster_id = self.shown.state().cluster_id().map(str::to_owned);
+        self.shown.cluster_id.send_if_modified(|shown| {
+            let differs = *shown != cluster_id;
+            *shown = cluster_id;
+            differs
+        });
+    }
+}
+
+/// A kept revision with its files.
+pub(super) fn unpack(kept: &Kept) -> Result<Revision, Unreadable> {
+    let summary = kept.summary.clone();
+    Ok(Revision {
+        number: summary.revision,
+        files: kept.files.unpack()?.into(),
+        digest: summary.digest,
+        author: summary.author,
+        message: summary.message,
+        unix_ms: summary.unix_ms,
+    })
+}

@@ -1,0 +1,181 @@
+//! Brings a write to the leader, from any node.
+//!
+//! In: a write. Out: its outcome, or why there is none. One write may be sent several times under one
+//! proposal id; it is applied once.
+
+use std::{sync::Arc, time::Duration};
+
+use meridian_config::name::NodeId;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    WriteError,
+    command::Outcome,
+    forward::{Proposer, Verdict, Write},
+};
+use crate::{
+    consensus::{GroupStatus, Role},
+    control::Topic,
+    fabric::{CallError, Kind, Transport},
+    wire,
+};
+
+/// Where a write goes now.
+#[derive(Debug, PartialEq, Eq)]
+enum Way {
+    /// This node leads.
+    Here,
+    /// Another node does.
+    There(NodeId),
+    /// Nobody does, but a majority is up: an election is due.
+    Wait,
+    /// Too few voters are up for anything to be agreed on.
+    NoQuorum,
+    /// This node takes no part.
+    Stopped,
+}
+
+/// The core: where a write goes, given what the node knows.
+fn way(status: &GroupStatus, own: &NodeId) -> Way {
+    if status.role == Role::Stopped {
+        return Way::Stopped;
+    }
+    match &status.leader {
+        // Without voters the node has not heard of the cluster yet; it may at any moment.
+        _ if status.voters.is_empty() => Way::Wait,
+        _ if !status.quorum => Way::NoQuorum,
+        Some(leader) if leader == own => Way::Here,
+        Some(leader) => Way::There(leader.clone()),
+        None => Way::Wait,
+    }
+}
+
+/// Brings writes to the leader.
+#[derive(Clone)]
+pub(super) struct Writer {
+    pub(super) proposer: Proposer,
+    pub(super) transport: Arc<dyn Transport>,
+}
+
+impl Writer {
+    /// Sends the write until it is settled, at most for the profile's patience.
+    pub(super) async fn write(&self, write: Write) -> Result<Outcome, WriteError> {
+        let group = &self.proposer.group;
+        let patience = group.profile().patience();
+        let deadline = Instant::now() + patience;
+        let mut changes = group.changes();
+        // Whether the write may be in somebody's log without our knowing.
+        let mut doubtful = false;
+        loop {
+            let status = group.status();
+            let way = way(&status, group.own());
+            tracing::trace!(target: "meridian::decision", id = ?write.id, ?way, "write");
+            let verdict = match way {
+                Way::Here => {
+                    let proposed = timeout_at(deadline, self.proposer.propose(write.clone()));
+                    Some(proposed.await.unwrap_or(Verdict::Unknown))
+                }
+                Way::There(leader) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    match self.forward(&leader, &write, left).await {
+                        Ok(verdict) => Some(verdict),
+                        // It never left this node.
+                        Err(CallError::Unreachable(_)) => None,
+                        Err(_) => Some(Verdict::Unknown),
+                    }
+                }
+                Way::Wait => None,
+                Way::NoQuorum if doubtful => return Err(WriteError::Unconfirmed { patience }),
+                Way::NoQuorum => {
+                    return Err(WriteError::NoQuorum {
+                        voters: status.voters,
+                    });
+                }
+                Way::Stopped => {
+                    return Err(WriteError::Stopped {
+                        cause: "its disk failed, or the node is stopping".to_owned(),
+                    });
+                }
+            };
+            match verdict {
+                Some(Verdict::Settled(outcome)) => return Ok(outcome),
+                Some(Verdict::Invalid(mistakes)) => return Err(WriteError::Invalid(mistakes)),
+                Some(Verdict::Stopped(cause)) if way_is_here(&status, group.own()) => {
+                    return Err(WriteError::Stopped { cause });
+                }
+                Some(Verdict::Unknown) => doubtful = true,
+                Some(Verdict::NotLeader | Verdict::Stopped(_)) | None => {}
+            }
+            // A change decides when to look again; without one, look again before long all the same.
+            let soon = (Instant::now() + group.profile().heartbeat()).min(deadline);
+            if !changes.next(soon).await && Instant::now() >= deadline {
+                return Err(if doubtful {
+                    WriteError::Unconfirmed { patience }
+                } else if status.voters.is_empty() {
+                    WriteError::NotFounded
+                } else {
+                    WriteError::NoLeader { patience }
+                });
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        leader: &NodeId,
+        write: &Write,
+        left: Duration,
+    ) -> Result<Verdict, CallError> {
+        let body = Topic::Directory.address(&wire::encode(write));
+        let answer = self
+            .transport
+            .call(leader, Kind::Control, body, left)
+            .await?;
+        wire::decode(&answer).map_err(|why| CallError::Refused {
+            peer: leader.clone(),
+            cause: why.to_string(),
+        })
+    }
+}
+
+fn way_is_here(status: &GroupStatus, own: &NodeId) -> bool {
+    status.leader.as_ref() == Some(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(leader: Option<&str>, quorum: bool) -> GroupStatus {
+        GroupStatus {
+            leader: leader.map(NodeId::from),
+            role: Role::Follower,
+            term: 1,
+            commit_index: 1,
+            applied_index: 1,
+            voters: ["a", "b", "c"].map(NodeId::from).to_vec(),
+            learners: Vec::new(),
+            changing: false,
+            quorum,
+        }
+    }
+
+    #[test]
+    fn a_write_goes_to_the_leader_while_a_majority_is_up() {
+        let own = NodeId::from("a");
+        assert_eq!(way(&status(Some("a"), true), &own), Way::Here);
+        assert_eq!(way(&status(Some("b"), true), &own), Way::There("b".into()));
+        assert_eq!(way(&status(None, true), &own), Way::Wait);
+        // Even a leader: what it wrote now would be agreed on by nobody, or much later.
+        assert_eq!(way(&status(Some("a"), false), &own), Way::NoQuorum);
+    }
+
+    #[test]
+    fn a_node_that_knows_no_voters_waits_to_hear_of_them() {
+        let status = GroupStatus {
+            voters: Vec::new(),
+            ..status(None, false)
+        };
+        assert_eq!(way(&status, &NodeId::from("a")), Way::Wait);
+    }
+}
