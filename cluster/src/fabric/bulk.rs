@@ -3,13 +3,21 @@
 //! In: a node to send to; streams that peers open. Out: raw quinn streams after their kind byte. What
 //! travels on them is the node's business.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use meridian_config::name::NodeId;
 use quinn::{RecvStream, SendStream};
-use tokio::time::timeout;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tokio_util::task::TaskTracker;
 
-use super::{CallError, Fabric, Kind, PeerIdentity, mesh::Shared, roster::Plane, wire::Reset};
+use super::{
+    CallError, Fabric, FabricError, FabricSettings, Kind, PeerIdentity, Trust, dial::DialOrder,
+    endpoint, link, roster::Plane, shared::Shared, wire::Reset,
+};
+use crate::host::{Host, Place};
 
 /// A stream that a peer opened.
 #[derive(Debug)]
@@ -84,4 +92,39 @@ pub(super) async fn take(
     };
     let _ = recv.stop(reset.code());
     let _ = send.reset(reset.code());
+}
+
+/// What the bulk endpoint needs to run, once both addresses are settled.
+type BulkStart = (Arc<Shared>, mpsc::Receiver<DialOrder>);
+
+/// Binds the bulk endpoint on its own runtime: a socket belongs to the runtime that bound it. The bound
+/// address comes back first; what the endpoint needs to run is sent after.
+pub(super) fn place(
+    host: &Arc<dyn Host>,
+    settings: &FabricSettings,
+    trust: &Trust,
+    incarnation: u64,
+    tracker: &TaskTracker,
+) -> (
+    oneshot::Receiver<Result<SocketAddr, FabricError>>,
+    oneshot::Sender<BulkStart>,
+) {
+    let (tell, bound) = oneshot::channel();
+    let (start, started) = oneshot::channel::<BulkStart>();
+    let (inside, settings, trust) = (Arc::clone(host), settings.clone(), trust.clone());
+    let work = async move {
+        match endpoint::bind(Plane::Bulk, &inside, &settings, &trust, incarnation) {
+            Ok(endpoint) => {
+                let _ = tell.send(Ok(endpoint::local(&endpoint)));
+                if let Ok((shared, orders)) = started.await {
+                    link::run(Plane::Bulk, endpoint, shared, orders).await;
+                }
+            }
+            Err(error) => {
+                let _ = tell.send(Err(error));
+            }
+        }
+    };
+    tracker.spawn(host.place(Place::Bulk, Box::pin(work)));
+    (bound, start)
 }

@@ -15,8 +15,8 @@ use tokio::{sync::mpsc, time::timeout};
 use super::{
     CallError, Fabric, Kind, PeerIdentity, Transport,
     link::frame,
-    mesh::{Datagram, Received, Shared, UNPOISONED},
     roster::Plane,
+    shared::{Datagram, Received, Shared, UNPOISONED},
     wire::Reset,
 };
 use crate::host::BoxFuture;

@@ -3,7 +3,7 @@
 //! In: a bound socket and the node's trust. Out: a quinn endpoint whose ids and resets follow from the
 //! host's entropy and the node's key, so that a simulation repeats and a restart is noticed.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
 use quinn::{
     AsyncUdpSocket, ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig,
@@ -17,6 +17,7 @@ use quinn::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
+    FabricError, FabricSettings,
     roster::Plane,
     trust::Trust,
     wire::{BULK_PROTOCOL, CONTROL_PROTOCOL},
@@ -36,8 +37,31 @@ const BULK_IDLE: Duration = Duration::from_secs(30);
 /// Connections that may be in their handshake at once; further ones wait for the peer's next attempt.
 const INCOMING_LIMIT: usize = 256;
 
-/// Builds one plane's endpoint on the current runtime.
-pub(super) fn open(
+/// Binds and builds one plane's endpoint on the current runtime.
+pub(super) fn bind(
+    plane: Plane,
+    host: &Arc<dyn Host>,
+    settings: &FabricSettings,
+    trust: &Trust,
+    incarnation: u64,
+) -> Result<Endpoint, FabricError> {
+    let (key, addr) = match plane {
+        Plane::Control => ("listen.fabric", settings.control),
+        Plane::Bulk => ("listen.bulk", settings.bulk),
+    };
+    host.udp_bind(addr)
+        .and_then(|socket| open(plane, socket, trust, &**host, incarnation))
+        .map_err(|cause| FabricError::Listen { key, addr, cause })
+}
+
+/// Where an endpoint is bound.
+pub(super) fn local(endpoint: &Endpoint) -> SocketAddr {
+    endpoint
+        .local_addr()
+        .expect("a bound socket knows its address")
+}
+
+fn open(
     plane: Plane,
     socket: Arc<dyn AsyncUdpSocket>,
     trust: &Trust,

@@ -19,8 +19,8 @@ use tokio::{
 use super::{
     Kind, PeerIdentity, bulk, calls,
     dial::{self, DialFault, DialOrder},
-    mesh::{Datagram, Received, Shared, UNPOISONED},
     roster::{Admission, Arrival, Plane},
+    shared::{Datagram, Received, Shared, UNPOISONED},
     spiffe::SpiffeId,
     wire::{Close, HELLO_LIMIT, Hello, HelloFault, Reset},
 };

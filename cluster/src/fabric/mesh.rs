@@ -4,90 +4,37 @@
 //! [`Roster`](super::roster::Roster); `link`, `dial` and `calls` are the tasks around it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt, io,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
     time::Duration,
 };
 
-use bytes::Bytes;
 use meridian_config::name::NodeId;
 use quinn::Connection;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     FabricSettings, Handler, Kind, PeerIdentity, Trust,
-    bulk::BulkStream,
-    dial::{self, DialOrder, DialOutcome},
-    endpoint, incarnation, link,
+    bulk::{self, BulkStream},
+    endpoint, incarnation, link, redial,
     refusals::Refusals,
     roster::{Plane, Roster},
+    shared::{Shared, UNPOISONED},
     wire::{Close, Hello, same_cluster},
 };
-use crate::host::{Host, Place};
+use crate::host::Host;
 
 /// A node's connections to all others. Clones share them.
 #[derive(Clone)]
 pub struct Fabric {
     pub(super) shared: Arc<Shared>,
     pub(super) bulk_streams: Arc<tokio::sync::Mutex<mpsc::Receiver<BulkStream>>>,
-}
-
-/// What all tasks of the fabric share.
-pub(super) struct Shared {
-    pub(super) host: Arc<dyn Host>,
-    pub(super) settings: FabricSettings,
-    /// This node's hello, as of now.
-    pub(super) hello: RwLock<Hello>,
-    pub(super) incarnation: watch::Sender<u64>,
-    /// A peer has accepted this incarnation.
-    pub(super) welcomed: AtomicBool,
-    pub(super) replaced: watch::Sender<Option<u64>>,
-    pub(super) roster: Mutex<Roster<Connection>>,
-    /// Counts changes of who is connected.
-    pub(super) changed: watch::Sender<u64>,
-    pub(super) refusals: Refusals,
-    pub(super) handlers: RwLock<BTreeMap<Kind, Arc<dyn Handler>>>,
-    pub(super) inboxes: RwLock<BTreeMap<Datagram, mpsc::Sender<Received>>>,
-    pub(super) dials: Mutex<BTreeMap<(Plane, SocketAddr), watch::Receiver<Option<DialOutcome>>>>,
-    pub(super) dial_orders: BTreeMap<Plane, mpsc::Sender<DialOrder>>,
-    /// Addresses that turned out to be this node's.
-    pub(super) own_addresses: Mutex<BTreeSet<SocketAddr>>,
-    pub(super) bulk_streams: mpsc::Sender<BulkStream>,
-    pub(super) tracker: TaskTracker,
-    pub(super) stop: CancellationToken,
-}
-
-/// What a datagram carries: its first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Datagram {
-    /// Gossip.
-    Gossip = 1,
-    /// Asks for an echo.
-    Probe = 2,
-    /// The answer to a probe: its bytes.
-    Echo = 3,
-}
-
-impl Datagram {
-    pub(super) fn of(byte: u8) -> Option<Self> {
-        [Self::Gossip, Self::Probe, Self::Echo]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
-    }
-}
-
-/// A datagram (or gossip by stream) and who sent it.
-#[derive(Debug, Clone)]
-pub(crate) struct Received {
-    pub(crate) from: PeerIdentity,
-    pub(crate) body: Bytes,
 }
 
 /// A node that the fabric knows.
@@ -171,8 +118,8 @@ impl Fabric {
         let incarnation = incarnation::next(&host)
             .await
             .map_err(FabricError::Incarnation)?;
-        let control = bind(Plane::Control, &host, &settings, &trust, incarnation)?;
-        let (bulk_bound, bulk_start) = place_bulk(&host, &settings, &trust, incarnation, &tracker);
+        let control = endpoint::bind(Plane::Control, &host, &settings, &trust, incarnation)?;
+        let (bulk_bound, bulk_start) = bulk::place(&host, &settings, &trust, incarnation, &tracker);
         let bulk_local = bulk_bound.await.unwrap_or_else(|_| {
             Err(FabricError::Listen {
                 key: "listen.bulk",
@@ -180,7 +127,7 @@ impl Fabric {
                 cause: io::Error::other("its runtime ended"),
             })
         })?;
-        let control_local = local(&control);
+        let control_local = endpoint::local(&control);
         let advertised = settings
             .advertised(&host, control_local, bulk_local)
             .await?;
@@ -232,9 +179,9 @@ impl Fabric {
             Arc::clone(&shared),
             control_dials,
         ));
-        tracker.spawn(dial::keep_dialling(Arc::clone(&shared)));
+        tracker.spawn(redial::keep_dialling(Arc::clone(&shared)));
         for name in &shared.settings.join {
-            tracker.spawn(dial::keep_joined(Arc::clone(&shared), name.clone()));
+            tracker.spawn(redial::keep_joined(Arc::clone(&shared), name.clone()));
         }
         tracing::info!(
             control = %advertised.control, bulk = %advertised.bulk, incarnation,
@@ -351,7 +298,8 @@ impl Fabric {
 
     /// Takes in what gossip says of a node.
     pub(crate) fn learn(&self, peer: &PeerIdentity, control: SocketAddr, bulk: SocketAddr) {
-        self.shared.roster().learn(peer, control, bulk);
+        let now = Instant::now().into_std();
+        self.shared.roster().learn(peer, control, bulk, now);
     }
 
     /// Closes all connections to a node that is taken for dead, so that what waits on them fails now.
@@ -376,125 +324,4 @@ impl fmt::Debug for Fabric {
             .field("own", &self.own())
             .finish_non_exhaustive()
     }
-}
-
-/// No code panics while it holds one of the fabric's locks.
-pub(super) const UNPOISONED: &str = "nothing panics while it is held";
-
-impl Shared {
-    pub(super) fn roster(&self) -> MutexGuard<'_, Roster<Connection>> {
-        self.roster.lock().expect(UNPOISONED)
-    }
-
-    pub(super) fn hello(&self) -> Hello {
-        self.hello.read().expect(UNPOISONED).clone()
-    }
-
-    pub(super) fn note_change(&self) {
-        self.changed.send_modify(|count| *count += 1);
-    }
-
-    /// Closes all connections to a node.
-    pub(super) fn part(&self, id: &NodeId, close: Close, why: &str) {
-        let connections = self.roster().part(id);
-        if connections.is_empty() {
-            return;
-        }
-        for connection in connections {
-            connection.close(close.code(), why.as_bytes());
-        }
-        self.note_change();
-    }
-
-    /// A peer knows a later start of this node than this one.
-    ///
-    /// Where nobody has accepted this start yet, the clock is behind a wiped disk: count on from there.
-    /// Else another process runs under this node's id, and this one is out.
-    pub(super) async fn superseded(&self, known: u64) {
-        if known < self.incarnation() {
-            return;
-        }
-        if self.welcomed.load(Ordering::Acquire) {
-            if self.replaced.send_replace(Some(known)).is_none() {
-                tracing::error!(
-                    "another process with the id {} started later (incarnation {known}) and took this node's place; stop one of the two, or give it a node.id of its own",
-                    self.settings.id
-                );
-            }
-            return;
-        }
-        let next = known.saturating_add(1);
-        if let Err(error) = incarnation::store(&self.host, next).await {
-            tracing::error!(
-                "the node's incarnation cannot be stored: {error}; mend the disk of data_dir"
-            );
-            return;
-        }
-        tracing::warn!(
-            "peers know a start of {} that this machine's clock says is in the future; counting on from it, but set the clock",
-            self.settings.id
-        );
-        self.hello.write().expect(UNPOISONED).incarnation = next;
-        self.incarnation.send_replace(next);
-    }
-
-    pub(super) fn incarnation(&self) -> u64 {
-        *self.incarnation.borrow()
-    }
-}
-
-fn bind(
-    plane: Plane,
-    host: &Arc<dyn Host>,
-    settings: &FabricSettings,
-    trust: &Trust,
-    incarnation: u64,
-) -> Result<quinn::Endpoint, FabricError> {
-    let (key, addr) = match plane {
-        Plane::Control => ("listen.fabric", settings.control),
-        Plane::Bulk => ("listen.bulk", settings.bulk),
-    };
-    host.udp_bind(addr)
-        .and_then(|socket| endpoint::open(plane, socket, trust, &**host, incarnation))
-        .map_err(|cause| FabricError::Listen { key, addr, cause })
-}
-
-fn local(endpoint: &quinn::Endpoint) -> SocketAddr {
-    endpoint
-        .local_addr()
-        .expect("a bound socket knows its address")
-}
-
-type BulkStart = (Arc<Shared>, mpsc::Receiver<DialOrder>);
-
-/// Binds the bulk endpoint on its own runtime: a socket belongs to the runtime that bound it. The bound
-/// address comes back first; what the endpoint needs to run is sent after.
-fn place_bulk(
-    host: &Arc<dyn Host>,
-    settings: &FabricSettings,
-    trust: &Trust,
-    incarnation: u64,
-    tracker: &TaskTracker,
-) -> (
-    oneshot::Receiver<Result<SocketAddr, FabricError>>,
-    oneshot::Sender<BulkStart>,
-) {
-    let (tell, bound) = oneshot::channel();
-    let (start, started) = oneshot::channel::<BulkStart>();
-    let (inside, settings, trust) = (Arc::clone(host), settings.clone(), trust.clone());
-    let work = async move {
-        match bind(Plane::Bulk, &inside, &settings, &trust, incarnation) {
-            Ok(endpoint) => {
-                let _ = tell.send(Ok(local(&endpoint)));
-                if let Ok((shared, orders)) = started.await {
-                    link::run(Plane::Bulk, endpoint, shared, orders).await;
-                }
-            }
-            Err(error) => {
-                let _ = tell.send(Err(error));
-            }
-        }
-    };
-    tracker.spawn(host.place(Place::Bulk, Box::pin(work)));
-    (bound, start)
 }

@@ -7,7 +7,7 @@
 //!
 //! - [`Authority`]: the cluster's own CA;
 //! - [`Trust`]: what a node shows and whom it believes (`spiffe`, `verifier`);
-//! - [`Fabric`]: connections, made by `dial` and `link`, kept by the core `roster`;
+//! - [`Fabric`]: connections, made by `dial` (again by `redial`) and `link`, kept by the core `roster`;
 //! - [`Transport`], [`Handler`]: calls to a peer, and who answers them (`calls`);
 //! - [`BulkStream`]: a forwarded request's stream (`bulk`).
 
@@ -19,14 +19,18 @@ mod endpoint;
 mod incarnation;
 mod link;
 mod mesh;
+mod redial;
 mod refusals;
 mod roster;
 mod settings;
+mod shared;
 mod spiffe;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_os;
 mod transport;
 mod trust;
 mod verifier;
@@ -36,9 +40,9 @@ pub use authority::{Authority, AuthorityError, Issued};
 pub use bulk::BulkStream;
 pub use calls::MESSAGE_LIMIT;
 pub(crate) use calls::Sent;
-pub(crate) use mesh::{Datagram, Received};
 pub use mesh::{Fabric, FabricError, Peer};
 pub use settings::FabricSettings;
+pub(crate) use shared::{Datagram, Received};
 pub use spiffe::{NoIdentity, SpiffeId};
 pub use transport::{CallError, Handler, Kind, PeerIdentity, Transport};
 pub use trust::{Trust, TrustError, TrustPem};

@@ -49,6 +49,8 @@ pub(super) struct Entry<C> {
     pub(super) cluster_id: String,
     /// This incarnation said that it stops.
     pub(super) left: Option<u64>,
+    /// When a hello or gossip last spoke of it.
+    seen: Instant,
     links: BTreeMap<Plane, Link<C>>,
 }
 
@@ -94,7 +96,7 @@ pub(super) enum Admission<C> {
 /// each other. Later than this, a peer dials because it lost the connection that we still hold.
 const SIMULTANEOUS: Duration = Duration::from_millis(2500);
 
-/// Nodes known at most: ten times the largest cluster we plan for. Further ones are refused.
+/// Nodes known at most: ten times the largest cluster we plan for. The longest unheard of makes room.
 const KNOWN_LIMIT: usize = 1024;
 
 impl<C: Clone> Roster<C> {
@@ -109,7 +111,7 @@ impl<C: Clone> Roster<C> {
     /// Decides about a new connection and takes it in if it stays.
     pub(super) fn admit(&mut self, arrival: Arrival<C>, now: Instant) -> Admission<C> {
         let peer = arrival.peer;
-        if !self.learn(&peer, arrival.control, arrival.bulk) {
+        if !self.learn(&peer, arrival.control, arrival.bulk, now) {
             return Admission::Full;
         }
         let smaller = (&self.own).min(&peer.id).clone();
@@ -165,11 +167,13 @@ impl<C: Clone> Roster<C> {
         peer: &PeerIdentity,
         control: SocketAddr,
         bulk: SocketAddr,
+        now: Instant,
     ) -> bool {
         if peer.id == self.own {
             return true;
         }
         if let Some(entry) = self.entries.get_mut(&peer.id) {
+            entry.seen = now;
             if peer.incarnation > entry.incarnation {
                 entry.incarnation = peer.incarnation;
                 entry.region = peer.region.clone();
@@ -178,7 +182,7 @@ impl<C: Clone> Roster<C> {
             }
             return true;
         }
-        if self.entries.len() >= KNOWN_LIMIT {
+        if self.entries.len() >= KNOWN_LIMIT && !self.forget_oldest() {
             return false;
         }
         self.entries.insert(
@@ -190,10 +194,23 @@ impl<C: Clone> Roster<C> {
                 bulk,
                 cluster_id: String::new(),
                 left: None,
+                seen: now,
                 links: BTreeMap::new(),
             },
         );
         true
+    }
+
+    /// Makes room: forgets the unconnected node that was heard of longest ago. False when all are
+    /// connected.
+    fn forget_oldest(&mut self) -> bool {
+        let oldest = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.links.is_empty())
+            .min_by_key(|(_, entry)| entry.seen)
+            .map(|(id, _)| id.clone());
+        oldest.is_some_and(|id| self.entries.remove(&id).is_some())
     }
 
     /// A connection ended. True if it was the one that stands.
@@ -304,7 +321,7 @@ mod tests {
 
     #[test]
     fn of_two_dialled_at_once_the_smaller_ids_stays_in_either_order() {
-        let now = Instant::now();
+        let now = tokio::time::Instant::now().into_std();
         let mut here_first = Roster::new("a".into());
         assert_eq!(here_first.admit(arrival("b", 1, true, 1), now), stay(&[]));
         assert_eq!(
@@ -323,7 +340,7 @@ mod tests {
     #[test]
     fn a_peer_that_dials_later_has_lost_the_old_connection() {
         let mut roster = Roster::new("a".into());
-        let now = Instant::now();
+        let now = tokio::time::Instant::now().into_std();
         roster.admit(arrival("b", 1, true, 1), now);
         let later = now + Duration::from_secs(3);
         assert_eq!(roster.admit(arrival("b", 1, false, 2), later), stay(&[1]));
@@ -332,7 +349,7 @@ mod tests {
     #[test]
     fn a_later_life_replaces_an_earlier_and_never_the_other_way() {
         let mut roster = Roster::new("a".into());
-        let now = Instant::now();
+        let now = tokio::time::Instant::now().into_std();
         let mut bulk = arrival("b", 1, true, 2);
         bulk.plane = Plane::Bulk;
         roster.admit(arrival("b", 1, true, 1), now);
@@ -347,7 +364,7 @@ mod tests {
     #[test]
     fn the_end_of_a_replaced_connection_does_not_touch_its_successor() {
         let mut roster = Roster::new("a".into());
-        let now = Instant::now();
+        let now = tokio::time::Instant::now().into_std();
         roster.admit(arrival("b", 1, true, 1), now);
         roster.admit(arrival("b", 2, true, 2), now);
         let b = NodeId::new("b");
@@ -359,7 +376,7 @@ mod tests {
     #[test]
     fn more_nodes_than_can_be_are_refused() {
         let mut roster = Roster::new("a".into());
-        let now = Instant::now();
+        let now = tokio::time::Instant::now().into_std();
         for number in 0..KNOWN_LIMIT {
             roster.admit(arrival(&format!("n{number}"), 1, true, 1), now);
         }
@@ -369,13 +386,30 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_node_that_is_gone_makes_room_for_a_new_one() {
+        let mut roster = Roster::new("a".into());
+        let now = tokio::time::Instant::now().into_std();
+        for number in 0..KNOWN_LIMIT {
+            let number = u32::try_from(number).unwrap();
+            let at = now + Duration::from_secs(1) * number;
+            roster.admit(arrival(&format!("n{number}"), 1, true, number), at);
+        }
+        for gone in ["n7", "n8"] {
+            roster.part(&gone.into());
+        }
+        assert_eq!(roster.admit(arrival("new", 1, true, 1), now), stay(&[]));
+        assert!(roster.entry(&"n7".into()).is_none(), "the older of the two");
+        assert!(roster.entry(&"n8".into()).is_some());
+    }
+
     proptest! {
         /// Two nodes see the same set of simultaneous connections, each in its own order, and must end
         /// with the same one.
         #[test]
         fn both_sides_keep_the_same_connection(order_a in Just(vec![0_u32, 1]).prop_shuffle(),
                                                order_b in Just(vec![0_u32, 1]).prop_shuffle()) {
-            let now = Instant::now();
+            let now = tokio::time::Instant::now().into_std();
             let mut a = Roster::new("a".into());
             let mut b = Roster::new("b".into());
             for connection in order_a {

@@ -13,8 +13,8 @@ use meridian_config::name::NodeId;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Authority, CallError, Fabric, FabricError, Handler, Kind, MESSAGE_LIMIT, PeerIdentity,
-    Transport,
+    Authority, CallError, Datagram, Fabric, FabricError, Handler, Kind, MESSAGE_LIMIT,
+    PeerIdentity, Sent, Transport,
     testing::{Makings, eventually},
 };
 use crate::host::BoxFuture;
@@ -364,4 +364,91 @@ async fn a_port_in_use_ends_the_start_with_its_name() {
             ..
         }
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_expired_by_the_others_clock_is_refused_on_both_sides() {
+    let makings = Makings::new();
+    let years = Duration::from_secs(3 * 365 * 86_400);
+    // `a` lives three years later; `b`'s certificate has expired there, and its own start did not notice.
+    let authority = Authority::create("test", Some([1; 32])).unwrap();
+    let a = makings.start_later("a", "eu", 1, years, &authority).await;
+    let b = makings.start("b", "us", 2).await;
+    for node in [&a, &b] {
+        eventually("it is counted", || {
+            node.fabric.refused().get("certificate") > Some(&0)
+        })
+        .await;
+    }
+    assert!(!connected(&a.fabric, "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_are_echoed_and_gossip_of_any_size_arrives() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    meet(&a.fabric, &b.fabric).await;
+    let (id, number) = (NodeId::new("b"), 7_u64.to_be_bytes());
+    let mut echoes = a.fabric.inbox(Datagram::Echo);
+    assert_eq!(
+        a.fabric.send_datagram(&id, Datagram::Probe, &number),
+        Sent::Given
+    );
+    let echo = timeout(DEADLINE, echoes.recv()).await.unwrap().unwrap();
+    assert_eq!((&echo.from.id, &echo.body[..]), (&id, &number[..]));
+
+    let mut gossip = b.fabric.inbox(Datagram::Gossip);
+    for size in [10, 30_000] {
+        a.fabric.send_gossip(&id, &vec![7; size]);
+        let heard = timeout(DEADLINE, gossip.recv()).await.unwrap().unwrap();
+        assert_eq!(heard.body, vec![7; size]);
+    }
+    assert_eq!(
+        a.fabric
+            .send_datagram(&"nobody".into(), Datagram::Probe, &number),
+        Sent::NoConnection
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lossy_link_keeps_its_connection_and_answers_calls() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    b.fabric.register(Kind::Control, Arc::<Parrot>::default());
+    meet(&a.fabric, &b.fabric).await;
+    sleep(Duration::from_secs(3)).await;
+    makings.net.spoil(0.05, Duration::from_millis(40));
+    let changes = a.fabric.watch_peers();
+    for _ in 0..600 {
+        let call = a
+            .fabric
+            .call(&"b".into(), Kind::Control, "x".into(), DEADLINE);
+        assert!(call.await.is_ok());
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(!changes.has_changed().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_meet_again_after_a_cut() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    meet(&a.fabric, &b.fabric).await;
+    makings.net.cut("10.0.0.1", "10.0.0.2");
+    eventually("both notice by themselves", || {
+        !connected(&a.fabric, "b") && !connected(&b.fabric, "a")
+    })
+    .await;
+    sleep(Duration::from_secs(60)).await;
+    makings.net.heal();
+    let healed = Instant::now();
+    meet(&a.fabric, &b.fabric).await;
+    assert!(
+        healed.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        healed.elapsed()
+    );
 }

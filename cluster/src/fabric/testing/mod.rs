@@ -1,9 +1,9 @@
 //! A false outside for tests: a network, files and a clock in memory, on a paused runtime.
 //!
-//! In: datagrams of every node, and cuts. Out: the same datagrams 5 ms later, or never.
+//! In: datagrams of every node, cuts and losses. Out: the same datagrams 5 ms later, or never.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, btree_map::OccupiedEntry},
     fmt,
     future::Future,
     io::{self, IoSliceMut},
@@ -17,11 +17,15 @@ use std::{
 
 use meridian_config::node_file::{AdminFile, FabricFile, Listen, NodeFile};
 use quinn::udp::{RecvMeta, Transmit};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Authority, Fabric, FabricError, FabricSettings, Trust};
+use super::Authority;
 use crate::host::{BoxFuture, BoxListener, BoxStream, Files, Host, LogStore, Place, StoreError};
+
+mod nodes;
+
+pub(crate) use nodes::{Makings, Node, eventually};
 
 /// One way of every link.
 pub(crate) const LATENCY: Duration = Duration::from_millis(5);
@@ -69,6 +73,10 @@ pub(crate) struct TestNet {
 
 #[derive(Default)]
 struct NetState {
+    /// Loss (0 to 1) and jitter of every link, and the generator that draws them.
+    spoiled: Option<(f64, Duration, StdRng)>,
+    /// Counts datagrams: of two due at once the earlier sent comes first.
+    sent: u64,
     sockets: BTreeMap<SocketAddr, Inbox>,
     /// Host addresses between which nothing passes, by direction.
     cut: BTreeSet<(String, String)>,
@@ -77,7 +85,7 @@ struct NetState {
 
 #[derive(Default)]
 struct Inbox {
-    queue: VecDeque<(Instant, SocketAddr, Vec<u8>)>,
+    queue: BTreeMap<(Instant, u64), (SocketAddr, Vec<u8>)>,
     waker: Option<Waker>,
 }
 
@@ -107,6 +115,12 @@ impl TestNet {
         self.state.lock().unwrap().unplugged.remove(host);
     }
 
+    /// Every link loses some datagrams and delays each by up to `jitter` more, so that they overtake.
+    pub(crate) fn spoil(&self, loss: f64, jitter: Duration) {
+        let random = StdRng::from_seed([9; 32]);
+        self.state.lock().unwrap().spoiled = Some((loss, jitter, random));
+    }
+
     /// All links work again.
     pub(crate) fn heal(&self) {
         self.state.lock().unwrap().cut.clear();
@@ -121,96 +135,22 @@ impl TestNet {
         {
             return;
         }
+        let mut due = Instant::now() + LATENCY;
+        if let Some((loss, jitter, random)) = &mut state.spoiled {
+            if random.random_bool(*loss) {
+                return;
+            }
+            due += jitter.mul_f64(random.random());
+        }
+        state.sent += 1;
+        let order = (due, state.sent);
         if let Some(inbox) = state.sockets.get_mut(&to) {
-            let due = Instant::now() + LATENCY;
-            inbox.queue.push_back((due, from, bytes.to_vec()));
+            inbox.queue.insert(order, (from, bytes.to_vec()));
             if let Some(waker) = inbox.waker.take() {
                 waker.wake();
             }
         }
     }
-}
-
-/// A running fabric and what it takes to stop it.
-pub(crate) struct Node {
-    pub(crate) fabric: Fabric,
-    pub(crate) stop: CancellationToken,
-    pub(crate) tracker: TaskTracker,
-}
-
-impl Node {
-    /// Stops it in good order.
-    pub(crate) async fn stop(&self) {
-        self.stop.cancel();
-        self.tracker.close();
-        self.tracker.wait().await;
-    }
-}
-
-/// A small cluster's makings: one network, one CA, the disk of each node.
-pub(crate) struct Makings {
-    pub(crate) net: Arc<TestNet>,
-    pub(crate) authority: Authority,
-    pub(crate) disks: Mutex<BTreeMap<String, Arc<MemoryFiles>>>,
-}
-
-impl Makings {
-    pub(crate) fn new() -> Self {
-        Self {
-            net: Arc::default(),
-            authority: Authority::create("test", Some([1; 32])).unwrap(),
-            disks: Mutex::default(),
-        }
-    }
-
-    /// Starts node `id` of `region` on host `10.0.0.NUMBER`; it joins host 1.
-    pub(crate) async fn start(&self, id: &str, region: &str, number: u8) -> Node {
-        self.start_with(id, region, number, Duration::ZERO, &self.authority)
-            .await
-            .unwrap()
-    }
-
-    /// The same with a clock that is `ahead` and a certificate of another authority.
-    pub(crate) async fn start_with(
-        &self,
-        id: &str,
-        region: &str,
-        number: u8,
-        ahead: Duration,
-        authority: &Authority,
-    ) -> Result<Node, FabricError> {
-        let mut file = node_file(authority.cluster(), id, region);
-        file.listen.fabric = format!("10.0.0.{number}:7400").parse().unwrap();
-        file.listen.bulk = format!("10.0.0.{number}:7450").parse().unwrap();
-        file.fabric.join = vec!["10.0.0.1:7400".into()];
-        let disk = Arc::clone(self.disks.lock().unwrap().entry(id.into()).or_default());
-        let host = TestHost::on(&self.net, authority, &file, &disk, ahead);
-        let trust = Trust::load(&host, &file).await.unwrap();
-        let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let fabric = Fabric::start(
-            host,
-            FabricSettings::from(&file),
-            trust,
-            tracker.clone(),
-            stop.clone(),
-        )
-        .await?;
-        Ok(Node {
-            fabric,
-            stop,
-            tracker,
-        })
-    }
-}
-
-/// Waits for a condition, ten simulated seconds at most. How long it took.
-pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(10), "never: {what}");
-        sleep(Duration::from_millis(5)).await;
-    }
-    start.elapsed()
 }
 
 /// One node's outside.
@@ -236,17 +176,17 @@ impl TestHost {
         })
     }
 
-    /// A host on a network, with the files that `authority` issues for the node. Its wall clock is `ahead`
-    /// of the epoch and runs with the test's clock.
-    fn on(
+    /// A host on a network, with the files that `authority` issues for the node. The times are when the
+    /// certificate was issued and what the wall clock says now; it runs with the test's clock.
+    pub(crate) fn on(
         net: &Arc<TestNet>,
         authority: &Authority,
         file: &NodeFile,
         files: &Arc<MemoryFiles>,
-        ahead: Duration,
+        (issued, now): (Duration, Duration),
     ) -> Arc<dyn Host> {
         let issued = authority
-            .issue(&file.id, &file.region, &[], &[], EPOCH)
+            .issue(&file.id, &file.region, &[], &[], issued)
             .unwrap();
         let named = [
             ("ca.pem", authority.cert_pem().to_owned()),
@@ -258,7 +198,7 @@ impl TestHost {
             net: Arc::clone(net),
             files: Arc::clone(files),
             named: named.into(),
-            unix_start: EPOCH + ahead,
+            unix_start: now,
             started: Some(Instant::now()),
             seed: *blake3::hash(file.id.as_str().as_bytes()).as_bytes(),
         })
@@ -423,7 +363,8 @@ impl quinn::AsyncUdpSocket for TestSocket {
         let now = Instant::now();
         let mut filled = 0;
         while filled < bufs.len().min(meta.len()) {
-            let Some((_, from, bytes)) = inbox.queue.pop_front_if(|(due, ..)| *due <= now) else {
+            let due = inbox.queue.first_entry().filter(|next| next.key().0 <= now);
+            let Some((from, bytes)) = due.map(OccupiedEntry::remove) else {
                 break;
             };
             bufs[filled][..bytes.len()].copy_from_slice(&bytes);
@@ -440,7 +381,7 @@ impl quinn::AsyncUdpSocket for TestSocket {
             return Poll::Ready(Ok(filled));
         }
         inbox.waker = Some(cx.waker().clone());
-        let next = inbox.queue.front().map(|(due, ..)| *due);
+        let next = inbox.queue.keys().next().map(|(due, _)| *due);
         let mut timer = self.timer.lock().unwrap();
         *timer = next.map(|due| Box::pin(sleep_until(due)));
         if let Some(sleep) = timer.as_mut()
