@@ -39,6 +39,7 @@ mod wire;
 pub use authority::{Authority, AuthorityError, Issued};
 pub use bulk::BulkStream;
 pub use calls::MESSAGE_LIMIT;
+#[cfg(test)]
 pub(crate) use calls::Sent;
 pub use mesh::{Fabric, FabricError, Peer};
 pub use settings::FabricSettings;
