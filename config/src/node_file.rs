@@ -3,7 +3,6 @@
 //! In: the file's text and its folder. Out: a [`NodeFile`], or every mistake.
 
 mod check;
-mod listen;
 mod raw;
 
 use std::{

@@ -10,9 +10,11 @@
 
 pub mod access;
 pub mod exchange;
+pub mod forward;
 pub mod guard;
 pub mod identity;
 pub mod limit;
 pub mod problem;
 pub mod route;
 pub mod transform;
+pub mod upstream;

@@ -1,0 +1,443 @@
+//! One worker's way to every upstream: chooses, tries, tries again.
+//!
+//! Enters: a request and its [`Errand`]. Leaves: the answer and how it was served, or a refusal. Cores:
+//! [`super::region`], [`super::balance`], [`super::retry`], [`super::budget`]. One try is in
+//! [`super::local`] (an endpoint of this region) or in [`crate::forward`] (a peer elsewhere).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use meridian_cluster::host::{BoxFuture, BoxStream};
+use meridian_config::name::{NodeId, RegionName, ServiceName, TenantId, Zone};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::time::Instant;
+
+use super::{
+    Shared, balance,
+    budget::Budget,
+    destination::Destination,
+    dial::Dialer,
+    endpoint::Ticket,
+    fault::Fault,
+    pool::Pool,
+    region::{self, Choice, Question, Reason},
+    retry::{self, Failure, Situation, Verdict},
+    trip::Trip,
+    tunnel,
+};
+use crate::{
+    exchange::{Body, Served},
+    problem::Refusal,
+};
+
+/// Where a request goes, and on whose behalf.
+#[derive(Debug, Clone, Copy)]
+pub struct Errand<'a> {
+    /// The service of the request's own revision.
+    pub destination: &'a Arc<Destination>,
+    /// Where the request may be served; empty: anywhere.
+    pub zones: &'a [Zone],
+    /// Whose request it is, for refusals.
+    pub tenant: Option<&'a TenantId>,
+    /// The request's id, which a forwarded request keeps.
+    pub request_id: &'a str,
+}
+
+/// One worker's connections and choices.
+#[derive(Clone)]
+pub struct Client {
+    pub(super) shared: Arc<Shared>,
+    pub(super) dialer: Arc<Dialer>,
+    pub(super) pool: Arc<Pool>,
+    /// One thread's: never contended, and never held across an await.
+    luck: Arc<Mutex<Luck>>,
+}
+
+/// What changes from one choice to the next.
+struct Luck {
+    random: StdRng,
+    services: BTreeMap<ServiceName, Turns>,
+}
+
+struct Turns {
+    share: f64,
+    budget: Budget,
+    turn: usize,
+}
+
+/// An answer, whoever gave it.
+pub(crate) struct Reply {
+    pub(crate) response: Response<Body>,
+    pub(crate) region: RegionName,
+    pub(crate) endpoint: String,
+    /// Retries that a peer made on its side.
+    pub(crate) retries: u32,
+    /// After a 101: the way to the upstream, and the place it takes there.
+    pub(crate) tunnel: Option<(BoxStream, Option<Ticket>)>,
+}
+
+/// A request that came to nothing.
+pub(crate) struct Failed {
+    pub(crate) refusal: Refusal,
+    /// The last try's fault; none: no try was made.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// Awaited once a connection to an endpoint stands and before the first byte leaves; false: give up.
+pub(crate) type Gate = BoxFuture<'static, bool>;
+
+impl Client {
+    pub(super) fn new(shared: Arc<Shared>, seed: [u8; 32]) -> Self {
+        let dialer = Dialer::new(Arc::clone(&shared.host), Arc::clone(&shared.tls));
+        let client = Self {
+            dialer: Arc::new(dialer),
+            pool: Arc::default(),
+            luck: Arc::new(Mutex::new(Luck {
+                random: StdRng::from_seed(seed),
+                services: BTreeMap::new(),
+            })),
+            shared,
+        };
+        let (pool, stop) = (Arc::downgrade(&client.pool), client.shared.stop.clone());
+        client.shared.tracker.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(SWEEP) => {}
+                }
+                let Some(pool) = pool.upgrade() else { return };
+                pool.sweep(Instant::now());
+            }
+        });
+        client
+    }
+
+    /// Sends a request to the best place that may serve it, and waits for the answer's head.
+    ///
+    /// The request's head is as [`crate::transform::request`] leaves it, and it carries the extensions
+    /// that hyper gave it: a WebSocket's tunnel needs them. Dropping the future, or later the answer's
+    /// body, ends the exchange at the upstream. The answer's head is the upstream's own: hop-by-hop
+    /// fields are still to be stripped.
+    pub async fn send(
+        &self,
+        errand: Errand<'_>,
+        mut request: Request<Body>,
+    ) -> Result<(Response<Body>, Served), Refusal> {
+        let began = Instant::now();
+        let upgrade = request
+            .extensions()
+            .get::<hyper::upgrade::OnUpgrade>()
+            .is_some()
+            .then(|| hyper::upgrade::on(&mut request));
+        let mut trip = Trip::new(errand, request, upgrade.is_some());
+        let reply = self.run(&mut trip).await.map_err(|failed| failed.refusal)?;
+        if let (Some((stream, ticket)), Some(upgrade)) = (reply.tunnel, upgrade) {
+            let stop = self.shared.stop.clone();
+            self.shared.tracker.spawn(async move {
+                let _place = ticket;
+                let joined = async {
+                    // The client's side is ours once the edge has written the 101.
+                    let client = tokio::time::timeout(SWITCH, upgrade).await.ok()?.ok()?;
+                    tunnel::join(Box::new(TokioIo::new(client)), stream)
+                        .await
+                        .ok()
+                };
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    _ = joined => {}
+                }
+            });
+        }
+        let served = Served {
+            region: reply.region,
+            endpoint: reply.endpoint,
+            retries: reply.retries.saturating_add(trip.tries.saturating_sub(1)),
+            waited: began.elapsed(),
+        };
+        Ok((reply.response, served))
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Tries until an answer comes that nothing better can follow.
+    pub(crate) async fn run(&self, trip: &mut Trip<'_>) -> Result<Reply, Failed> {
+        let destination = Arc::clone(trip.errand.destination);
+        let policy = &destination.settings.retries;
+        self.turns(&destination, |turns, _, now| turns.budget.request(now));
+        if trip.repeatable && policy.attempts > 0 {
+            let gathered = trip.payload.gather().await;
+            gathered.map_err(|error| failed(Fault::Body(error)))?;
+        }
+        let mut last: Option<Result<Reply, Fault>> = None;
+        loop {
+            let target = match self.next(trip) {
+                Ok(target) => target,
+                Err(refusal) => {
+                    return match last {
+                        Some(Ok(reply)) => Ok(reply),
+                        // "Not there" said by a peer adds nothing to what the choice itself says.
+                        Some(Err(fault @ (Fault::NotThere | Fault::PeerUnsent))) => Err(Failed {
+                            refusal,
+                            fault: Some(fault),
+                        }),
+                        Some(Err(fault)) => Err(failed(fault)),
+                        None => Err(Failed {
+                            refusal,
+                            fault: None,
+                        }),
+                    };
+                }
+            };
+            // An answer that is given up for another try ends its exchange here.
+            drop(last.take());
+            trip.tries += 1;
+            let result = match target {
+                Target::Local(ticket) => self.try_local(trip, ticket).await,
+                Target::Peer(peer, region) => self.try_peer(trip, &peer, region).await,
+            };
+            let failure = match &result {
+                Ok(reply) => match reply.response.status() {
+                    status @ (StatusCode::BAD_GATEWAY
+                    | StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::GATEWAY_TIMEOUT) => Failure::Status(status),
+                    _ => return result.map_err(failed),
+                },
+                Err(fault) => fault.failure(),
+            };
+            let situation = Situation {
+                repeatable: trip.repeatable,
+                whole: trip.whole(),
+                used: trip.used,
+            };
+            let verdict = if trip.tries < MOST_TRIES {
+                retry::judge(policy, failure, situation)
+            } else {
+                Verdict::GiveUp
+            };
+            let again = verdict != Verdict::GiveUp
+                && self.turns(&destination, |turns, _, now| turns.budget.retry(now));
+            tracing::trace!(
+                target: "meridian::decision",
+                request_id = trip.errand.request_id,
+                service = %destination.name,
+                tries = trip.tries,
+                ?failure,
+                ?verdict,
+                again,
+                "a try at an upstream failed"
+            );
+            if !again {
+                return result.map_err(failed);
+            }
+            match verdict {
+                Verdict::Again => trip.used += 1,
+                Verdict::Elsewhere | Verdict::GiveUp => trip.leave_own_region = true,
+            }
+            last = Some(result);
+        }
+    }
+
+    /// Chooses where the next try goes.
+    fn next(&self, trip: &mut Trip<'_>) -> Result<Target, Refusal> {
+        let view = (self.shared.view)();
+        let destination = trip.errand.destination;
+        let now = Instant::now().into_std();
+        let untried = |at: usize| {
+            let endpoint = destination.own.get(at)?;
+            (!trip.tried_endpoints.contains(&endpoint.number)).then(|| endpoint.load(now))?
+        };
+        let count = if trip.leave_own_region {
+            0
+        } else {
+            destination.own.len()
+        };
+        let mut local_ready = (0..count).any(|at| untried(at).is_some());
+        loop {
+            let question = Question {
+                view: &view,
+                service: &destination.name,
+                places: &destination.places,
+                zones: trip.errand.zones,
+                local_ready,
+                forwarded: trip.forwarded,
+                tried_peers: &trip.tried_peers,
+                tried_regions: &trip.tried_regions,
+            };
+            let choice = self.turns(destination, |_, random, _| {
+                region::choose(&question, &mut draw(random))
+            });
+            let target = match choice {
+                Choice::Local => match self.pick(destination, count, untried, now) {
+                    Some(ticket) => Target::Local(ticket),
+                    None => {
+                        // Another worker took the last place since.
+                        local_ready = false;
+                        continue;
+                    }
+                },
+                Choice::Forward(peers) => {
+                    let Some((peer, region)) = peers.into_iter().next() else {
+                        continue;
+                    };
+                    Target::Peer(peer, region)
+                }
+                Choice::Refuse(reason) => {
+                    return self.last_resort(trip, reason, &view.own_region, now);
+                }
+            };
+            let region = match &target {
+                Target::Local(_) => &view.own_region,
+                Target::Peer(_, region) => region,
+            };
+            // The region that would have served it, were all well, is where a failover starts.
+            let own_may = destination.places.iter().any(|(place, zone)| {
+                *place == view.own_region && region::permitted(trip.errand.zones, zone)
+            });
+            let from = trip
+                .region
+                .take()
+                .or_else(|| own_may.then(|| view.own_region.clone()));
+            if let Some(from) = from.filter(|from| from != region) {
+                self.shared.observer.failover(&from, region);
+            }
+            trip.region = Some(region.clone());
+            tracing::trace!(
+                target: "meridian::decision",
+                request_id = trip.errand.request_id,
+                service = %destination.name,
+                %region,
+                "upstream chosen"
+            );
+            return Ok(target);
+        }
+    }
+
+    /// Nothing untried is left: an endpoint that was tried may be tried again, else the request ends.
+    fn last_resort(
+        &self,
+        trip: &Trip<'_>,
+        reason: Reason,
+        own_region: &RegionName,
+        now: std::time::Instant,
+    ) -> Result<Target, Refusal> {
+        let destination = trip.errand.destination;
+        if !trip.tried_endpoints.is_empty() && !trip.leave_own_region {
+            let any = |at: usize| destination.own.get(at)?.load(now);
+            if let Some(ticket) = self.pick(destination, destination.own.len(), any, now) {
+                return Ok(Target::Local(ticket));
+            }
+        }
+        let tenant = || trip.errand.tenant.cloned().unwrap_or_default();
+        let refusal = match reason {
+            Reason::Residency => Refusal::Residency(tenant()),
+            Reason::ResidencyUnavailable => Refusal::ResidencyUnavailable(tenant()),
+            Reason::NoHealthyUpstream if destination.own.iter().any(|own| own.full()) => {
+                Refusal::Overloaded
+            }
+            Reason::NoHealthyUpstream => Refusal::NoHealthyUpstream,
+        };
+        tracing::trace!(
+            target: "meridian::decision",
+            request_id = trip.errand.request_id,
+            service = %destination.name,
+            region = %own_region,
+            ?reason,
+            "no upstream"
+        );
+        Err(refusal)
+    }
+
+    fn pick(
+        &self,
+        destination: &Destination,
+        count: usize,
+        load: impl Fn(usize) -> Option<u32>,
+        now: std::time::Instant,
+    ) -> Option<Ticket> {
+        // A trial may be taken by another worker between the look and the claim; look again then.
+        for _ in 0..=count {
+            let at = self.turns(destination, |turns, random, _| {
+                let balance = destination.settings.balance;
+                balance::pick(balance, count, &load, &mut draw(random), &mut turns.turn)
+            })?;
+            if let Some(ticket) = destination.own.get(at)?.ticket(now) {
+                return Some(ticket);
+            }
+        }
+        None
+    }
+
+    fn turns<T>(
+        &self,
+        destination: &Destination,
+        act: impl FnOnce(&mut Turns, &mut StdRng, std::time::Instant) -> T,
+    ) -> T {
+        let now = Instant::now().into_std();
+        let share = destination.settings.retries.budget;
+        let mut luck = self.luck.lock().unwrap_or_else(PoisonError::into_inner);
+        let luck = &mut *luck;
+        if !luck.services.contains_key(&destination.name) {
+            // Services that left the document are forgotten when there are many of them.
+            if luck.services.len() >= MOST_SERVICES {
+                luck.services.clear();
+            }
+            let turns = Turns {
+                share,
+                budget: Budget::new(share, now),
+                turn: 0,
+            };
+            luck.services.insert(destination.name.clone(), turns);
+        }
+        let turns = luck
+            .services
+            .get_mut(&destination.name)
+            .expect("it was put there just now");
+        #[allow(clippy::float_cmp, reason = "the same text gives the same number")]
+        if turns.share != share {
+            *turns = Turns {
+                share,
+                budget: Budget::new(share, now),
+                turn: turns.turn,
+            };
+        }
+        act(turns, &mut luck.random, now)
+    }
+}
+
+/// Where one try goes.
+enum Target {
+    Local(Ticket),
+    Peer(NodeId, RegionName),
+}
+
+fn failed(fault: Fault) -> Failed {
+    Failed {
+        refusal: fault.refusal(),
+        fault: Some(fault),
+    }
+}
+
+fn draw(random: &mut StdRng) -> impl FnMut(usize) -> usize {
+    |below| random.random_range(0..below.max(1))
+}
+
+/// Tries of one request, whatever the document says: every region once and a few more.
+const MOST_TRIES: u32 = 16;
+
+/// More services than a document has.
+const MOST_SERVICES: usize = 4096;
+
+/// How often idle connections are looked at: their limits are tens of seconds.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// For the edge to write a 101 to its client.
+const SWITCH: Duration = Duration::from_secs(10);

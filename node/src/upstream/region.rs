@@ -1,0 +1,152 @@
+//! Which region serves a request: the core of failover.
+//!
+//! In: the node's picture of the cluster, where the service has endpoints, where the tenant's data may
+//! go. Out: [`Choice`]. Shell: [`super::Client`]. Residency beats availability; a node never dials an
+//! endpoint of another region, it forwards to a peer there; and a forwarded request is never forwarded
+//! again.
+
+use std::time::Duration;
+
+use meridian_cluster::membership::{Liveness, Member, View};
+use meridian_config::name::{NodeId, RegionName, ServiceName, Zone};
+
+/// What the choice depends on.
+pub(crate) struct Question<'a> {
+    /// The node's picture of the cluster.
+    pub(crate) view: &'a View,
+    /// The service that is asked for.
+    pub(crate) service: &'a ServiceName,
+    /// Where it has endpoints, and the zone of each of these regions.
+    pub(crate) places: &'a [(RegionName, Zone)],
+    /// Where the request may be served; empty: anywhere.
+    pub(crate) zones: &'a [Zone],
+    /// Whether an endpoint of the own region would take it now.
+    pub(crate) local_ready: bool,
+    /// Whether a peer has forwarded it here.
+    pub(crate) forwarded: bool,
+    /// Peers that have been tried already.
+    pub(crate) tried_peers: &'a [NodeId],
+    /// Regions that have said they can't.
+    pub(crate) tried_regions: &'a [RegionName],
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// To an endpoint of the own region.
+    Local,
+    /// To one of these peers, best first.
+    Forward(Vec<(NodeId, RegionName)>),
+    /// Nowhere.
+    Refuse(Reason),
+}
+
+/// Why no region takes a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// No configured endpoint lies in the tenant's zones.
+    Residency,
+    /// There are some in the tenant's zones; none can be reached.
+    ResidencyUnavailable,
+    /// No endpoint anywhere can be reached.
+    NoHealthyUpstream,
+}
+
+/// Whether a request bound to `zones` may be served in `zone`.
+pub(crate) fn permitted(zones: &[Zone], zone: &Zone) -> bool {
+    zones.is_empty() || zones.contains(zone)
+}
+
+/// Chooses. `draw` picks a number below its argument: it spreads requests over a region's nodes.
+pub(crate) fn choose(question: &Question<'_>, draw: &mut impl FnMut(usize) -> usize) -> Choice {
+    let allowed = || {
+        let zones = question.zones;
+        question
+            .places
+            .iter()
+            .filter(move |(_, zone)| permitted(zones, zone))
+            .map(|(region, _)| region)
+    };
+    if allowed().next().is_none() {
+        return Choice::Refuse(Reason::Residency);
+    }
+    let own = &question.view.own_region;
+    if question.local_ready && allowed().any(|region| region == own) {
+        return Choice::Local;
+    }
+    let unavailable = Choice::Refuse(if question.zones.is_empty() {
+        Reason::NoHealthyUpstream
+    } else {
+        Reason::ResidencyUnavailable
+    });
+    if question.forwarded {
+        return unavailable;
+    }
+    let mut regions: Vec<(Duration, &RegionName)> = allowed()
+        .filter(|region| *region != own && !question.tried_regions.contains(region))
+        .filter_map(|region| {
+            let health = question.view.regions.get(region)?;
+            (health.liveness == Liveness::Up).then_some((health.rtt.unwrap_or(UNMEASURED), region))
+        })
+        .collect();
+    regions.sort();
+    let peers: Vec<_> = regions
+        .into_iter()
+        .flat_map(|(_, region)| members(question, region, draw))
+        .collect();
+    if peers.is_empty() {
+        unavailable
+    } else {
+        Choice::Forward(peers)
+    }
+}
+
+/// The region's members that may take the request: those that announce healthy endpoints first, then
+/// those that have not announced anything yet. Within each, the less loaded of two random ones leads.
+fn members(
+    question: &Question<'_>,
+    region: &RegionName,
+    draw: &mut impl FnMut(usize) -> usize,
+) -> Vec<(NodeId, RegionName)> {
+    let (mut sure, mut unknown) = (Vec::new(), Vec::new());
+    for member in question.view.members.values() {
+        let usable = member.region == *region
+            && member.id != question.view.own
+            && member.liveness == Liveness::Up
+            && !member.announced.draining
+            && !question.tried_peers.contains(&member.id);
+        if !usable {
+            continue;
+        }
+        match member.announced.services.get(question.service) {
+            Some(0) => {}
+            Some(_) => sure.push(member),
+            None => unknown.push(member),
+        }
+    }
+    for group in [&mut sure, &mut unknown] {
+        lead_with_the_less_loaded(group, draw);
+    }
+    sure.into_iter()
+        .chain(unknown)
+        .map(|member| (member.id.clone(), region.clone()))
+        .collect()
+}
+
+fn lead_with_the_less_loaded(group: &mut [&Member], draw: &mut impl FnMut(usize) -> usize) {
+    if group.len() < 2 {
+        return;
+    }
+    let first = draw(group.len());
+    group.swap(0, first);
+    let second = 1 + draw(group.len() - 1);
+    if group[second].announced.load < group[0].announced.load {
+        group.swap(0, second);
+    }
+}
+
+/// The distance of a region that has not been measured: behind every measured one.
+const UNMEASURED: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,345 @@
+use std::collections::BTreeMap;
+
+use meridian_cluster::membership::{Announced, RegionHealth};
+use proptest::prelude::*;
+
+use super::*;
+
+fn member(id: &str, region: &str, liveness: Liveness, healthy: Option<u32>) -> Member {
+    let services = healthy
+        .map(|count| (ServiceName::from("plant"), count))
+        .into_iter()
+        .collect();
+    Member {
+        id: id.into(),
+        region: region.into(),
+        incarnation: 1,
+        liveness,
+        control: ([127, 0, 0, 1], 1).into(),
+        bulk: ([127, 0, 0, 1], 2).into(),
+        announced: Announced {
+            services,
+            ..Announced::default()
+        },
+        rtt: None,
+    }
+}
+
+fn view(members: Vec<Member>, distances: &[(&str, u64)]) -> View {
+    let mut regions = BTreeMap::new();
+    for member in &members {
+        let health = regions
+            .entry(member.region.clone())
+            .or_insert(RegionHealth {
+                liveness: member.liveness,
+                rtt: None,
+            });
+        health.liveness = health.liveness.min(member.liveness);
+    }
+    for (region, ms) in distances {
+        if let Some(health) = regions.get_mut(*region) {
+            health.rtt = Some(Duration::from_millis(*ms));
+        }
+    }
+    let members = members
+        .into_iter()
+        .map(|member| (member.id.clone(), member))
+        .collect();
+    View {
+        own: "eu-1".into(),
+        own_region: "eu".into(),
+        members,
+        regions,
+    }
+}
+
+fn three_regions() -> View {
+    view(
+        vec![
+            member("eu-1", "eu", Liveness::Up, Some(1)),
+            member("us-1", "us", Liveness::Up, Some(1)),
+            member("ap-1", "ap", Liveness::Up, Some(1)),
+        ],
+        &[("us", 80), ("ap", 150)],
+    )
+}
+
+fn places(of: &[(&str, &str)]) -> Vec<(RegionName, Zone)> {
+    of.iter()
+        .map(|(region, zone)| ((*region).into(), (*zone).into()))
+        .collect()
+}
+
+const EVERYWHERE: [(&str, &str); 3] = [("ap", "in"), ("eu", "eu"), ("us", "us")];
+
+fn ask(view: &View, at: &[(&str, &str)], zones: &[&str], local_ready: bool) -> Choice {
+    let zones: Vec<Zone> = zones.iter().map(|zone| (*zone).into()).collect();
+    choose(
+        &Question {
+            view,
+            service: &"plant".into(),
+            places: &places(at),
+            zones: &zones,
+            local_ready,
+            forwarded: false,
+            tried_peers: &[],
+            tried_regions: &[],
+        },
+        &mut |_| 0,
+    )
+}
+
+fn forward(to: &[(&str, &str)]) -> Choice {
+    Choice::Forward(
+        to.iter()
+            .map(|(id, region)| ((*id).into(), (*region).into()))
+            .collect(),
+    )
+}
+
+#[test]
+fn the_own_region_comes_first() {
+    assert_eq!(ask(&three_regions(), &EVERYWHERE, &[], true), Choice::Local);
+}
+
+#[test]
+fn without_a_healthy_endpoint_here_the_nearest_region_leads() {
+    let expected = forward(&[("us-1", "us"), ("ap-1", "ap")]);
+    assert_eq!(ask(&three_regions(), &EVERYWHERE, &[], false), expected);
+}
+
+#[test]
+fn residency_sends_a_request_away_from_a_healthy_own_region() {
+    assert_eq!(
+        ask(&three_regions(), &EVERYWHERE, &["in"], true),
+        forward(&[("ap-1", "ap")])
+    );
+}
+
+#[test]
+fn zones_without_any_endpoint_refuse_as_residency_even_when_all_is_healthy() {
+    let refusal = Choice::Refuse(Reason::Residency);
+    assert_eq!(
+        ask(&three_regions(), &[("eu", "eu")], &["us"], true),
+        refusal
+    );
+}
+
+#[test]
+fn a_dead_zone_refuses_as_unavailable_and_never_leaks() {
+    let mut view = three_regions();
+    view.members
+        .get_mut("ap-1")
+        .expect("it is a member")
+        .liveness = Liveness::Down;
+    view.regions.get_mut("ap").expect("it is a region").liveness = Liveness::Down;
+    let refusal = Choice::Refuse(Reason::ResidencyUnavailable);
+    assert_eq!(ask(&view, &EVERYWHERE, &["in"], true), refusal);
+}
+
+#[test]
+fn a_region_that_announces_no_healthy_endpoint_is_passed_over_and_an_unknown_one_is_not() {
+    let view = view(
+        vec![
+            member("eu-1", "eu", Liveness::Up, None),
+            member("us-1", "us", Liveness::Up, Some(0)),
+            member("ap-1", "ap", Liveness::Up, None),
+        ],
+        &[("us", 80), ("ap", 150)],
+    );
+    assert_eq!(
+        ask(&view, &EVERYWHERE, &[], false),
+        forward(&[("ap-1", "ap")])
+    );
+}
+
+#[test]
+fn draining_and_suspect_members_get_nothing() {
+    let mut view = three_regions();
+    view.members
+        .get_mut("us-1")
+        .expect("it is a member")
+        .announced
+        .draining = true;
+    view.members
+        .get_mut("ap-1")
+        .expect("it is a member")
+        .liveness = Liveness::Suspect;
+    let refusal = Choice::Refuse(Reason::NoHealthyUpstream);
+    assert_eq!(ask(&view, &EVERYWHERE, &[], false), refusal);
+}
+
+#[test]
+fn a_node_that_announces_health_precedes_its_silent_neighbour() {
+    let view = view(
+        vec![
+            member("eu-1", "eu", Liveness::Up, Some(0)),
+            member("us-1", "us", Liveness::Up, None),
+            member("us-2", "us", Liveness::Up, Some(2)),
+        ],
+        &[("us", 80)],
+    );
+    assert_eq!(
+        ask(&view, &EVERYWHERE, &[], false),
+        forward(&[("us-2", "us"), ("us-1", "us")])
+    );
+}
+
+#[test]
+fn of_two_nodes_the_less_loaded_leads() {
+    let mut view = view(
+        vec![
+            member("eu-1", "eu", Liveness::Up, Some(0)),
+            member("us-1", "us", Liveness::Up, Some(1)),
+            member("us-2", "us", Liveness::Up, Some(1)),
+        ],
+        &[("us", 80)],
+    );
+    view.members
+        .get_mut("us-1")
+        .expect("it is a member")
+        .announced
+        .load = 9;
+    assert_eq!(
+        ask(&view, &EVERYWHERE, &[], false),
+        forward(&[("us-2", "us"), ("us-1", "us")])
+    );
+}
+
+#[test]
+fn a_forwarded_request_is_never_forwarded_again() {
+    let view = three_regions();
+    let question = Question {
+        view: &view,
+        service: &"plant".into(),
+        places: &places(&EVERYWHERE),
+        zones: &[],
+        local_ready: false,
+        forwarded: true,
+        tried_peers: &[],
+        tried_regions: &[],
+    };
+    assert_eq!(
+        choose(&question, &mut |_| 0),
+        Choice::Refuse(Reason::NoHealthyUpstream)
+    );
+}
+
+#[test]
+fn what_was_tried_is_not_tried_again() {
+    let view = three_regions();
+    let mut question = Question {
+        view: &view,
+        service: &"plant".into(),
+        places: &places(&EVERYWHERE),
+        zones: &[],
+        local_ready: false,
+        forwarded: false,
+        tried_peers: &["us-1".into()],
+        tried_regions: &[],
+    };
+    assert_eq!(choose(&question, &mut |_| 0), forward(&[("ap-1", "ap")]));
+    question.tried_peers = &[];
+    let regions = ["us".into(), "ap".into()];
+    question.tried_regions = &regions;
+    assert_eq!(
+        choose(&question, &mut |_| 0),
+        Choice::Refuse(Reason::NoHealthyUpstream)
+    );
+}
+
+fn any_liveness() -> impl Strategy<Value = Liveness> {
+    prop_oneof![
+        Just(Liveness::Up),
+        Just(Liveness::Suspect),
+        Just(Liveness::Down)
+    ]
+}
+
+const REGIONS: [&str; 4] = ["ap", "eu", "sa", "us"];
+
+proptest! {
+    #[test]
+    fn no_choice_leaves_the_zones_or_goes_to_a_dead_draining_or_unfit_node(
+        rest in proptest::collection::vec(
+            (0..4_usize, any_liveness(), proptest::option::of(0..3_u32), any::<bool>(), 0..100_u32),
+            0..9,
+        ),
+        distances in proptest::collection::vec(proptest::option::of(1..400_u64), 4),
+        endpoints in proptest::sample::subsequence(REGIONS.to_vec(), 1..=4),
+        zones in proptest::sample::subsequence(REGIONS.to_vec(), 0..=3),
+        local_ready: bool,
+        forwarded: bool,
+        seed: u64,
+    ) {
+        let mut members = vec![member("eu-1", "eu", Liveness::Up, None)];
+        for (index, (region, liveness, healthy, draining, load)) in rest.into_iter().enumerate() {
+            let mut next = member(&format!("n{index}"), REGIONS[region], liveness, healthy);
+            next.announced.draining = draining;
+            next.announced.load = load;
+            members.push(next);
+        }
+        let known: Vec<_> = REGIONS
+            .iter()
+            .zip(&distances)
+            .filter_map(|(region, ms)| ms.map(|ms| (*region, ms)))
+            .collect();
+        let view = view(members, &known);
+        // Each region is a zone of its own name.
+        let places: Vec<_> = endpoints.iter().map(|name| ((*name).into(), (*name).into())).collect();
+        let zones: Vec<Zone> = zones.into_iter().map(Zone::from).collect();
+        let service = "plant".into();
+        let question = Question {
+            view: &view, service: &service, places: &places, zones: &zones, local_ready, forwarded,
+            tried_peers: &[], tried_regions: &[],
+        };
+        let mut state = seed;
+        let mut draw = |bound: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(state >> 33).expect("31 bits fit") % bound
+        };
+        let may = |region: &str| {
+            endpoints.contains(&region) && (zones.is_empty() || zones.contains(&Zone::from(region)))
+        };
+        match choose(&question, &mut draw) {
+            Choice::Local => prop_assert!(local_ready && may("eu")),
+            Choice::Forward(peers) => {
+                prop_assert!(!forwarded);
+                prop_assert!(!(local_ready && may("eu")));
+                prop_assert!(!peers.is_empty());
+                let mut before = Duration::ZERO;
+                for (id, region) in &peers {
+                    let peer = &view.members[id];
+                    prop_assert_eq!(&peer.region, region);
+                    prop_assert!(region.as_str() != "eu" && may(region.as_str()));
+                    prop_assert_eq!(peer.liveness, Liveness::Up);
+                    prop_assert!(!peer.announced.draining);
+                    prop_assert!(peer.announced.services.get(&service) != Some(&0));
+                    let distance = view.regions[region].rtt.unwrap_or(UNMEASURED);
+                    prop_assert!(before <= distance, "nearer regions come first");
+                    before = distance;
+                }
+            }
+            Choice::Refuse(Reason::Residency) => {
+                prop_assert!(endpoints.iter().all(|region| !may(region)));
+            }
+            Choice::Refuse(reason) => {
+                let expected = if zones.is_empty() {
+                    Reason::NoHealthyUpstream
+                } else {
+                    Reason::ResidencyUnavailable
+                };
+                prop_assert_eq!(reason, expected);
+                prop_assert!(!(local_ready && may("eu")));
+                let fit = view.members.values().any(|peer| {
+                    peer.region.as_str() != "eu"
+                        && may(peer.region.as_str())
+                        && peer.liveness == Liveness::Up
+                        && !peer.announced.draining
+                        && peer.announced.services.get(&service) != Some(&0)
+                });
+                prop_assert!(forwarded || !fit, "a fit peer is never left out");
+            }
+        }
+    }
+}
