@@ -14,7 +14,11 @@ pub mod forward;
 pub mod guard;
 pub mod identity;
 pub mod limit;
+pub mod listener;
 pub mod problem;
+pub mod report;
 pub mod route;
+#[cfg(test)]
+mod testing;
 pub mod transform;
 pub mod upstream;

@@ -129,10 +129,10 @@ impl Screen {
         let Some(end) = end else {
             return self.unfinished(bytes, start);
         };
-        self.searched = 0;
-        self.lined = false;
         match framing(&bytes[start..end], &self.limits) {
             Ok(framing) => {
+                self.searched = 0;
+                self.lined = false;
                 self.state = match framing {
                     Framing::Length(0) => State::Head,
                     Framing::Length(length) => State::Length(length),
@@ -150,25 +150,31 @@ impl Screen {
 
     /// A head without its end: refused as soon as it can't become good. Only what is new is looked at.
     fn unfinished(&mut self, bytes: &[u8], start: usize) -> Verdict {
+        // Kept only if more is awaited: a refused head may be looked at again, and is refused again.
+        let mut lined = self.lined;
+        let mut first_line = if lined { 0 } else { bytes.len() - start };
         for at in self.searched.max(start)..bytes.len() {
             if bytes[at] == b'\n' {
                 // A line feed alone would never end the head for us, and would for others.
                 if at == 0 || bytes[at - 1] != b'\r' {
                     return Verdict::Refuse(malformed("a line ends without carriage return"));
                 }
-                self.lined = true;
+                if !lined {
+                    lined = true;
+                    first_line = at - start;
+                }
             }
         }
-        self.searched = bytes.len();
-        let length = bytes.len() - start.min(bytes.len());
-        if !self.lined && length > self.limits.target + METHOD + 16 {
+        if first_line > self.limits.target + METHOD + 16 {
             return Verdict::Refuse(Refusal::UriTooLong {
                 limit: self.limits.target,
             });
         }
-        if length > self.limits.head {
+        if bytes.len() - start > self.limits.head {
             return Verdict::Refuse(too_large(&self.limits));
         }
+        self.searched = bytes.len();
+        self.lined = lined;
         Verdict::More
     }
 

@@ -28,7 +28,12 @@ fn feed(input: &[u8], cuts: &[usize]) -> Outcome {
             match screen.examine(&input[passed..end]) {
                 Verdict::Pass(length) => passed += length,
                 Verdict::More => break,
-                Verdict::Refuse(_) => return Outcome::Refused(passed),
+                Verdict::Refuse(refusal) => {
+                    // The shell may come back to a refused head; it must not become good meanwhile.
+                    let again = screen.examine(&input[passed..end]);
+                    assert_eq!(again, Verdict::Refuse(refusal));
+                    return Outcome::Refused(passed);
+                }
                 Verdict::Break => return Outcome::Broken,
             }
         }
@@ -115,6 +120,8 @@ fn broken_chunks_end_the_connection() {
 
 #[test]
 fn heads_that_are_too_large_are_refused_before_their_end() {
+    let line = format!("GET /{} HTTP/1.1\r\n", "a".repeat(9000));
+    assert_eq!(whole(&line), Outcome::Refused(0));
     let mut screen = Screen::new(Limits::default());
     let target = format!("GET /{}", "a".repeat(9000));
     assert!(matches!(

@@ -1,0 +1,362 @@
+//! The request path's series as Prometheus families.
+//!
+//! In: the counters of [`super::RequestPath`]. Out: metric families, gathered when somebody asks.
+
+use std::sync::{Arc, PoisonError, atomic::Ordering};
+
+use prometheus::{
+    core::{Collector, Desc},
+    proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
+};
+
+use super::{AUTH_FAILURES, BLOCKED, DECISIONS, RequestPath, RouteSeries};
+use crate::report::series::{Counts, Durations};
+
+/// Collects the request path's series.
+pub(super) struct Page {
+    path: Arc<RequestPath>,
+    descriptions: Vec<Desc>,
+}
+
+/// Name, help and labels of every family here.
+const FAMILIES: [(&str, &str, &[&str]); 11] = [
+    (
+        "meridian_requests_total",
+        "Requests answered, by route, method and status.",
+        &["route", "method", "status"],
+    ),
+    (
+        "meridian_request_duration_seconds",
+        "From a request's head to its response's end.",
+        &["route"],
+    ),
+    (
+        "meridian_tenant_requests_total",
+        "Requests of identified tenants, by what was decided.",
+        &["tenant", "decision"],
+    ),
+    (
+        "meridian_gateway_overhead_seconds",
+        "From a request's head to its response's head, without waiting for the upstream.",
+        &[],
+    ),
+    (
+        "meridian_upstream_duration_seconds",
+        "Waiting for an upstream's response head.",
+        &["service", "region"],
+    ),
+    (
+        "meridian_quota_decisions_total",
+        "Charges against limits, by what was decided.",
+        &["decision"],
+    ),
+    (
+        "meridian_auth_failures_total",
+        "Requests whose identity could not be established.",
+        &["reason"],
+    ),
+    (
+        "meridian_failovers_total",
+        "Requests that another region served although this one has endpoints for them.",
+        &["from", "to"],
+    ),
+    (
+        "meridian_config_revision",
+        "The revision of the document that this node serves; 0 is none yet.",
+        &[],
+    ),
+    (
+        "meridian_connections",
+        "Open client connections.",
+        &["listener"],
+    ),
+    (
+        "meridian_blocked_total",
+        "Requests and connections that the guard turned away.",
+        &["reason"],
+    ),
+];
+
+impl Page {
+    pub(super) fn new(path: Arc<RequestPath>) -> Self {
+        let descriptions = FAMILIES
+            .iter()
+            .map(|(name, help, labels)| {
+                Desc::new(
+                    (*name).to_owned(),
+                    (*help).to_owned(),
+                    labels.iter().map(|&label| label.to_owned()).collect(),
+                    std::collections::HashMap::new(),
+                )
+                .expect("names and labels above are valid")
+            })
+            .collect();
+        Self { path, descriptions }
+    }
+}
+
+impl Collector for Page {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let path = &self.path;
+        let mut requests = Vec::new();
+        let mut durations = Vec::new();
+        let mut route = |name: &str, series: &RouteSeries| {
+            series.requests.each(|method, status, count| {
+                let status = status.to_string();
+                requests.push(counter(
+                    &[("route", name), ("method", method), ("status", &status)],
+                    count,
+                ));
+            });
+            durations.push(histogram(&[("route", name)], &series.duration));
+        };
+        for (name, series) in held(&path.routes).iter() {
+            route(name.as_str(), series);
+        }
+        route("(none)", &path.unrouted);
+        let mut tenants = Vec::new();
+        for (tenant, counts) in held(&path.tenants).iter() {
+            for (kind, decision) in DECISIONS.iter().enumerate() {
+                let count = counts.sum(kind);
+                if count > 0 {
+                    let labels = [("tenant", tenant.as_str()), ("decision", decision)];
+                    tenants.push(counter(&labels, count));
+                }
+            }
+        }
+        let upstreams = held(&path.upstreams)
+            .iter()
+            .map(|((service, region), durations)| {
+                let labels = [("service", service.as_str()), ("region", region.as_str())];
+                histogram(&labels, durations)
+            })
+            .collect();
+        let failovers = held(&path.failovers)
+            .iter()
+            .map(|((from, to), counts)| {
+                counter(
+                    &[("from", from.as_str()), ("to", to.as_str())],
+                    counts.sum(0),
+                )
+            })
+            .collect();
+        let overhead = vec![histogram(&[], &path.overhead)];
+        let revision = path.revision.load(Ordering::Relaxed);
+        let connections = ["http", "https"].iter().enumerate();
+        [
+            (MetricType::COUNTER, requests),
+            (MetricType::HISTOGRAM, durations),
+            (MetricType::COUNTER, tenants),
+            (MetricType::HISTOGRAM, overhead),
+            (MetricType::HISTOGRAM, upstreams),
+            (
+                MetricType::COUNTER,
+                named(&path.quota, "decision", &["admit", "refuse"]),
+            ),
+            (
+                MetricType::COUNTER,
+                named(&path.auth_failures, "reason", &AUTH_FAILURES),
+            ),
+            (MetricType::COUNTER, failovers),
+            (MetricType::GAUGE, vec![gauge(&[], revision)]),
+            (
+                MetricType::GAUGE,
+                connections
+                    .map(|(kind, name)| gauge(&[("listener", name)], path.connections.sum(kind)))
+                    .collect(),
+            ),
+            (
+                MetricType::COUNTER,
+                named(&path.blocked, "reason", &BLOCKED),
+            ),
+        ]
+        .into_iter()
+        .zip(FAMILIES)
+        .filter(|((_, metrics), _)| !metrics.is_empty())
+        .map(|((kind, metrics), (name, help, _))| {
+            let mut family = MetricFamily::default();
+            family.set_name(name.to_owned());
+            family.set_help(help.to_owned());
+            family.set_field_type(kind);
+            family.set_metric(metrics);
+            family
+        })
+        .collect()
+    }
+}
+
+fn held<T>(map: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    map.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn named(counts: &Counts, label: &str, names: &[&str]) -> Vec<Metric> {
+    names
+        .iter()
+        .enumerate()
+        .map(|(kind, name)| counter(&[(label, name)], counts.sum(kind)))
+        .collect()
+}
+
+fn labelled(labels: &[(&str, &str)]) -> Metric {
+    let pairs = labels.iter().map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    });
+    Metric::from_label(pairs.collect())
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "Prometheus counts in floats; above 2^53 its last digits are lost everywhere"
+)]
+fn counter(labels: &[(&str, &str)], count: u64) -> Metric {
+    let mut metric = labelled(labels);
+    let mut counter = Counter::default();
+    counter.set_value(count as f64);
+    metric.set_counter(counter);
+    metric
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "Prometheus measures in floats; levels here stay far below 2^53"
+)]
+fn gauge(labels: &[(&str, &str)], level: u64) -> Metric {
+    let mut metric = labelled(labels);
+    let mut gauge = Gauge::default();
+    gauge.set_value(level as f64);
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn histogram(labels: &[(&str, &str)], durations: &Durations) -> Metric {
+    let sum = durations.sum();
+    let mut histogram = Histogram::default();
+    histogram.set_sample_count(sum.count);
+    histogram.set_sample_sum(sum.seconds);
+    histogram.set_bucket(
+        sum.cumulative
+            .into_iter()
+            .map(|(bound, count)| {
+                let mut bucket = Bucket::default();
+                bucket.set_upper_bound(bound);
+                bucket.set_cumulative_count(count);
+                bucket
+            })
+            .collect(),
+    );
+    let mut metric = labelled(labels);
+    metric.set_histogram(histogram);
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{Method, StatusCode};
+    use meridian_config::name::{RouteName, TenantId};
+
+    use super::super::{Metrics, decision};
+    use crate::problem::{Refusal, TokenFault, UpstreamFault};
+
+    #[test]
+    fn the_page_shows_what_was_counted_under_the_names_of_the_interface() {
+        let metrics = Metrics::new(2);
+        let path = metrics.path();
+        let route = path.route(&RouteName::from("plants"));
+        route.requests.count(1, &Method::GET, StatusCode::OK);
+        route.duration.observe(1, Duration::from_millis(3));
+        path.tenant(&TenantId::from("acme")).add(0, decision(None));
+        path.connections.add(0, 1);
+        path.set_revision(7);
+        let page = metrics.render();
+        for line in [
+            "meridian_requests_total{method=\"GET\",route=\"plants\",status=\"200\"} 1",
+            "meridian_tenant_requests_total{decision=\"admit\",tenant=\"acme\"} 1",
+            "meridian_request_duration_seconds_bucket{route=\"plants\",le=\"0.005\"} 1",
+            "meridian_request_duration_seconds_bucket{route=\"plants\",le=\"+Inf\"} 1",
+            "meridian_connections{listener=\"https\"} 1",
+            "meridian_config_revision 7",
+        ] {
+            let sorted = |text: &str| {
+                let mut parts: Vec<String> = text
+                    .split(['{', '}', ','])
+                    .map(|part| part.trim().to_owned())
+                    .collect();
+                parts.sort();
+                parts
+            };
+            assert!(
+                page.lines().any(|shown| sorted(shown) == sorted(line)),
+                "{line} is not on\n{page}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_refusal_has_a_label() {
+        let tenant = TenantId::from("acme");
+        let text = String::new;
+        for refusal in [
+            Refusal::Malformed(text()),
+            Refusal::Unauthenticated(TokenFault::Missing),
+            Refusal::Unauthenticated(TokenFault::Expired),
+            Refusal::Forbidden {
+                tenant: None,
+                detail: text(),
+                scopes: Vec::new(),
+            },
+            Refusal::Residency(tenant.clone()),
+            Refusal::NoRoute,
+            Refusal::MethodNotAllowed { allow: Vec::new() },
+            Refusal::SlowRequest,
+            Refusal::BodyTooLarge { limit: 1 },
+            Refusal::UriTooLong { limit: 1 },
+            Refusal::HeadersTooLarge { limit: 1 },
+            Refusal::Misdirected(text()),
+            Refusal::RateLimited {
+                tenant: None,
+                limit: text(),
+                retry_after: Duration::ZERO,
+            },
+            Refusal::UpstreamError(UpstreamFault::Connect),
+            Refusal::NoHealthyUpstream,
+            Refusal::Overloaded,
+            Refusal::IssuerUnavailable,
+            Refusal::ResidencyUnavailable(tenant),
+            Refusal::NotConfigured,
+            Refusal::UpstreamTimeout,
+        ] {
+            assert!(decision(Some(&refusal)) > 0, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn tenants_beyond_the_bound_share_a_label() {
+        let metrics = Metrics::new(1);
+        for n in 0..1_200 {
+            metrics
+                .path()
+                .tenant(&TenantId::new(format!("t{n}")))
+                .add(0, 0);
+        }
+        let page = metrics.render();
+        let series = page
+            .lines()
+            .filter(|line| line.starts_with("meridian_tenant_requests_total{"))
+            .count();
+        assert_eq!(series, 1_001);
+        let shared = page.lines().find(|line| line.contains("tenant=\"other\""));
+        assert!(
+            shared.is_some_and(|line| line.ends_with(" 200")),
+            "{shared:?}"
+        );
+    }
+}

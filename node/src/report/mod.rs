@@ -1,0 +1,16 @@
+//! What is said about a request when it has ended: a line in the access log, and counts.
+//!
+//! - [`entry`]: one line of the access log; [`log`]: its way to standard output;
+//! - [`health`]: the probes;
+//! - [`pseudonym`]: subjects without their names, addresses without their ends;
+//! - [`metrics`]: every series of the request path, counted per core; [`series`]: the counters.
+
+pub mod entry;
+pub mod health;
+pub mod log;
+pub mod metrics;
+pub mod pseudonym;
+pub mod series;
+
+pub use log::AccessLog;
+pub use metrics::Metrics;
