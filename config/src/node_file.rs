@@ -3,6 +3,7 @@
 //! In: the file's text and its folder. Out: a [`NodeFile`], or every mistake.
 
 mod check;
+mod listen;
 mod raw;
 
 use std::{
