@@ -1,0 +1,99 @@
+//! Peers written by others: FastAPI under uvicorn, the `websockets` client, curl.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use tokio::process::Command;
+
+use crate::{
+    binary::{Ran, run},
+    process::Process,
+    wait::{LONG, until},
+};
+
+/// A program of the Python environment that `tests/run` makes.
+fn python_program(name: &str) -> PathBuf {
+    let folder = std::env::var_os("MERIDIAN_PEERS")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| {
+            let test = std::env::current_exe().expect("a test has a path");
+            test.ancestors()
+                .nth(3)
+                .expect("tests lie in target/PROFILE/deps")
+                .join("peers/bin")
+        });
+    let program = folder.join(name);
+    assert!(
+        program.exists(),
+        "there is no {}; run `tests/run`, which makes it",
+        program.display()
+    );
+    program
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
+/// A FastAPI application under uvicorn.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its process.
+    pub process: Process,
+}
+
+impl Upstream {
+    /// Starts `peers/plants.py` and waits until it listens.
+    pub async fn start(folder: &Path, name: &str) -> Self {
+        let mut command = Command::new(python_program("uvicorn"));
+        command
+            .args([
+                "plants:app",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                "0",
+                "--app-dir",
+            ])
+            .arg(scripts())
+            .env("UPSTREAM_NAME", name)
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        let mut process = Process::start(name, folder, command);
+        let address = until("uvicorn listens", LONG, async || {
+            process.still_runs()?;
+            let log = process.stderr();
+            let (_, rest) = log.split_once("running on http://").ok_or(log.as_str())?;
+            let end = rest.find(' ').ok_or("half a line")?;
+            rest[..end]
+                .parse()
+                .map_err(|error| format!("{error}: {rest}"))
+        })
+        .await;
+        Self { address, process }
+    }
+}
+
+/// Connects a WebSocket to `url`, sends messages, and checks their echoes.
+pub async fn web_socket(url: &str, token: &str, ca: Option<&Path>) -> Ran {
+    let mut command = Command::new(python_program("python"));
+    command
+        .arg(scripts().join("websocket_client.py"))
+        .args([url, token]);
+    if let Some(ca) = ca {
+        command.arg(ca);
+    }
+    run(command).await
+}
+
+/// Runs curl. Its output is the body and then what `-w` asks for.
+pub async fn curl(arguments: &[&str]) -> Ran {
+    let mut command = Command::new("curl");
+    command
+        .args(["--silent", "--show-error", "--max-time", "30"])
+        .args(arguments);
+    run(command).await
+}

@@ -1,0 +1,8 @@
+//! Does the shipped binary hold? One binary of tests, a module for each topic.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests stand outside of a node and use the operating system directly"
+)]
+
+mod alone;
