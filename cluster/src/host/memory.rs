@@ -1,4 +1,6 @@
-//! A node's outside in memory: a disk that forgets what was not flushed, and a host over it.
+//! For tests: a node's outside in memory, without sockets.
+//!
+//! In: what a node writes. Out: the same, unless it was not flushed before [`Disk::crash`].
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::host::{
+use super::{
     BoxFuture, BoxListener, BoxStream, Entry, Files, GroupId, Host, LogStore, Place, StoreError,
     store_suite,
 };
@@ -25,14 +27,14 @@ struct Tables {
 
 /// What of a node outlives it.
 #[derive(Clone, Default)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     durable: Arc<Mutex<Tables>>,
-    pub(super) files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    pub(crate) files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
 }
 
 impl Disk {
     /// The disk as a crash leaves it; who still holds the old one writes into the void.
-    pub(super) fn crash(&self) -> Self {
+    pub(crate) fn crash(&self) -> Self {
         let durable = self.durable.lock().unwrap().clone();
         let files = self.files.lock().unwrap().clone();
         Self {
@@ -147,7 +149,7 @@ impl Files for MemoryFiles {
 type OpenStore = Box<dyn Fn() -> Result<Arc<dyn LogStore>, StoreError> + Send + Sync>;
 
 /// A host without sockets; its clock is the runtime's.
-pub(super) struct MemoryHost {
+pub(crate) struct MemoryHost {
     disk: Disk,
     open_store: OpenStore,
     seed: u8,
@@ -155,7 +157,7 @@ pub(super) struct MemoryHost {
 }
 
 impl MemoryHost {
-    pub(super) fn new(disk: Disk, seed: u8) -> Self {
+    pub(crate) fn new(disk: Disk, seed: u8) -> Self {
         let store = disk.clone();
         Self::with_store(
             disk,
@@ -165,7 +167,7 @@ impl MemoryHost {
     }
 
     /// A host whose log store is another.
-    pub(super) fn with_store(disk: Disk, seed: u8, open_store: OpenStore) -> Self {
+    pub(crate) fn with_store(disk: Disk, seed: u8, open_store: OpenStore) -> Self {
         Self {
             disk,
             open_store,
