@@ -15,10 +15,13 @@ pub mod guard;
 pub mod identity;
 pub mod limit;
 pub mod listener;
+pub mod pipeline;
 pub mod problem;
 pub mod report;
+pub mod revision;
 pub mod route;
 #[cfg(test)]
 mod testing;
 pub mod transform;
 pub mod upstream;
+pub mod worker;

@@ -46,6 +46,32 @@ impl TestHost {
     pub(crate) fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) {
         held(&self.named).insert(path.into(), bytes.into());
     }
+
+    /// All that was printed, line by line, as JSON.
+    pub(crate) fn printed(&self) -> Vec<serde_json::Value> {
+        let bytes = held(&self.printed).clone();
+        let text = String::from_utf8(bytes).expect("lines are text");
+        let json = |line| serde_json::from_str(line).expect("lines are JSON");
+        text.lines().map(json).collect()
+    }
+
+    /// Connects from outside.
+    pub(crate) async fn dial(&self, to: SocketAddr, from: &str) -> BoxStream {
+        let from = from.parse().expect("an address");
+        self.reach(to, from).await.expect("someone listens there")
+    }
+
+    async fn reach(&self, to: SocketAddr, from: SocketAddr) -> io::Result<BoxStream> {
+        let listener = held(&self.listeners).get(&to).cloned();
+        let (near, far) = tokio::io::duplex(PIPE);
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        listener
+            .ok_or_else(refused)?
+            .send((Box::new(far), from))
+            .await
+            .map_err(|_| refused())?;
+        Ok(Box::new(near))
+    }
 }
 
 fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

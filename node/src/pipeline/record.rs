@@ -1,0 +1,293 @@
+//! What the steps learn of one request, and what is said about it at its end.
+//!
+//! In: facts, as they become known. Out: a line of the access log and counts, once: when the response's
+//! body has gone, or when the client has.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+};
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, Uri, Version, request::Parts};
+use http_body_util::BodyExt;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use meridian_config::document::Route;
+use tokio::time::Instant;
+
+use super::{Context, Served};
+use crate::{
+    exchange::{Body, BodyError},
+    guard::{self, head::Admitted},
+    limit::LimitState,
+    listener::{Connection, connection::InFlight},
+    problem::Refusal,
+    report::{
+        entry::{Detail, Entry},
+        metrics, pseudonym,
+    },
+    revision::{Compiled, Handling},
+    worker::Worker,
+};
+
+/// What is known of a request. Dropping it reports it.
+pub(crate) struct Record {
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) connection: Arc<Connection>,
+    /// The revision that the request is served by, from its start to its end.
+    pub(crate) compiled: Option<Arc<Compiled>>,
+    pub(crate) context: Context,
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    /// The target as it came.
+    target: Uri,
+    /// In normal form; empty before the guard has passed it.
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+    /// The normal form, where it differs.
+    normal_path: Option<String>,
+    pub(crate) route: Option<usize>,
+    pub(crate) states: Vec<LimitState>,
+    pub(crate) served: Option<Served>,
+    pub(crate) body: Option<Arc<guard::body::Verdict>>,
+    refusal: Option<Refusal>,
+    /// None until the response's head is there: the client that went before got none.
+    status: Option<StatusCode>,
+    bytes_out: u64,
+    _in_flight: InFlight,
+}
+
+impl Record {
+    /// A request whose head has just come.
+    pub(super) fn new(worker: Arc<Worker>, connection: Arc<Connection>, parts: &Parts) -> Self {
+        let compiled = worker.current.load_full();
+        let proxies = compiled
+            .as_ref()
+            .map_or(&[][..], |compiled| &compiled.document.edge.trusted_proxies);
+        let peer = connection.peer;
+        let trusted = guard::client::trusted(peer, proxies);
+        let context = Context {
+            request_id: worker.ids.request_id(&parts.headers, trusted),
+            trace: worker.ids.trace(&parts.headers),
+            client_ip: guard::client::address(peer, &parts.headers, proxies),
+            received: Instant::now(),
+            scheme: if connection.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            },
+            protocol: match parts.version {
+                Version::HTTP_10 => "HTTP/1.0",
+                Version::HTTP_2 => "HTTP/2",
+                _ => "HTTP/1.1",
+            },
+            route: None,
+            variables: Vec::new(),
+            identity: None,
+        };
+        worker.metrics.in_flight.add(worker.index, 0);
+        Self {
+            _in_flight: connection.begin(),
+            worker,
+            connection,
+            compiled,
+            context,
+            method: parts.method.clone(),
+            version: parts.version,
+            target: parts.uri.clone(),
+            host: String::new(),
+            port: None,
+            normal_path: None,
+            route: None,
+            states: Vec::new(),
+            served: None,
+            body: None,
+            refusal: None,
+            status: None,
+            bytes_out: 0,
+        }
+    }
+
+    /// The path in normal form.
+    pub(crate) fn path(&self) -> &str {
+        self.normal_path.as_deref().unwrap_or(self.target.path())
+    }
+
+    pub(super) fn admitted(&mut self, admitted: Admitted) {
+        self.host = admitted.host;
+        self.port = admitted.port;
+        self.normal_path = admitted.path;
+    }
+
+    pub(super) fn routed(&mut self, index: usize, route: Arc<Route>) {
+        self.route = Some(index);
+        self.context.route = Some(route);
+    }
+
+    pub(super) fn refused(&mut self, refusal: Refusal) {
+        self.refusal = Some(refusal);
+    }
+
+    /// The response's head is ready; its body carries the record on.
+    pub(super) fn answered(mut self, answer: Response<Body>) -> Response<Body> {
+        self.status = Some(answer.status());
+        let waited = self.served.as_ref().map(|served| served.waited);
+        let own = self
+            .context
+            .received
+            .elapsed()
+            .saturating_sub(waited.unwrap_or_default());
+        let (worker, index) = (&self.worker, self.worker.index);
+        worker.metrics.overhead.observe(index, own);
+        let record = Box::new(self);
+        answer.map(|body| {
+            Reported {
+                inner: body,
+                record,
+            }
+            .boxed_unsync()
+        })
+    }
+
+    fn decision(&self) -> &'static str {
+        match (&self.refusal, self.status) {
+            (Some(refusal), _) => refusal.name(),
+            (None, Some(_)) => "admit",
+            (None, None) => "client-gone",
+        }
+    }
+
+    fn count(&self, status: StatusCode) {
+        let (metrics, index) = (&self.worker.metrics, self.worker.index);
+        metrics.in_flight.take(index, 0);
+        let chosen = self.chosen();
+        let series = chosen.map_or(&metrics.unrouted, |chosen| &chosen.series);
+        series.requests.count(index, &self.method, status);
+        series
+            .duration
+            .observe(index, self.context.received.elapsed());
+        if let Some(refusal) = &self.refusal {
+            if let Some(kind) = metrics::auth_failure(refusal) {
+                metrics.auth_failures.add(index, kind);
+            }
+            if let Some(kind) = metrics::blocked(refusal) {
+                metrics.blocked.add(index, kind);
+            }
+        }
+        if let (Some(identity), Some(compiled)) = (&self.context.identity, &self.compiled)
+            && let Some(tenant) = compiled.tenants.get(&identity.tenant)
+        {
+            let kind = metrics::decision(self.refusal.as_ref());
+            tenant.decisions.add(index, kind);
+        }
+        if let (Some(served), Some(chosen)) = (&self.served, chosen)
+            && let Handling::Service { waits, .. } = &chosen.handling
+            && let Some(wait) = waits.get(&served.region)
+        {
+            wait.observe(index, served.waited);
+        }
+    }
+
+    fn log(&self, status: StatusCode) {
+        let worker = &self.worker;
+        let identity = self.context.identity.as_deref();
+        let compiled = self.compiled.as_deref();
+        let own_zone = compiled.and_then(|compiled| compiled.own_zone.as_ref());
+        let outside = identity.is_some_and(|identity| {
+            !identity.zones.is_empty()
+                && !own_zone.is_some_and(|zone| identity.zones.contains(zone))
+        });
+        let detail = if outside {
+            Detail::Restricted
+        } else {
+            Detail::Full
+        };
+        let whole_address = compiled.is_some_and(|c| c.document.log.client_ip_full);
+        let subject = identity.map(|i| worker.key.subject(i.issuer.as_str(), &i.subject));
+        let served = self.served.as_ref();
+        let entry = Entry {
+            time: worker.host.unix_time(),
+            request_id: &self.context.request_id,
+            trace_id: &self.context.trace.trace_id,
+            tenant: identity.map(|identity| identity.tenant.as_str()),
+            subject: subject.as_deref(),
+            client_ip: if whole_address {
+                self.context.client_ip
+            } else {
+                pseudonym::truncated(self.context.client_ip)
+            },
+            method: self.method.as_str(),
+            host: &self.host,
+            route: self.context.route.as_ref().map(|route| route.name.as_str()),
+            path: self.target.path(),
+            status: status.as_u16(),
+            bytes_in: self.body.as_ref().map_or(0, |body| body.bytes()),
+            bytes_out: self.bytes_out,
+            duration: self.context.received.elapsed(),
+            upstream: served.map(|served| served.waited),
+            region: worker.region.as_str(),
+            node: worker.node.as_str(),
+            served_region: served.map(|served| served.region.as_str()),
+            endpoint: served.map(|served| served.endpoint.as_str()),
+            decision: self.decision(),
+            retries: served.map_or(0, |served| served.retries),
+            tls: self.connection.tls.as_ref().map(|tls| tls.version),
+            protocol: self.context.protocol,
+        };
+        let mut line = Vec::with_capacity(640);
+        entry.write(detail, &mut line);
+        worker.log.push(line);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        // 499, as nginx has it: nobody was there any more to hear a status.
+        let gone = StatusCode::from_u16(499).expect("a number from 100 to 999");
+        let status = self.status.unwrap_or(gone);
+        tracing::trace!(
+            target: "meridian::decision",
+            request = &*self.context.request_id,
+            status = status.as_u16(),
+            decision = self.decision(),
+            served = self.served.as_ref().map(|served| served.region.as_str()),
+            bytes = self.bytes_out,
+            "request ended"
+        );
+        self.count(status);
+        self.log(status);
+    }
+}
+
+/// A response's body, and the record that is reported when it ends or is given up.
+struct Reported {
+    inner: Body,
+    record: Box<Record>,
+}
+
+impl HttpBody for Reported {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.record.bytes_out += u64::try_from(data.len()).unwrap_or(0);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

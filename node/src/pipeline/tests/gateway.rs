@@ -1,0 +1,312 @@
+//! One worker with everything around it in memory, and an upstream that says what it saw.
+
+use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, sync::Arc};
+
+use arc_swap::ArcSwapOption;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use meridian_cluster::{
+    directory::Revision,
+    host::{BoxFuture, BoxListener, BoxStream, Host},
+    membership::{Announced, Liveness, Member, View},
+};
+use meridian_config::{
+    diagnose::Source,
+    name::{NodeId, RegionName},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    forward::{Arrival, Bulk, BulkError, ReadHalf, WriteHalf},
+    guard::Limits,
+    identity::{Identifier, Issuers},
+    limit::Limiter,
+    listener::{Acceptor, Stops},
+    report::{AccessLog, Metrics, health::Health, metrics::ListenerKind, pseudonym::Key},
+    revision::adopt::{Adopter, Adoption},
+    testing::TestHost,
+    transform::trace::Ids,
+    upstream::{Observer, Roots, Setup, Upstreams},
+    worker::Worker,
+};
+
+pub(super) const CLIENT: &str = "203.0.113.9";
+const EDGE: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
+const UPSTREAM: ([u8; 4], u16) = ([10, 0, 0, 8], 80);
+
+/// A gateway of one worker.
+pub(super) struct Gateway {
+    pub(super) host: Arc<TestHost>,
+    pub(super) metrics: Metrics,
+}
+
+/// A response as it came.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) body: String,
+}
+
+impl Answer {
+    /// A field's value; empty where there is none.
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+impl Gateway {
+    pub(super) async fn start(document: Option<&str>) -> Self {
+        let host = TestHost::new();
+        let outside: Arc<dyn Host> = host.clone();
+        let tracker = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let upstream = outside.listen(UPSTREAM.into(), 0).expect("in memory");
+        tracker.spawn(serve_upstream(upstream, tracker.clone()));
+
+        let metrics = Metrics::new(1);
+        let issuers = Issuers::start(outside.clone(), tracker.clone(), stop.clone(), false);
+        let view = Arc::new(alone());
+        let upstreams = Upstreams::start(Setup {
+            host: outside.clone(),
+            view: Arc::new(move || view.clone()),
+            bulk: Arc::new(NoPeers),
+            observer: Arc::new(Nobody),
+            roots: Roots::Native,
+            tracker: tracker.clone(),
+            stop: stop.clone(),
+        });
+        let current = Arc::new(ArcSwapOption::empty());
+        if let Some(text) = document {
+            let adopter = Adopter {
+                own_region: RegionName::from("here"),
+                dev: false,
+                issuers: issuers.clone(),
+                upstreams: upstreams.clone(),
+                metrics: metrics.path().clone(),
+                current: current.clone(),
+            };
+            assert_eq!(
+                adopter.offer(&revision(text)),
+                Adoption::Served { number: 1 }
+            );
+        }
+        let revisions = current.clone();
+        let worker = Worker {
+            index: 0,
+            node: NodeId::from("here-1"),
+            region: RegionName::from("here"),
+            host: outside.clone(),
+            limits: Limits::default(),
+            current,
+            identifier: Identifier::new(outside.clone(), issuers),
+            limiter: Arc::new(Limiter::new()),
+            client: upstreams.client("worker"),
+            metrics: metrics.path().clone(),
+            log: AccessLog::start(outside.clone(), &tracker, stop.clone()),
+            key: Key::new([7; 32]),
+            ids: Ids::new(outside.entropy("ids")),
+            health: Arc::new(move || Health {
+                revision: revisions.load().as_ref().map(|compiled| compiled.number),
+                listening: true,
+                quorum: true,
+                ..Health::default()
+            }),
+        };
+        let acceptor = Acceptor {
+            kind: ListenerKind::Http,
+            worker: 0,
+            tls: None,
+            limits: Limits::default(),
+            service: Arc::new(worker),
+            metrics: metrics.path().clone(),
+            tracker: tracker.clone(),
+            stops: Stops::default(),
+        };
+        let listener = outside.listen(EDGE.into(), 0).expect("in memory");
+        tracker.spawn(acceptor.run(listener));
+        Self { host, metrics }
+    }
+
+    pub(super) async fn connect(&self) -> BoxStream {
+        self.host.dial(EDGE.into(), &format!("{CLIENT}:4444")).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "", "").await
+    }
+
+    /// A request on a connection of its own.
+    pub(super) async fn ask(&self, method: &str, path: &str, fields: &str, body: &str) -> Answer {
+        let length = match body.len() {
+            0 => String::new(),
+            length => format!("content-length: {length}\r\n"),
+        };
+        let text = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{length}{fields}\r\n{body}"
+        );
+        self.raw(&text).await
+    }
+
+    /// Sends bytes and reads one response until the gateway closes.
+    pub(super) async fn raw(&self, text: &str) -> Answer {
+        let mut stream = self.connect().await;
+        stream.write_all(text.as_bytes()).await.expect("taken");
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).await.expect("it closes");
+        let heard = String::from_utf8(heard).expect("text");
+        let (head, body) = heard.split_once("\r\n\r\n").expect("a whole head");
+        let mut lines = head.lines();
+        let status = lines.next().expect("a status line");
+        let headers: BTreeMap<String, String> = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let chunked = headers.contains_key("transfer-encoding");
+        Answer {
+            status: status[9..12].parse().expect("a status"),
+            headers,
+            body: if chunked {
+                dechunk(body)
+            } else {
+                body.to_owned()
+            },
+        }
+    }
+}
+
+fn dechunk(mut text: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, rest)) = text.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).expect("a size");
+        body.push_str(&rest[..size]);
+        text = rest[size..].trim_start_matches("\r\n");
+        if size == 0 {
+            break;
+        }
+    }
+    body
+}
+
+fn revision(text: &str) -> Revision {
+    Revision {
+        number: 1,
+        files: Arc::new([Source {
+            name: "gateway.yaml".to_owned(),
+            text: text.to_owned(),
+        }]),
+        digest: String::new(),
+        author: "test".to_owned(),
+        message: String::new(),
+        unix_ms: 0,
+    }
+}
+
+fn alone() -> View {
+    let own = NodeId::from("here-1");
+    let region = RegionName::from("here");
+    let member = Member {
+        id: own.clone(),
+        region: region.clone(),
+        incarnation: 1,
+        liveness: Liveness::Up,
+        control: SocketAddr::from(([10, 0, 0, 1], 7400)),
+        bulk: SocketAddr::from(([10, 0, 0, 1], 7450)),
+        announced: Announced::default(),
+        rtt: None,
+    };
+    View {
+        own: own.clone(),
+        own_region: region,
+        members: BTreeMap::from([(own, member)]),
+        regions: BTreeMap::new(),
+    }
+}
+
+struct NoPeers;
+
+impl Bulk for NoPeers {
+    fn open(&self, peer: &NodeId) -> BoxFuture<'static, Result<(ReadHalf, WriteHalf), BulkError>> {
+        let peer = peer.clone();
+        Box::pin(async {
+            Err(BulkError {
+                peer,
+                cause: "there is nobody".to_owned(),
+            })
+        })
+    }
+
+    fn accept(&self) -> BoxFuture<'_, Option<Arrival>> {
+        Box::pin(async { None })
+    }
+}
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn failover(&self, _: &RegionName, _: &RegionName) {}
+}
+
+/// Answers with what it saw; `/seen/ws` echoes bytes, `/seen/hang` never answers.
+async fn serve_upstream(mut listener: BoxListener, tracker: TaskTracker) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let echoes = tracker.clone();
+        let service = service_fn(move |request| see(request, echoes.clone()));
+        let serving = http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        tracker.spawn(async {
+            let _ = serving.await;
+        });
+    }
+}
+
+async fn see(
+    mut request: Request<Incoming>,
+    tracker: TaskTracker,
+) -> Result<Response<Full<bytes::Bytes>>, Infallible> {
+    if request.uri().path() == "/seen/hang" {
+        std::future::pending::<()>().await;
+    }
+    if request.uri().path() == "/seen/ws" {
+        let upgrade = hyper::upgrade::on(&mut request);
+        tracker.spawn(async {
+            let stream = TokioIo::new(upgrade.await.expect("upgraded"));
+            let (mut reader, mut writer) = tokio::io::split(stream);
+            let _ = tokio::io::copy(&mut reader, &mut writer).await;
+        });
+        let mut answer = Response::new(Full::default());
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        for name in ["connection", "upgrade"] {
+            let value = request.headers()[name].clone();
+            answer.headers_mut().insert(name, value);
+        }
+        return Ok(answer);
+    }
+    let (parts, body) = request.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes);
+    let text = |value: &http::HeaderValue| value.to_str().unwrap_or("").to_owned();
+    let headers: BTreeMap<&str, String> = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), text(value)))
+        .collect();
+    let seen = serde_json::json!({
+        "method": parts.method.as_str(),
+        "target": parts.uri.to_string(),
+        "headers": headers,
+        "body": String::from_utf8_lossy(&body.unwrap_or_default()),
+    });
+    let mut answer = Response::new(Full::from(seen.to_string()));
+    for (name, value) in [("x-inner", "1"), ("keep-alive", "timeout=5")] {
+        answer
+            .headers_mut()
+            .insert(name, http::HeaderValue::from_static(value));
+    }
+    Ok(answer)
+}
