@@ -51,6 +51,7 @@ struct Stored {
 /// openraft's state machine over a [`Machine`].
 pub(crate) struct StateMachine {
     host: Arc<dyn Host>,
+    group: GroupId,
     machine: Box<dyn Machine>,
     applied: Option<LogId>,
     membership: StoredMembership,
@@ -67,6 +68,7 @@ impl StateMachine {
                 newest: Arc::default(),
             },
             host,
+            group,
             machine,
             applied: None,
             membership: StoredMembership::default(),
@@ -114,8 +116,9 @@ impl RaftStateMachine<Types> for StateMachine {
                 EntryPayload::Normal(command) => {
                     tracing::trace!(
                         target: "meridian::decision",
+                        group = self.group.name(),
                         index,
-                        length = command.0.len(),
+                        digest = %blake3::hash(&command.0).to_hex(),
                         "apply"
                     );
                     let answer = self.machine.apply(index, &command.0).map_err(|why| {

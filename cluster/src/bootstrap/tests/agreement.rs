@@ -4,16 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::world::{World, document, text, until};
+use super::{
+    memory::{Disk, MemoryHost},
+    world::{World, document, text, until},
+};
 use crate::{
     consensus::Profile,
     directory::{Proposal, WriteError},
     fabric::Kind,
-    host::{
-        LogStore,
-        memory::{Disk, MemoryHost},
-        os::SledStore,
-    },
+    host::{LogStore, os::SledStore},
 };
 
 async fn everywhere(world: &World, wanted: &str) {
@@ -74,23 +73,6 @@ async fn a_lost_leader_is_replaced_and_writes_go_on_within_three_seconds() {
         begun.elapsed()
     );
     everywhere(&world, "two").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_leader_that_stops_hands_over_without_an_election() {
-    let mut world = World::founded().await;
-    world.directory("a").apply(document("one")).await.unwrap();
-    let leader = world.leader().await;
-    let begun = Instant::now();
-    world.directory(&leader).hand_over().await;
-    world.kill(&leader).await;
-    let (_, other) = world.running().next().unwrap();
-    other.apply(document("two")).await.unwrap();
-    assert!(
-        begun.elapsed() < Profile::Wan.lease(),
-        "{:?}",
-        begun.elapsed()
-    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,4 +2,5 @@
 
 mod agreement;
 mod founding;
+mod memory;
 mod world;

@@ -1,6 +1,4 @@
-//! For tests: a node's outside in memory, without sockets.
-//!
-//! In: what a node writes. Out: the same, unless it was not flushed before [`Disk::crash`].
+//! A node's outside in memory: a disk that forgets what was not flushed, and a host over it.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{
+use crate::host::{
     BoxFuture, BoxListener, BoxStream, Entry, Files, GroupId, Host, LogStore, Place, StoreError,
     store_suite,
 };
@@ -27,14 +25,14 @@ struct Tables {
 
 /// What of a node outlives it.
 #[derive(Clone, Default)]
-pub(crate) struct Disk {
+pub(super) struct Disk {
     durable: Arc<Mutex<Tables>>,
-    pub(crate) files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    pub(super) files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
 }
 
 impl Disk {
     /// The disk as a crash leaves it; who still holds the old one writes into the void.
-    pub(crate) fn crash(&self) -> Self {
+    pub(super) fn crash(&self) -> Self {
         let durable = self.durable.lock().unwrap().clone();
         let files = self.files.lock().unwrap().clone();
         Self {
@@ -149,7 +147,7 @@ impl Files for MemoryFiles {
 type OpenStore = Box<dyn Fn() -> Result<Arc<dyn LogStore>, StoreError> + Send + Sync>;
 
 /// A host without sockets; its clock is the runtime's.
-pub(crate) struct MemoryHost {
+pub(super) struct MemoryHost {
     disk: Disk,
     open_store: OpenStore,
     seed: u8,
@@ -157,7 +155,7 @@ pub(crate) struct MemoryHost {
 }
 
 impl MemoryHost {
-    pub(crate) fn new(disk: Disk, seed: u8) -> Self {
+    pub(super) fn new(disk: Disk, seed: u8) -> Self {
         let store = disk.clone();
         Self::with_store(
             disk,
@@ -167,7 +165,7 @@ impl MemoryHost {
     }
 
     /// A host whose log store is another.
-    pub(crate) fn with_store(disk: Disk, seed: u8, open_store: OpenStore) -> Self {
+    pub(super) fn with_store(disk: Disk, seed: u8, open_store: OpenStore) -> Self {
         Self {
             disk,
             open_store,
