@@ -3,6 +3,16 @@
 //! Many nodes in one process on one seed: the gateway's own code over a false network, disk, clock and
 //! entropy. The same seed gives the same events, at the grain of a millisecond.
 //!
-//! - [`world`]: the false world, which knows nothing of what runs in it.
+//! - [`world`]: the false world, which knows nothing of what runs in it;
+//! - [`scenario`]: what a run does, and the runs themselves;
+//! - [`gateway`]: the node under test;
+//! - [`workload`]: clients, upstreams and the rest around the nodes, and the oracle of what they saw;
+//! - [`invariant`]: what must hold;
+//! - [`report`]: what a run found, for people and for programs.
 
+pub mod gateway;
+pub mod invariant;
+pub mod report;
+pub mod scenario;
+pub mod workload;
 pub mod world;

@@ -210,7 +210,7 @@ impl World {
     }
 
     /// A machine's address.
-    pub fn ip(&self, id: MachineId) -> IpAddr {
+    pub fn machine_ip(&self, id: MachineId) -> IpAddr {
         let name = &self.machines[id.0].name;
         let found = self.network.resolve(name);
         found.expect("a machine's name resolves from when it was added")

@@ -75,6 +75,14 @@ impl Links {
         self.latency[b.0][a.0] = latency;
     }
 
+    /// Adds a region that is as far from itself as from all others.
+    pub fn add(&mut self, latency: Duration) {
+        for row in &mut self.latency {
+            row.push(latency);
+        }
+        self.latency.push(vec![latency; self.latency.len() + 1]);
+    }
+
     /// Sets what every packet risks from now on.
     pub fn set_conditions(&mut self, conditions: Conditions) {
         self.conditions = conditions;

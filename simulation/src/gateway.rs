@@ -1,0 +1,215 @@
+//! The node under test, as the simulator holds it: the real one, and the handles that it gives out.
+//!
+//! In: a machine's doors and a `node.yaml`. Out: a running node. Nothing in it is the simulator's own; what
+//! the simulator reads from it (its revision, its view) is read through the same types that the node uses.
+
+use std::{future::Future, sync::Arc};
+
+use meridian_cluster::{
+    bootstrap,
+    consensus::Profile,
+    directory::{Accepted, Directory, Proposal, Revision, SourceFile, WriteError},
+    fabric::{Fabric, FabricSettings, Trust},
+    host::Host,
+    membership::{Liveness, Member, Membership},
+};
+use meridian_config::{
+    diagnose::{Diagnostic, Source},
+    document::Document,
+    node_file::NodeFile,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    workload::{CommandSeen, EndState, Oracle, RevisionSeen},
+    world::{Decision, SimHost},
+};
+
+/// A running node's insides. A cheap clone.
+#[derive(Clone)]
+pub struct Gateway {
+    directory: Directory,
+    membership: Membership,
+}
+
+/// Runs a node until it ends; `observe` is given its insides once it has started.
+///
+/// # Errors
+/// The node's own, in words.
+pub async fn run<Observing>(
+    host: Arc<SimHost>,
+    file: NodeFile,
+    observe: impl FnOnce(Gateway) -> Observing,
+) -> Result<(), String>
+where
+    Observing: Future<Output = ()>,
+{
+    let host: Arc<dyn Host> = host;
+    let gateway = join(host, &file).await?;
+    observe(gateway).await;
+    std::future::pending().await
+}
+
+/// Starts the node's part in its cluster.
+async fn join(host: Arc<dyn Host>, file: &NodeFile) -> Result<Gateway, String> {
+    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    let trust = Trust::load(&host, file).await.map_err(in_words)?;
+    let settings = FabricSettings::from(file);
+    let fabric = Fabric::start(
+        Arc::clone(&host),
+        settings,
+        trust,
+        tracker.clone(),
+        stop.clone(),
+    )
+    .await
+    .map_err(in_words)?;
+    let membership = Membership::start(&fabric, &file.cluster, &tracker, stop.clone());
+    let told = fabric.clone();
+    let start = bootstrap::Start {
+        host,
+        transport: Arc::new(fabric.clone()),
+        view: membership.watch(),
+        own: file.id.clone(),
+        region: file.region.clone(),
+        cluster: file.cluster.clone(),
+        bootstrap: file.bootstrap.clone(),
+        profile: Profile::Wan,
+        check: Arc::new(|files| {
+            let checked = Document::parse(files);
+            let lines =
+                |mistakes: Vec<Diagnostic>| mistakes.iter().map(ToString::to_string).collect();
+            checked.map(|_| ()).map_err(lines)
+        }),
+        set_cluster_id: Arc::new(move |id| told.set_cluster_id(id)),
+        tracker,
+        stop,
+    };
+    let register = |kind, handler| fabric.register(kind, handler);
+    let directory = bootstrap::start(start, &register).await.map_err(in_words)?;
+    Ok(Gateway {
+        directory,
+        membership,
+    })
+}
+
+fn in_words(error: impl std::error::Error) -> String {
+    error.to_string()
+}
+
+impl Gateway {
+    /// Tells the oracle of every revision that the node shows.
+    pub async fn onlook(self, node: String, oracle: Oracle) {
+        let mut revisions = self.directory.watch();
+        loop {
+            let shown = revisions.borrow_and_update().clone();
+            if let Some(revision) = shown {
+                let at = oracle.now();
+                oracle.history().revisions.push(RevisionSeen {
+                    at,
+                    node: node.clone(),
+                    number: revision.number,
+                    digest: digest_of(&revision),
+                });
+            }
+            if revisions.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The newest revision that the node shows; 0: none.
+    pub fn revision(&self) -> u64 {
+        let current = self.directory.current();
+        current.map_or(0, |revision| revision.number)
+    }
+
+    /// Who leads the Raft group, in the node's eyes.
+    pub fn leader(&self) -> Option<String> {
+        let leader = self.directory.status().leader;
+        leader.map(|leader| leader.to_string())
+    }
+
+    /// How many members the node knows, and whether it takes each for living.
+    pub fn sees_all_up(&self, count: usize) -> bool {
+        let view = self.membership.view();
+        let up = |member: &Member| member.liveness == Liveness::Up;
+        view.members.len() == count && view.members.values().all(up)
+    }
+
+    /// Makes a document the newest revision.
+    ///
+    /// # Errors
+    /// The directory's own.
+    pub async fn apply(&self, source: Source) -> Result<Accepted, WriteError> {
+        let proposal = Proposal {
+            files: vec![SourceFile {
+                name: source.name,
+                text: source.text,
+            }],
+            author: "operator".to_owned(),
+            message: "a change of the simulation".to_owned(),
+            expect: None,
+        };
+        self.directory.apply(proposal).await
+    }
+
+    /// What the node holds and sees.
+    pub fn state(&self, node: String) -> EndState {
+        let status = self.directory.status();
+        let numbers = self.directory.history().into_iter().rev();
+        let held = numbers.filter_map(|summary| self.directory.revision(summary.revision));
+        let view = self.membership.view();
+        let members = view.members.values();
+        let seen = |member: &Member| format!("{} {:?}", member.id, member.liveness);
+        EndState {
+            node,
+            revisions: held
+                .map(|revision| (revision.number, digest_of(&revision)))
+                .collect(),
+            leadership: format!("term {}, leader {:?}", status.term, status.leader),
+            members: members.map(seen).collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+/// Tells the oracle of a command that a node applied, if this decision is one.
+///
+/// Not called with the oracle's history locked.
+pub fn note_command(oracle: &Oracle, decision: &Decision<'_>) {
+    let Some(fields) = decision.text.strip_prefix("apply ") else {
+        return;
+    };
+    let field = |name: &str| {
+        let mut fields = fields.split(' ');
+        fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+    };
+    if let (Some(group), Some(index), Some(digest)) =
+        (field("group"), field("index"), field("digest"))
+        && let Ok(index) = index.parse()
+    {
+        oracle.history().commands.push(CommandSeen {
+            at: decision.at,
+            node: decision.machine.to_owned(),
+            group: group.to_owned(),
+            index,
+            digest: digest.to_owned(),
+        });
+    }
+}
+
+/// The oracle's own digest of a document: not the one that the node computed.
+pub fn digest<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in files.into_iter().flat_map(|(name, text)| [name, text]) {
+        // The length keeps one part's end from passing for the next one's beginning.
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn digest_of(revision: &Revision) -> String {
+    let files = revision.files.iter();
+    digest(files.map(|file| (file.name.as_str(), file.text.as_str())))
+}

@@ -1,0 +1,240 @@
+//! Availability (DESIGN section 8, invariant 6; section 6, the promise).
+//!
+//! A request that some healthy allowed region could serve fails only inside the failover budget, and the
+//! 99th percentile of that budget is under a second: for each flow and fault, the longest gap between two
+//! successes around it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::workload::{Flow, Ground, History, Outcome};
+
+/// How long after a fault requests may fail.
+pub const BUDGET: Duration = Duration::from_secs(1);
+
+/// How long a flow saw no success around a fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// The flow.
+    pub flow: Flow,
+    /// Which fault, by its position in the history.
+    pub fault: usize,
+    /// The longest gap between two successes, the fault or the seconds after it inside.
+    pub gap: Duration,
+}
+
+pub(super) fn check(history: &History) -> Vec<String> {
+    let Some(serving) = history.serving_since else {
+        return vec!["the nodes never came to serve every kind of request".to_owned()];
+    };
+    let mut wrong = Vec::new();
+    for request in &history.requests {
+        let why = match &request.outcome {
+            Outcome::Served(_) => continue,
+            Outcome::Refused(status, problem) => format!("was answered {status} {problem}"),
+            Outcome::Failed(error) => format!("failed: {error}"),
+        };
+        let excused = request.sent < serving
+            || in_budget(history, request.sent, request.done)
+            || !servable(history, &request.flow, request.sent, request.done);
+        if !excused {
+            wrong.push(format!(
+                "request {} ({} from region {}) sent at {:?} {why} at {:?}, {} tries, though a healthy region could serve it",
+                request.id,
+                request.flow.kind.name(),
+                request.flow.from.0,
+                request.sent,
+                request.done,
+                request.tries
+            ));
+        }
+    }
+    let outages = outages(history);
+    if let Some(p99) = percentile_99(outages.iter().map(|outage| outage.gap).collect())
+        && p99 >= BUDGET
+    {
+        let worst = outages.iter().max_by_key(|outage| outage.gap);
+        let worst = worst.expect("a percentile has a value");
+        wrong.push(format!(
+            "the 99th percentile of outages is {p99:?}; the longest: {} from region {} saw no success for {:?} around \"{}\"",
+            worst.flow.kind.name(),
+            worst.flow.from.0,
+            worst.gap,
+            history.faults[worst.fault].what
+        ));
+    }
+    wrong
+}
+
+/// How long each flow saw no success around each fault during which it could be served.
+pub fn outages(history: &History) -> Vec<Outage> {
+    let mut successes: BTreeMap<&Flow, Vec<Duration>> = BTreeMap::new();
+    for request in &history.requests {
+        let times = successes.entry(&request.flow).or_default();
+        if matches!(request.outcome, Outcome::Served(_)) {
+            times.push(request.done);
+        }
+    }
+    let mut outages = Vec::new();
+    for (flow, mut times) in successes {
+        times.sort();
+        for (fault, seen) in history.faults.iter().enumerate() {
+            let end = seen.at + WATCH;
+            if !servable(history, flow, seen.at, end) {
+                continue;
+            }
+            let mut gap = Duration::ZERO;
+            for pair in times.windows(2) {
+                if pair[1] >= seen.at && pair[0] <= end {
+                    gap = gap.max(pair[1] - pair[0]);
+                }
+            }
+            // A flow that never succeeds again has no closing end: count up to where the watch ends.
+            if let Some(last) = times.last()
+                && *last < end
+            {
+                gap = gap.max(end.saturating_sub((*last).max(seen.at)));
+            }
+            let flow = flow.clone();
+            outages.push(Outage { flow, fault, gap });
+        }
+    }
+    outages
+}
+
+fn in_budget(history: &History, sent: Duration, done: Duration) -> bool {
+    let began = |fault: &crate::workload::FaultSeen| fault.at + BUDGET >= sent && fault.at <= done;
+    history.faults.iter().any(began)
+}
+
+/// Whether the flow could be served all the time between two instants.
+fn servable(history: &History, flow: &Flow, from: Duration, to: Duration) -> bool {
+    let grounds = &history.grounds;
+    let serves = |ground: &Ground| {
+        let regions = flow.regions(ground.nodes.len());
+        ground.can_serve(flow.from, &regions)
+    };
+    grounds.iter().enumerate().all(|(index, (since, ground))| {
+        let until = grounds.get(index + 1).map_or(Duration::MAX, |next| next.0);
+        *since > to || until <= from || serves(ground)
+    })
+}
+
+/// By the nearest-rank method: with fewer than a hundred values, the greatest.
+fn percentile_99(mut values: Vec<Duration>) -> Option<Duration> {
+    values.sort();
+    let rank = (values.len() * 99).div_ceil(100);
+    values.get(rank.checked_sub(1)?).copied()
+}
+
+/// How long after a fault's beginning a gap still counts as its doing.
+const WATCH: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        workload::{FaultSeen, Kind, Request},
+        world::Place,
+    };
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn request(sent: u64, outcome: Outcome) -> Request {
+        Request {
+            id: sent,
+            flow: Flow {
+                from: Place(0),
+                kind: Kind::Local,
+            },
+            sent: ms(sent),
+            done: ms(sent + 10),
+            tries: 1,
+            outcome,
+        }
+    }
+
+    fn served() -> Outcome {
+        Outcome::Served("b".to_owned())
+    }
+
+    fn refused() -> Outcome {
+        Outcome::Refused(503, "no-healthy-upstream".to_owned())
+    }
+
+    /// Two regions, serving since 0; the first loses power at 10 s. A request every 100 ms; those sent in
+    /// `fails` are refused.
+    fn history(fails: std::ops::Range<u64>) -> History {
+        let ground = |first| Ground {
+            nodes: vec![first, true],
+            upstreams: vec![first, true],
+            ..Ground::default()
+        };
+        let outcome = |sent| {
+            if fails.contains(&sent) {
+                refused()
+            } else {
+                served()
+            }
+        };
+        History {
+            requests: (0..200)
+                .map(|n| request(n * 100, outcome(n * 100)))
+                .collect(),
+            faults: vec![FaultSeen {
+                at: ms(10_000),
+                what: "a loses power".to_owned(),
+                signs: 1,
+            }],
+            grounds: vec![(ms(0), ground(true)), (ms(10_000), ground(false))],
+            serving_since: Some(ms(0)),
+            ..History::default()
+        }
+    }
+
+    #[test]
+    fn failures_inside_the_budget_pass_and_their_gap_is_told() {
+        let history = history(10_000..10_700);
+        assert_eq!(check(&history), Vec::<String>::new());
+        assert_eq!(outages(&history)[0].gap, ms(800));
+    }
+
+    #[test]
+    fn a_failure_without_a_fault_is_told() {
+        let wrong = check(&history(5_000..5_100));
+        assert_eq!(wrong.len(), 1);
+        assert!(wrong[0].contains("503 no-healthy-upstream"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_gap_longer_than_the_budget_is_told() {
+        let wrong = check(&history(10_000..11_000));
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
+        assert!(wrong[0].contains("saw no success for 1.1s"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_flow_that_never_recovers_is_told() {
+        let wrong = check(&history(10_000..20_000));
+        assert!(wrong.last().unwrap().contains("saw no success for"));
+        assert!(wrong.len() > 80, "{}", wrong.len());
+    }
+
+    #[test]
+    fn what_nobody_could_serve_is_excused() {
+        let mut history = history(5_000..20_000);
+        let dark = Ground {
+            nodes: vec![false, false],
+            upstreams: vec![false, false],
+            ..Ground::default()
+        };
+        history.grounds = vec![(ms(0), history.grounds[0].1.clone()), (ms(5_000), dark)];
+        assert_eq!(check(&history), Vec::<String>::new());
+    }
+
+    #[test]
+    fn never_serving_is_told() {
+        assert_eq!(check(&History::default()).len(), 1);
+    }
+}

@@ -1,0 +1,259 @@
+//! What a run found, for people and for programs.
+//!
+//! In: the history and the violations. Out: a [`Finding`], printed as a screen of text or as JSON.
+
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::{
+    invariant::{Violation, outages},
+    scenario::Scenario,
+    workload::{History, Outcome},
+    world::{Counts, Seed},
+};
+
+/// What one run found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The seed.
+    pub seed: u64,
+    /// Whether every invariant held.
+    pub passed: bool,
+    /// What broke.
+    pub violations: Vec<Violation>,
+    /// The hash of the trace: equal for equal runs.
+    pub trace_hash: String,
+    /// Lines of the trace.
+    pub trace_lines: u64,
+    /// Simulated time.
+    pub simulated_ms: u128,
+    /// Requests that clients sent and whose outcome is known.
+    pub requests: Requests,
+    /// Documents that the operator applied.
+    pub writes: Writes,
+    /// What went wrong, and when.
+    pub faults: Vec<FaultReport>,
+    /// From calm to equal.
+    pub converged_ms: Option<u128>,
+    /// What the network did.
+    pub network: Counts,
+}
+
+/// Requests by outcome.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Requests {
+    /// All.
+    pub sent: usize,
+    /// Answered 2xx.
+    pub served: usize,
+    /// Answered otherwise.
+    pub refused: usize,
+    /// Not answered.
+    pub failed: usize,
+}
+
+/// Documents by outcome.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Writes {
+    /// All.
+    pub sent: usize,
+    /// Became a revision.
+    pub acknowledged: usize,
+    /// Refused.
+    pub refused: usize,
+    /// Unknown.
+    pub unknown: usize,
+    /// The longest wait for an acknowledgement.
+    pub slowest_ms: u128,
+}
+
+/// A fault and what clients saw of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct FaultReport {
+    /// When.
+    pub at_ms: u128,
+    /// What.
+    pub what: String,
+    /// Signs that it happened.
+    pub signs: u64,
+    /// For each flow, the longest gap between two successes around it.
+    pub gaps: Vec<Gap>,
+}
+
+/// The longest gap of a flow around a fault.
+#[derive(Debug, Clone, Serialize)]
+pub struct Gap {
+    /// The region of the clients.
+    pub region: String,
+    /// The kind of request.
+    pub kind: &'static str,
+    /// The gap.
+    pub ms: u128,
+}
+
+impl Finding {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "it gathers all that a run leaves behind, once, from one place"
+    )]
+    pub(crate) fn new(
+        scenario: &Scenario,
+        seed: Seed,
+        simulated: Duration,
+        network: Counts,
+        trace_hash: String,
+        trace_lines: u64,
+        history: &History,
+        violations: Vec<Violation>,
+    ) -> Self {
+        let between =
+            |since: Option<Duration>, until: Option<Duration>| Some((until? - since?).as_millis());
+        Self {
+            scenario: scenario.name.clone(),
+            seed: seed.0,
+            passed: violations.is_empty(),
+            violations,
+            trace_hash,
+            trace_lines,
+            simulated_ms: simulated.as_millis(),
+            requests: requests(history),
+            writes: writes(history),
+            faults: faults(scenario, history),
+            converged_ms: between(history.calm_since, history.equal_at),
+            network,
+        }
+    }
+
+    /// The command that plays this run again.
+    pub fn replay(&self, scenario: &str) -> String {
+        format!("meridian-sim run {scenario} --seed {}", self.seed)
+    }
+}
+
+fn requests(history: &History) -> Requests {
+    let mut counts = Requests::default();
+    for request in &history.requests {
+        counts.sent += 1;
+        match request.outcome {
+            Outcome::Served(_) => counts.served += 1,
+            Outcome::Refused(..) => counts.refused += 1,
+            Outcome::Failed(_) => counts.failed += 1,
+        }
+    }
+    counts
+}
+
+fn writes(history: &History) -> Writes {
+    let mut counts = Writes::default();
+    for write in &history.writes {
+        counts.sent += 1;
+        match &write.outcome {
+            Some(Ok(_)) => {
+                counts.acknowledged += 1;
+                let took = write.done.map_or(Duration::ZERO, |done| done - write.sent);
+                counts.slowest_ms = counts.slowest_ms.max(took.as_millis());
+            }
+            Some(Err(_)) => counts.refused += 1,
+            None => counts.unknown += 1,
+        }
+    }
+    counts
+}
+
+fn faults(scenario: &Scenario, history: &History) -> Vec<FaultReport> {
+    let outages = outages(history);
+    let report = |(index, fault): (usize, &crate::workload::FaultSeen)| {
+        let of_this = outages.iter().filter(|outage| outage.fault == index);
+        let gap = |outage: &crate::invariant::Outage| Gap {
+            region: scenario.region(outage.flow.from).to_owned(),
+            kind: outage.flow.kind.name(),
+            ms: outage.gap.as_millis(),
+        };
+        FaultReport {
+            at_ms: fault.at.as_millis(),
+            what: fault.what.clone(),
+            signs: fault.signs,
+            gaps: of_this.map(gap).collect(),
+        }
+    };
+    history.faults.iter().enumerate().map(report).collect()
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.passed { "held" } else { "BROKE" };
+        let (scenario, seed) = (&self.scenario, self.seed);
+        writeln!(f, "{scenario}, seed {seed}: {verdict}")?;
+        let simulated = seconds(self.simulated_ms);
+        let hash = self.trace_hash.get(..16).unwrap_or(&self.trace_hash);
+        let lines = self.trace_lines;
+        writeln!(
+            f,
+            "  time      {simulated} simulated, {lines} events, trace {hash}"
+        )?;
+        let Requests {
+            sent,
+            served,
+            refused,
+            failed,
+        } = self.requests;
+        writeln!(
+            f,
+            "  requests  {sent}: {served} served, {refused} refused, {failed} unanswered"
+        )?;
+        let writes = &self.writes;
+        writeln!(
+            f,
+            "  writes    {}: {} acknowledged (slowest {} ms), {} refused, {} unknown",
+            writes.sent, writes.acknowledged, writes.slowest_ms, writes.refused, writes.unknown
+        )?;
+        for fault in &self.faults {
+            writeln!(f, "  fault     {} {}", seconds(fault.at_ms), fault.what)?;
+            writeln!(
+                f,
+                "            longest without success: {}",
+                gaps(&fault.gaps)
+            )?;
+        }
+        match self.converged_ms {
+            Some(ms) => writeln!(f, "  calm      all nodes equal after {ms} ms")?,
+            None => writeln!(f, "  calm      the nodes did not become equal")?,
+        }
+        for violation in self.violations.iter().take(MOST_SHOWN) {
+            writeln!(f, "  broke     {}: {}", violation.invariant, violation.says)?;
+        }
+        if let Some(more @ 1..) = self.violations.len().checked_sub(MOST_SHOWN) {
+            writeln!(f, "            and {more} more; -o json shows all")?;
+        }
+        Ok(())
+    }
+}
+
+fn seconds(ms: u128) -> String {
+    format!("{}.{:03} s", ms / 1_000, ms % 1_000)
+}
+
+fn gaps(gaps: &[Gap]) -> String {
+    let mut text = String::new();
+    let mut region = "";
+    for gap in gaps {
+        if gap.region == region {
+            text.push_str(", ");
+        } else {
+            let separator = if region.is_empty() { "" } else { "; " };
+            region = &gap.region;
+            write!(text, "{separator}{region} ").expect("formatting into a String cannot fail");
+        }
+        write!(text, "{} {} ms", gap.kind, gap.ms).expect("formatting into a String cannot fail");
+    }
+    text
+}
+
+/// Violations on the screen; one that repeats for every request would drown the rest.
+const MOST_SHOWN: usize = 12;

@@ -1,0 +1,291 @@
+//! Plays a scenario: boots the cluster, lets clients in, breaks things, calms down, and judges.
+//!
+//! ```text
+//!   boot ─► first document ─► clients ─► all serve ─► faults and writes ─► calm ─► equal ─► last write ─► judge
+//!                                        └──────── half with faults ───┘ └──── half without ────┘
+//! ```
+//!
+//! In: a scenario, a seed. Out: a [`Finding`]. A run that cannot even boot is a finding too.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use meridian_cluster::directory::WriteError;
+
+use super::{Scenario, faults::Schedule, stage::Stage};
+use crate::{
+    gateway,
+    invariant::{self, Violation},
+    report::Finding,
+    workload::{Flow, Outcome, Write, document},
+    world::{Ambient, Conditions, Seed, TICK, Trace},
+};
+
+/// Panics of this process since the run began. The binary's panic hook adds to it.
+pub type Panics = Arc<Mutex<Vec<String>>>;
+
+/// Plays a scenario on a seed. The thread and the process should be fresh.
+pub fn play(
+    scenario: &Scenario,
+    seed: Seed,
+    ambient: Box<dyn Ambient>,
+    trace: &Trace,
+    panics: &Panics,
+) -> Finding {
+    let mut stage = Stage::build(scenario, seed, ambient, trace.clone());
+    let oracle = stage.oracle.clone();
+    trace.listen({
+        let oracle = oracle.clone();
+        move |decision| gateway::note_command(&oracle, decision)
+    });
+    let mut play = Play {
+        scenario,
+        documents: 0,
+        stage: &mut stage,
+    };
+    let failure = play.through().err();
+    stage.look_for_collapses();
+    let simulated = stage.world.now();
+    let counts = stage.world.network().counts();
+    let (hash, lines) = trace.digest();
+    let mut history = std::mem::take(&mut *oracle.history());
+    let panics = panics.lock().unwrap_or_else(PoisonError::into_inner);
+    let panicked = panics
+        .iter()
+        .map(|panic| format!("a task panicked: {panic}"));
+    history.collapses.extend(panicked);
+    let mut violations = Vec::new();
+    violations.extend(failure.map(|says| Violation {
+        invariant: "progress",
+        says,
+    }));
+    violations.extend(invariant::check(&history));
+    Finding::new(
+        scenario, seed, simulated, counts, hash, lines, &history, violations,
+    )
+}
+
+struct Play<'a> {
+    scenario: &'a Scenario,
+    stage: &'a mut Stage,
+    /// Documents the operator has written.
+    documents: u64,
+}
+
+impl Play<'_> {
+    /// The whole scenario; an error where it got stuck.
+    fn through(&mut self) -> Result<(), String> {
+        self.stage.switch_on();
+        let count = self.stage.nodes.len();
+        self.until(BOOT, "every node saw every other one up", |stage| {
+            let gateways = stage.gateways();
+            gateways.len() == count && gateways.iter().all(|(_, g)| g.sees_all_up(count))
+        })?;
+        self.first_document()?;
+        if let Some(every) = self.scenario.request_every {
+            self.stage.start_clients(every);
+            let what = "every kind of request succeeded steadily";
+            self.until(SETTLE, what, all_flows_steady)?;
+        }
+        let serving = self.stage.world.now();
+        self.stage.oracle.history().serving_since = Some(serving);
+        self.break_things(serving)?;
+        self.calm_down()
+    }
+
+    /// Applies the first document; a young cluster may refuse for a while.
+    fn first_document(&mut self) -> Result<(), String> {
+        let limit = self.stage.world.now() + BOOT;
+        loop {
+            let write = self.write(0);
+            self.until(BOOT, "the first document was answered", move |stage| {
+                stage.oracle.history().writes[write].done.is_some()
+            })?;
+            let outcome = self.stage.oracle.history().writes[write].outcome.clone();
+            match outcome {
+                Some(Ok(_)) => break,
+                Some(Err(why)) if self.stage.world.now() >= limit => {
+                    return Err(format!("the first document was not accepted: {why}"));
+                }
+                _ => self.run_for(Duration::from_millis(200)),
+            }
+        }
+        self.until(BOOT, "every node showed the first document", |stage| {
+            stage.gateways().iter().all(|(_, g)| g.revision() > 0)
+        })
+    }
+
+    /// The half with faults.
+    fn break_things(&mut self, serving: Duration) -> Result<(), String> {
+        let mut schedule = Schedule::new(self.scenario);
+        let mut next_write = serving + self.scenario.write_every;
+        let limit = serving + self.scenario.faults_end() + LEADER_WAIT;
+        while !schedule.is_over() {
+            let now = self.stage.world.now();
+            if now > limit {
+                return Err("a fault of the leader's region found no leader".to_owned());
+            }
+            schedule.advance(self.stage, self.scenario, now - serving);
+            if now >= next_write {
+                next_write += self.scenario.write_every;
+                self.write_somewhere();
+            }
+            self.run_for(TICK);
+        }
+        Ok(())
+    }
+
+    /// The half without.
+    fn calm_down(&mut self) -> Result<(), String> {
+        self.stage.world.network().links(|links| {
+            links.heal();
+            links.set_conditions(Conditions::CALM);
+        });
+        self.stage.survey();
+        let calm = self.stage.world.now();
+        self.stage.oracle.history().calm_since = Some(calm);
+        let equal = self.until(self.scenario.calm, "all nodes were equal", |stage| {
+            let mut states = stage.gateways();
+            let count = stage.nodes.len();
+            let up = states.len() == count && states.iter().all(|(_, g)| g.sees_all_up(count));
+            let mut seen = states.drain(..).map(|(_, gateway)| {
+                let state = gateway.state(String::new());
+                (state.revisions.last().cloned(), state.leadership)
+            });
+            let first = seen.next();
+            up && seen.all(|other| Some(other) == first)
+        });
+        if equal.is_ok() {
+            let now = self.stage.world.now();
+            self.stage.oracle.history().equal_at = Some(now);
+            // A cluster that has recovered also takes a write and shows it everywhere.
+            let write = self.write(0);
+            self.until(
+                LAST_WRITE,
+                "the last document was accepted and shown everywhere",
+                move |stage| {
+                    let outcome = stage.oracle.history().writes[write].outcome.clone();
+                    let Some(Ok(number)) = outcome else {
+                        return false;
+                    };
+                    stage.gateways().iter().all(|(_, g)| g.revision() >= number)
+                },
+            )?;
+        }
+        let end = calm + self.scenario.calm;
+        while self.stage.world.now() < end {
+            self.run_for(LOOK);
+        }
+        let mut ends = Vec::new();
+        for (index, gateway) in self.stage.gateways() {
+            ends.push(gateway.state(self.stage.nodes[index].name()));
+        }
+        self.stage.oracle.history().ends = ends;
+        // That they were not equal is convergence's to tell.
+        Ok(())
+    }
+
+    /// Applies a new document through the living nodes in turn.
+    fn write_somewhere(&mut self) {
+        let gateways = self.stage.gateways();
+        if let Some(choices) = u64::try_from(gateways.len())
+            .ok()
+            .filter(|count| *count > 0)
+        {
+            let turn = usize::try_from(self.documents % choices).expect("below a length");
+            self.write(gateways[turn].0);
+        }
+    }
+
+    /// Applies a new document through a node; its position in the history.
+    fn write(&mut self, index: usize) -> usize {
+        self.documents += 1;
+        let source = document::document(&self.stage.regions, self.documents);
+        let node = &self.stage.nodes[index];
+        let oracle = self.stage.oracle.clone();
+        let position = {
+            let mut history = oracle.history();
+            history.writes.push(Write {
+                node: node.name(),
+                sent: self.stage.world.now(),
+                done: None,
+                outcome: None,
+                digest: gateway::digest([(source.name.as_str(), source.text.as_str())]),
+            });
+            history.writes.len() - 1
+        };
+        if let Some(gateway) = node.gateway() {
+            let task = async move {
+                let outcome = gateway.apply(source).await;
+                let done = oracle.now();
+                let write = &mut oracle.history().writes[position];
+                write.done = Some(done);
+                write.outcome = match outcome {
+                    Ok(accepted) => Some(Ok(accepted.revision)),
+                    Err(WriteError::Unconfirmed { .. }) => None,
+                    Err(error) => Some(Err(error.to_string())),
+                };
+            };
+            self.stage.world.spawn_on(node.machine, task);
+        }
+        position
+    }
+
+    fn until(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        mut done: impl FnMut(&Stage) -> bool,
+    ) -> Result<(), String> {
+        let end = self.stage.world.now() + limit;
+        while !done(self.stage) {
+            if self.stage.world.now() >= end {
+                return Err(format!("waited {limit:?} in vain until {what}"));
+            }
+            self.run_for(LOOK);
+        }
+        Ok(())
+    }
+
+    fn run_for(&mut self, span: Duration) {
+        self.stage.world.run_for(span);
+        self.stage.look_for_collapses();
+    }
+}
+
+/// Whether the last requests of every flow all succeeded.
+fn all_flows_steady(stage: &Stage) -> bool {
+    let history = stage.oracle.history();
+    let mut streaks: BTreeMap<&Flow, u32> = BTreeMap::new();
+    for request in &history.requests {
+        let streak = streaks.entry(&request.flow).or_default();
+        let served = matches!(request.outcome, Outcome::Served(_));
+        *streak = if served { *streak + 1 } else { 0 };
+    }
+    let regions = stage.regions.len();
+    let flows: usize = (0..regions)
+        .map(|place| document::flows(crate::world::Place(place), regions).len())
+        .sum();
+    streaks.len() == flows && streaks.values().all(|streak| *streak >= STEADY)
+}
+
+/// Between two looks at what a run waits for.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// For the nodes to find each other, found a cluster, and agree on the first document.
+const BOOT: Duration = Duration::from_secs(30);
+
+/// From the first request to steady service: keys are fetched, endpoints found healthy.
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// Successes in a row that make a flow steady.
+const STEADY: u32 = 10;
+
+/// How long a fault of the leader's region waits for a leader.
+const LEADER_WAIT: Duration = Duration::from_secs(20);
+
+/// For the last write: well above one election (DESIGN section 7: writes go on in under 3 s).
+const LAST_WRITE: Duration = Duration::from_secs(5);

@@ -1,0 +1,168 @@
+//! The schedule of faults: when each begins, what it does, and how it is undone.
+//!
+//! In: the time since all nodes serve. Out: machines down and up, links cut and mended, and the signs by which
+//! the oracle knows that a fault really happened.
+
+use std::time::Duration;
+
+use super::{Fault, FaultKind, Scenario, Target, stage::Stage};
+use crate::{
+    workload::FaultSeen,
+    world::{Down, Place},
+};
+
+/// The faults of a run.
+pub(super) struct Schedule {
+    waiting: Vec<Fault>,
+    active: Vec<Active>,
+}
+
+struct Active {
+    until: Duration,
+    what: FaultKind,
+    /// Where, once `leader` is resolved.
+    place: Option<Place>,
+    /// Its position in the history.
+    seen: usize,
+    /// Packets lost to cuts before it began.
+    cut_before: u64,
+}
+
+impl Schedule {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let mut waiting = scenario.faults.clone();
+        // The next one last, to be popped.
+        waiting.sort_by_key(|fault| std::cmp::Reverse(fault.at));
+        Self {
+            waiting,
+            active: Vec::new(),
+        }
+    }
+
+    /// Whether every fault has begun and ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.waiting.is_empty() && self.active.is_empty()
+    }
+
+    /// Begins and ends what is due at `time` since serving began.
+    pub(super) fn advance(&mut self, stage: &mut Stage, scenario: &Scenario, time: Duration) {
+        let due = |active: &Active| active.until <= time;
+        let (over, active) = self.active.drain(..).partition(due);
+        self.active = active;
+        let over: Vec<Active> = over;
+        let mut changed = !over.is_empty();
+        for fault in over {
+            fault.end(stage);
+        }
+        while let Some(next) = self.waiting.last()
+            && next.at <= time
+        {
+            // A fault of the leader's region waits for a leader.
+            let Some(begun) = begin(next, stage, scenario, time) else {
+                break;
+            };
+            self.waiting.pop();
+            self.active.push(begun);
+            changed = true;
+        }
+        if changed {
+            self.cut(stage);
+            stage.survey();
+        }
+    }
+
+    /// Makes the links what the active faults say.
+    fn cut(&self, stage: &Stage) {
+        let regions = stage.regions.len();
+        stage.world.network().links(|links| {
+            links.heal();
+            for active in &self.active {
+                match (&active.what, active.place) {
+                    (FaultKind::Cut { from, to, one_way }, _) => {
+                        links.cut(*from, *to);
+                        if !one_way {
+                            links.cut(*to, *from);
+                        }
+                    }
+                    (FaultKind::Isolate(_), Some(place)) => {
+                        for other in (0..regions).map(Place).filter(|other| *other != place) {
+                            links.cut(place, other);
+                            links.cut(other, place);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        });
+    }
+}
+
+fn begin(fault: &Fault, stage: &mut Stage, scenario: &Scenario, time: Duration) -> Option<Active> {
+    let place = match &fault.what {
+        FaultKind::PowerOff(target)
+        | FaultKind::Kill(target)
+        | FaultKind::KillUpstreams(target)
+        | FaultKind::Isolate(target) => Some(match target {
+            Target::Region(place) => *place,
+            Target::Leader => leader(stage)?,
+        }),
+        FaultKind::Cut { .. } => None,
+    };
+    let cut_before = stage.world.network().counts().packets_cut;
+    let signs = match (&fault.what, place) {
+        (FaultKind::PowerOff(_), Some(place)) => {
+            let nodes = stage.take_down_nodes(place, Down::PowerOff);
+            nodes + stage.take_down_upstream(place, Down::PowerOff)
+        }
+        (FaultKind::Kill(_), Some(place)) => stage.take_down_nodes(place, Down::Kill),
+        (FaultKind::KillUpstreams(_), Some(place)) => stage.take_down_upstream(place, Down::Kill),
+        _ => 0,
+    };
+    let mut what = scenario.describe(&fault.what);
+    if let Some(place) = place {
+        what = what.replace("the leader's region", scenario.region(place));
+    }
+    let mut history = stage.oracle.history();
+    history.faults.push(FaultSeen {
+        at: stage.world.now(),
+        what,
+        signs,
+    });
+    Some(Active {
+        until: time + fault.lasts,
+        what: fault.what.clone(),
+        place,
+        seen: history.faults.len() - 1,
+        cut_before,
+    })
+}
+
+impl Active {
+    fn end(self, stage: &mut Stage) {
+        match (&self.what, self.place) {
+            (FaultKind::PowerOff(_), Some(place)) => {
+                stage.start_upstream(place);
+                stage.start_nodes(place);
+            }
+            (FaultKind::Kill(_), Some(place)) => stage.start_nodes(place),
+            (FaultKind::KillUpstreams(_), Some(place)) => stage.start_upstream(place),
+            _ => {
+                let cut = stage.world.network().counts().packets_cut - self.cut_before;
+                stage.oracle.history().faults[self.seen].signs += cut;
+            }
+        }
+    }
+}
+
+/// The region of the leader that most nodes name; the first in order where several are named equally.
+fn leader(stage: &Stage) -> Option<Place> {
+    let mut votes = vec![0_u32; stage.nodes.len()];
+    for (_, gateway) in stage.gateways() {
+        let leader = gateway.leader()?;
+        let named = stage.nodes.iter().position(|node| node.name() == leader);
+        votes[named?] += 1;
+    }
+    let most = votes.iter().max().filter(|most| **most > 0)?;
+    let index = votes.iter().position(|count| count == most)?;
+    Some(stage.nodes[index].place)
+}

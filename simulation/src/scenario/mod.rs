@@ -1,0 +1,232 @@
+//! What a run does: regions, network, traffic, and a schedule of faults.
+//!
+//! In: a scenario file (YAML), shipped or the operator's own. Out: a checked [`Scenario`], or every mistake
+//! found with its place.
+//!
+//! - `raw`: what may be written in the file;
+//! - `stage`: the machines of a run;
+//! - `faults`: what goes wrong when;
+//! - `conductor`: plays the whole and judges it.
+
+mod conductor;
+mod faults;
+mod raw;
+mod stage;
+
+use std::{fmt::Write as _, io, time::Duration};
+
+pub use conductor::{Panics, play};
+use meridian_config::{
+    diagnose::{Diagnostic, Source},
+    units::duration_text,
+};
+
+use crate::world::{Conditions, Links, Place};
+
+/// A checked scenario.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// What it does, in words.
+    pub says: String,
+    /// Its regions, in order; a [`Place`] is an index into them.
+    pub regions: Vec<String>,
+    /// Nodes in each region, at least 1.
+    pub nodes_per_region: usize,
+    /// Latencies between the regions.
+    pub links: Links,
+    /// What packets risk until the calm half begins.
+    pub conditions: Conditions,
+    /// Between two requests of one kind in one region; none: no clients.
+    pub request_every: Option<Duration>,
+    /// Between two documents that the operator applies.
+    pub write_every: Duration,
+    /// What goes wrong, as the file lists it.
+    pub faults: Vec<Fault>,
+    /// How long the half without faults lasts.
+    pub calm: Duration,
+}
+
+/// Something that goes wrong for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// When it begins, from the moment when all nodes serve.
+    pub at: Duration,
+    /// What goes wrong.
+    pub what: FaultKind,
+    /// How long it lasts.
+    pub lasts: Duration,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Nodes and upstreams of a region lose power.
+    PowerOff(Target),
+    /// The nodes of a region are killed; their kernels and the upstreams live.
+    Kill(Target),
+    /// The upstreams of a region are killed.
+    KillUpstreams(Target),
+    /// What goes from the first region to the second is lost; unless `one_way`, the other way too.
+    Cut {
+        /// Where from.
+        from: Place,
+        /// Where to.
+        to: Place,
+        /// Whether the way back stays open.
+        one_way: bool,
+    },
+    /// A region is cut off from every other.
+    Isolate(Target),
+}
+
+/// A region, by name or by its part at the time of the fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// This one.
+    Region(Place),
+    /// The region of the node that leads the Raft group when the fault begins.
+    Leader,
+}
+
+/// Scenarios that are part of this program, by name.
+pub const SHIPPED: &[(&str, &str)] = &[(
+    "region-loss",
+    include_str!("../../scenarios/region-loss.yaml"),
+)];
+
+impl Scenario {
+    /// Reads a scenario.
+    ///
+    /// # Errors
+    /// Every mistake, with its place.
+    pub fn parse(source: &Source) -> Result<Self, Vec<Diagnostic>> {
+        raw::read(source)
+    }
+
+    /// When the last fault ends, from the moment when all nodes serve.
+    pub fn faults_end(&self) -> Duration {
+        let ends = self.faults.iter().map(|fault| fault.at + fault.lasts);
+        ends.max().unwrap_or_default()
+    }
+
+    /// A region's name.
+    pub fn region(&self, place: Place) -> &str {
+        &self.regions[place.0]
+    }
+
+    /// The scenario in words.
+    pub fn explain(&self) -> String {
+        let mut lines: Vec<(&str, String)> = Vec::new();
+        let nodes = self.nodes_per_region;
+        let regions = self.regions.join(", ");
+        lines.push(("regions", format!("{regions}; {nodes} node(s) in each")));
+        for from in 0..self.regions.len() {
+            for to in from + 1..self.regions.len() {
+                let (from, to) = (Place(from), Place(to));
+                let latency = duration_text(self.links.latency(from, to));
+                let (from, to) = (self.region(from), self.region(to));
+                lines.push(("latency", format!("{from} – {to}: {latency} one way")));
+            }
+        }
+        let Conditions {
+            jitter,
+            loss,
+            duplication,
+        } = self.conditions;
+        lines.push((
+            "network",
+            format!(
+                "jitter up to {}, {:.2} % of packets lost, {:.2} % doubled",
+                duration_text(jitter),
+                loss * 100.0,
+                duplication * 100.0
+            ),
+        ));
+        lines.push((
+            "traffic",
+            self.request_every.map_or_else(
+                || "none".to_owned(),
+                |every| {
+                    let every = duration_text(every);
+                    format!("one request of each kind every {every} in each region")
+                },
+            ),
+        ));
+        let every = duration_text(self.write_every);
+        lines.push(("writes", format!("a new document every {every}")));
+        for fault in &self.faults {
+            let at = duration_text(fault.at);
+            let lasts = duration_text(fault.lasts);
+            let what = self.describe(&fault.what);
+            lines.push(("fault", format!("after {at}, for {lasts}: {what}")));
+        }
+        let calm = duration_text(self.calm);
+        lines.push(("calm", format!("{calm} without faults")));
+        let mut text = format!("{}: {}\n\n", self.name, self.says.trim());
+        for (name, value) in lines {
+            writeln!(text, "{name:<9}{value}").expect("formatting into a String cannot fail");
+        }
+        text
+    }
+
+    /// A fault in words.
+    pub fn describe(&self, what: &FaultKind) -> String {
+        let target = |target: &Target| match target {
+            Target::Region(place) => self.region(*place),
+            Target::Leader => "the leader's region",
+        };
+        match what {
+            FaultKind::PowerOff(at) => format!("{} loses power", target(at)),
+            FaultKind::Kill(at) => format!("the nodes of {} are killed", target(at)),
+            FaultKind::KillUpstreams(at) => format!("the upstreams of {} are killed", target(at)),
+            FaultKind::Cut { from, to, one_way } => {
+                let way = if *one_way { "to" } else { "–" };
+                let (from, to) = (self.region(*from), self.region(*to));
+                format!("the link {from} {way} {to} is cut")
+            }
+            FaultKind::Isolate(at) => format!("{} is cut off from all others", target(at)),
+        }
+    }
+}
+
+/// A shipped scenario's text, or that of a file which `read` can read.
+///
+/// # Errors
+/// When it is neither.
+pub fn find(
+    name: &str,
+    read: impl FnOnce(&str) -> io::Result<String>,
+) -> Result<Source, UnknownScenario> {
+    let shipped = SHIPPED.iter().find(|(known, _)| *known == name);
+    if let Some((known, text)) = shipped {
+        return Ok(Source {
+            name: format!("{known}.yaml"),
+            text: (*text).to_owned(),
+        });
+    }
+    match read(name) {
+        Ok(text) => Ok(Source {
+            name: name.to_owned(),
+            text,
+        }),
+        Err(cause) => Err(UnknownScenario {
+            name: name.to_owned(),
+            cause: cause.to_string(),
+        }),
+    }
+}
+
+/// Neither a shipped scenario nor a file that can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{name} is no shipped scenario (`meridian-sim list` shows them) and cannot be read as a file: {cause}"
+)]
+pub struct UnknownScenario {
+    name: String,
+    cause: String,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,327 @@
+//! The machines of a run: nodes, upstreams, clients and the issuer, and how to switch them on and off.
+//!
+//! In: a scenario and a seed. Out: a world in which every machine knows its part. The conductor decides
+//! when; the stage knows how.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use meridian_cluster::fabric::Authority;
+use meridian_config::{
+    name::{NodeId, RegionName},
+    node_file::{AdminFile, FabricFile, Listen, NodeFile},
+};
+
+use super::Scenario;
+use crate::{
+    gateway::{self, Gateway},
+    workload::{Ground, Oracle, client, document, issuer, upstream},
+    world::{Ambient, Down, EPOCH, End, MachineId, Place, Seed, Trace, World},
+};
+
+/// The world of a run and who is who in it.
+pub(super) struct Stage {
+    pub(super) world: World,
+    pub(super) oracle: Oracle,
+    pub(super) regions: Vec<String>,
+    pub(super) nodes: Vec<Node>,
+    /// By region.
+    upstreams: Vec<MachineId>,
+    clients: Vec<MachineId>,
+    issuer: MachineId,
+}
+
+/// A gateway node's machine.
+pub(super) struct Node {
+    pub(super) machine: MachineId,
+    pub(super) place: Place,
+    file: NodeFile,
+    /// The running node's insides, once it has handed them out.
+    gateway: Slot,
+    end: End,
+    collapsed: bool,
+}
+
+/// Where a node's insides arrive.
+type Slot = Arc<Mutex<Option<Gateway>>>;
+
+impl Stage {
+    /// Builds the world; everything is still switched off.
+    pub(super) fn build(
+        scenario: &Scenario,
+        seed: Seed,
+        ambient: Box<dyn Ambient>,
+        trace: Trace,
+    ) -> Self {
+        let regions = scenario.regions.clone();
+        // The issuer lies outside every region: no fault of a region takes it along.
+        let outside = Place(regions.len());
+        let mut links = scenario.links.clone();
+        links.add(OUTSIDE);
+        links.set_conditions(scenario.conditions);
+        let mut world = World::new(seed, links, trace, ambient);
+        let oracle = Oracle::new(world.network().clone());
+        let issuer = world.add(issuer::NAME, outside);
+        let mut upstreams = Vec::new();
+        let mut clients = Vec::new();
+        let mut names = Vec::new();
+        for (index, region) in regions.iter().enumerate() {
+            let place = Place(index);
+            upstreams.push(world.add(&document::upstream_name(region), place));
+            clients.push(world.add(&format!("clients.{region}"), place));
+            for number in 1..=scenario.nodes_per_region {
+                names.push((format!("{region}-{number}"), place));
+            }
+        }
+        let authority = Authority::create(CLUSTER, Some(seed.bytes("authority")))
+            .expect("the simulator's cluster name is a trust domain");
+        let nodes = names
+            .iter()
+            .map(|(name, place)| {
+                let machine = world.add(name, *place);
+                let region = RegionName::from(regions[place.0].as_str());
+                let file = node_file(name, region.clone(), &names);
+                let issued = authority
+                    .issue(&file.id, &region, &[], &[], EPOCH)
+                    .expect("names of a checked scenario make a certificate");
+                world.lay_down(machine, CA, authority.cert_pem());
+                world.lay_down(machine, CERT, issued.cert_pem.as_str());
+                world.lay_down(machine, KEY, issued.key_pem.as_str());
+                world.lay_down(machine, TOKENS, "[]\n");
+                Node {
+                    machine,
+                    place: *place,
+                    file,
+                    gateway: Slot::default(),
+                    end: End::default(),
+                    collapsed: false,
+                }
+            })
+            .collect();
+        Self {
+            world,
+            oracle,
+            regions,
+            nodes,
+            upstreams,
+            clients,
+            issuer,
+        }
+    }
+
+    /// Switches on everything but the clients.
+    pub(super) fn switch_on(&mut self) {
+        self.world.start(self.issuer, issuer::run);
+        for index in 0..self.regions.len() {
+            self.start_upstream(Place(index));
+        }
+        for index in 0..self.nodes.len() {
+            self.start_node(index);
+        }
+        self.survey();
+    }
+
+    /// Switches on the clients of every region.
+    pub(super) fn start_clients(&mut self, every: Duration) {
+        for (index, machine) in self.clients.clone().into_iter().enumerate() {
+            let from = Place(index);
+            let clients = client::Clients {
+                from,
+                regions: self.regions.clone(),
+                nodes: self.nearest_nodes(from),
+                every,
+            };
+            let oracle = self.oracle.clone();
+            self.world
+                .start(machine, |host| client::run(host, oracle, clients));
+        }
+    }
+
+    pub(super) fn start_node(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if self.world.is_on(node.machine) {
+            return;
+        }
+        let slot = Slot::default();
+        let (file, oracle) = (node.file.clone(), self.oracle.clone());
+        let name = file.id.to_string();
+        let arrives = slot.clone();
+        node.gateway = slot;
+        node.collapsed = false;
+        node.end = self.world.start(node.machine, |host| {
+            gateway::run(host, file, move |gateway| {
+                *arrives.lock().unwrap_or_else(PoisonError::into_inner) = Some(gateway.clone());
+                gateway.onlook(name, oracle)
+            })
+        });
+    }
+
+    pub(super) fn start_upstream(&mut self, place: Place) {
+        let machine = self.upstreams[place.0];
+        if self.world.is_on(machine) {
+            return;
+        }
+        let (oracle, region) = (self.oracle.clone(), self.regions[place.0].clone());
+        self.world
+            .start(machine, |host| upstream::run(host, oracle, place, region));
+    }
+
+    /// Takes down the nodes of a region; how many were up.
+    pub(super) fn take_down_nodes(&mut self, place: Place, down: Down) -> u64 {
+        let mut taken = 0;
+        for node in self.nodes.iter_mut().filter(|node| node.place == place) {
+            taken += u64::from(self.world.is_on(node.machine));
+            self.world.take_down(node.machine, down);
+            node.gateway = Slot::default();
+        }
+        taken
+    }
+
+    /// Takes down the upstream of a region; how many were up.
+    pub(super) fn take_down_upstream(&mut self, place: Place, down: Down) -> u64 {
+        let machine = self.upstreams[place.0];
+        let taken = u64::from(self.world.is_on(machine));
+        self.world.take_down(machine, down);
+        taken
+    }
+
+    pub(super) fn start_nodes(&mut self, place: Place) {
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].place == place {
+                self.start_node(index);
+            }
+        }
+    }
+
+    /// The insides of every node that runs and has handed them out, by position.
+    pub(super) fn gateways(&self) -> Vec<(usize, Gateway)> {
+        let inside = |(index, node): (usize, &Node)| Some((index, node.gateway()?));
+        self.nodes.iter().enumerate().filter_map(inside).collect()
+    }
+
+    /// Tells the oracle what is healthy from now on.
+    pub(super) fn survey(&mut self) {
+        let places = (0..self.regions.len()).map(Place);
+        let nodes = |place| {
+            let mut here = self.nodes.iter().filter(|node| node.place == place);
+            here.any(|node| self.world.is_on(node.machine))
+        };
+        let mut ground = Ground {
+            nodes: places.clone().map(nodes).collect(),
+            upstreams: self
+                .upstreams
+                .iter()
+                .map(|machine| self.world.is_on(*machine))
+                .collect(),
+            ..Ground::default()
+        };
+        self.world.network().links(|links| {
+            for from in places.clone() {
+                for to in places.clone() {
+                    if links.is_cut(from, to) {
+                        ground.cuts.insert((from, to));
+                    }
+                }
+            }
+        });
+        let now = self.world.now();
+        self.oracle.history().grounds.push((now, ground));
+    }
+
+    /// Tells the oracle of programs that ended though nobody took them down.
+    pub(super) fn look_for_collapses(&mut self) {
+        for node in &mut self.nodes {
+            if node.collapsed || !self.world.is_on(node.machine) {
+                continue;
+            }
+            if let Some(outcome) = node.end.outcome() {
+                node.collapsed = true;
+                let why = outcome
+                    .err()
+                    .unwrap_or_else(|| "without an error".to_owned());
+                let id = &node.file.id;
+                let says = format!("{id} ended by itself: {why}");
+                self.oracle.history().collapses.push(says);
+            }
+        }
+    }
+
+    fn nearest_nodes(&self, from: Place) -> Vec<SocketAddr> {
+        let mut nodes: Vec<(Duration, SocketAddr)> = Vec::new();
+        self.world.network().links(|links| {
+            for node in &self.nodes {
+                let address = SocketAddr::new(self.world.machine_ip(node.machine), HTTP_PORT);
+                nodes.push((links.latency(from, node.place), address));
+            }
+        });
+        nodes.sort();
+        nodes.into_iter().map(|(_, address)| address).collect()
+    }
+}
+
+impl Node {
+    pub(super) fn gateway(&self) -> Option<Gateway> {
+        let slot = self.gateway.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.clone()
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.file.id.to_string()
+    }
+}
+
+fn node_file(name: &str, region: RegionName, all: &[(String, Place)]) -> NodeFile {
+    let everywhere = |port| SocketAddr::from(([0, 0, 0, 0], port));
+    let others = all.iter().filter(|(other, _)| other != name);
+    NodeFile {
+        cluster: CLUSTER.to_owned(),
+        bootstrap: all
+            .iter()
+            .map(|(id, _)| NodeId::from(id.as_str()))
+            .collect(),
+        id: NodeId::from(name),
+        region,
+        data_dir: PathBuf::from("/var/lib/meridian"),
+        listen: Listen {
+            http: Some(everywhere(HTTP_PORT)),
+            https: None,
+            fabric: everywhere(FABRIC_PORT),
+            bulk: everywhere(BULK_PORT),
+            admin: SocketAddr::from(([127, 0, 0, 1], ADMIN_PORT)),
+        },
+        fabric: FabricFile {
+            advertise: Some(format!("{name}:{FABRIC_PORT}")),
+            advertise_bulk: Some(format!("{name}:{BULK_PORT}")),
+            ca: PathBuf::from(CA),
+            cert: PathBuf::from(CERT),
+            key: PathBuf::from(KEY),
+            join: others
+                .map(|(other, _)| format!("{other}:{FABRIC_PORT}"))
+                .collect(),
+        },
+        tls: Vec::new(),
+        admin: AdminFile {
+            tokens: PathBuf::from(TOKENS),
+            tls: None,
+        },
+    }
+}
+
+const CLUSTER: &str = "simulated";
+const CA: &str = "/etc/meridian/ca.pem";
+const CERT: &str = "/etc/meridian/node.pem";
+const KEY: &str = "/etc/meridian/node.key";
+const TOKENS: &str = "/etc/meridian/admin-tokens.yaml";
+
+// The ports that INTERFACE section 1 gives as defaults.
+const HTTP_PORT: u16 = 8080;
+const FABRIC_PORT: u16 = 7400;
+const BULK_PORT: u16 = 7450;
+const ADMIN_PORT: u16 = 7500;
+
+/// One-way latency from any region to the issuer, which lies elsewhere in the internet.
+const OUTSIDE: Duration = Duration::from_millis(20);

@@ -1,0 +1,80 @@
+//! Scenario files: the shipped ones read, and mistakes are told with their places.
+
+use super::*;
+
+fn shipped() -> Source {
+    find("region-loss", |_| unreachable!("it is shipped")).unwrap()
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    let source = Source {
+        name: "s.yaml".to_owned(),
+        text: text.to_owned(),
+    };
+    let found = Scenario::parse(&source).expect_err("it is wrong");
+    found.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_shipped_scenario_reads_and_has_its_own_name() {
+    for (name, _) in SHIPPED {
+        let source = find(name, |_| unreachable!("it is shipped")).unwrap();
+        let scenario = Scenario::parse(&source).unwrap();
+        assert_eq!(scenario.name, *name);
+        assert!(!scenario.faults.is_empty());
+        assert!(scenario.explain().starts_with(name));
+    }
+}
+
+#[test]
+fn region_loss_says_what_the_file_says() {
+    let scenario = Scenario::parse(&shipped()).unwrap();
+    let latency = |a, b| scenario.links.latency(Place(a), Place(b)).as_millis();
+    assert_eq!((latency(0, 1), latency(2, 0), latency(1, 2)), (40, 75, 110));
+    assert_eq!(
+        scenario.faults,
+        [Fault {
+            at: Duration::from_secs(8),
+            what: FaultKind::PowerOff(Target::Leader),
+            lasts: Duration::from_secs(12),
+        }]
+    );
+}
+
+#[test]
+fn mistakes_are_all_reported_at_once_with_their_places() {
+    let text = shipped()
+        .text
+        .replace("within: 1ms", "within: 1")
+        .replace("power_off: leader", "power_off: eu-wst")
+        .replace("loss: 0.1%", "loss: often");
+    let found = mistakes(&text);
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(
+        found[0].starts_with("s.yaml:15:11: network.within:"),
+        "{found:#?}"
+    );
+    assert!(
+        found[1].contains("network.loss: \"often\" is not a share"),
+        "{found:#?}"
+    );
+    let region = "there is no region \"eu-wst\"; use one of eu-west, us-east, ap-south";
+    assert!(found[2].contains(region), "{found:#?}");
+}
+
+#[test]
+fn an_unknown_key_and_a_forgotten_latency_are_refused() {
+    let found = mistakes(&shipped().text.replace("jitter:", "jiter:"));
+    assert!(found[0].contains("jiter"), "{found:#?}");
+    let line = "    - { regions: [us-east, ap-south], latency: 110ms }\n";
+    let found = mistakes(&shipped().text.replace(line, ""));
+    let forgotten = "no latency between us-east and ap-south";
+    assert!(found[0].contains(forgotten), "{found:#?}");
+}
+
+#[test]
+fn a_name_that_is_neither_shipped_nor_a_file_says_so() {
+    let missing = |_: &str| Err(io::ErrorKind::NotFound.into());
+    let unknown = find("region-los", missing).unwrap_err().to_string();
+    assert!(unknown.contains("no shipped scenario"), "{unknown}");
+}

@@ -1,0 +1,214 @@
+//! Clients of one region: a request of each kind at a steady rate, whether or not earlier ones were answered.
+//!
+//! In: the nodes' addresses, nearest first. Out: requests, and what became of them, to the oracle. A client
+//! behaves as a careful HTTP library does: it dials the next address when one does not answer (RFC 8305), repeats a
+//! GET that got no answer (RFC 9110 section 9.2.2), and keeps off a silent address for a while.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use meridian_cluster::host::Host;
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    Flow, Kind, Oracle, Outcome, Request,
+    document::{self, TENANT, flows},
+    issuer,
+    upstream::{REGION_FIELD, REQUEST_FIELD},
+};
+use crate::world::{Place, SimHost};
+
+/// The clients of one region.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// Where they are.
+    pub from: Place,
+    /// All regions' names.
+    pub regions: Vec<String>,
+    /// Nodes' edge addresses, nearest first.
+    pub nodes: Vec<SocketAddr>,
+    /// Between two requests of one kind.
+    pub every: Duration,
+}
+
+/// Sends requests until the machine is gone.
+///
+/// # Errors
+/// Never by itself.
+pub async fn run(host: Arc<SimHost>, oracle: Oracle, clients: Clients) -> Result<(), String> {
+    let subject = format!("client-{}", clients.from.0);
+    let sender = Arc::new(Sender {
+        token: issuer::token(TENANT, &subject, host.unix_time()),
+        host,
+        oracle,
+        silent: Mutex::default(),
+        tasks: TaskTracker::new(),
+        clients,
+    });
+    let flows = flows(sender.clients.from, sender.clients.regions.len());
+    let count = u32::try_from(flows.len()).expect("a handful of kinds");
+    for (index, flow) in (0..).zip(flows) {
+        // Spread evenly, so that the kinds do not march in step.
+        let phase = sender.clients.every * index / count;
+        let sender = sender.clone();
+        sender.tasks.clone().spawn(sender.flow(flow, phase));
+    }
+    sender.tasks.wait().await;
+    Ok(())
+}
+
+struct Sender {
+    host: Arc<SimHost>,
+    oracle: Oracle,
+    clients: Clients,
+    token: String,
+    /// Nodes that did not answer, and until when each is tried last.
+    silent: Mutex<BTreeMap<SocketAddr, Instant>>,
+    tasks: TaskTracker,
+}
+
+/// One attempt at one node.
+enum Try {
+    /// There was an answer.
+    Answered(Outcome),
+    /// It never left.
+    Unsent(String),
+    /// It left, or may have.
+    Lost(String),
+}
+
+impl Sender {
+    async fn flow(self: Arc<Self>, flow: Flow, phase: Duration) {
+        let mut ticks = tokio::time::interval_at(Instant::now() + phase, self.clients.every);
+        loop {
+            ticks.tick().await;
+            // In flight at most: rate times patience at every node.
+            self.tasks.spawn(self.clone().request(flow.clone()));
+        }
+    }
+
+    async fn request(self: Arc<Self>, flow: Flow) {
+        let sent = self.oracle.now();
+        let id = self.oracle.begin(flow.kind == Kind::Order);
+        let mut tries = 0;
+        let mut outcome = Outcome::Failed("no node was tried".to_owned());
+        for node in self.in_order() {
+            tries += 1;
+            match self.attempt(&flow, id, node).await {
+                Try::Answered(answer) => {
+                    outcome = answer;
+                    break;
+                }
+                Try::Unsent(error) => outcome = Outcome::Failed(error),
+                Try::Lost(error) => {
+                    outcome = Outcome::Failed(error);
+                    if flow.kind == Kind::Order {
+                        break;
+                    }
+                }
+            }
+            self.avoid(node);
+        }
+        let done = self.oracle.now();
+        self.oracle.history().requests.push(Request {
+            id,
+            flow,
+            sent,
+            done,
+            tries,
+            outcome,
+        });
+    }
+
+    /// Nodes to try: the nearest first, those that were silent of late last.
+    fn in_order(&self) -> Vec<SocketAddr> {
+        let now = Instant::now();
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = self.clients.nodes.clone();
+        nodes.sort_by_key(|node| silent.get(node).is_some_and(|until| *until > now));
+        nodes
+    }
+
+    fn avoid(&self, node: SocketAddr) {
+        let until = Instant::now() + KEEP_OFF;
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.insert(node, until);
+    }
+
+    async fn attempt(&self, flow: &Flow, id: u64, node: SocketAddr) -> Try {
+        let stream = match timeout(CONNECT, self.host.connect(node)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Try::Unsent(format!("dial: {error}")),
+            Err(_) => return Try::Unsent("dial: no answer".to_owned()),
+        };
+        let io = TokioIo::new(stream);
+        let (mut sender, connection) = match hyper::client::conn::http1::handshake(io).await {
+            Ok(pair) => pair,
+            Err(error) => return Try::Unsent(error.to_string()),
+        };
+        let connection = self.tasks.spawn(connection);
+        let exchange = async {
+            let answer = sender.send_request(self.message(flow, id)).await?;
+            let (head, body) = answer.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok::<_, hyper::Error>((head, body))
+        };
+        let result = timeout(ANSWER, exchange).await;
+        connection.abort();
+        match result {
+            Ok(Ok((head, body))) => Try::Answered(judge(&head, &body)),
+            Ok(Err(error)) => Try::Lost(format!("broken: {error}")),
+            Err(_) => Try::Lost("no answer in time".to_owned()),
+        }
+    }
+
+    fn message(&self, flow: &Flow, id: u64) -> http::Request<Full<Bytes>> {
+        let path = document::path(flow, &self.clients.regions, id);
+        let (method, body) = match flow.kind {
+            Kind::Local | Kind::Remote => ("GET", Bytes::new()),
+            Kind::Order => (
+                "POST",
+                Bytes::from_static(b"{\"item\":\"fern\",\"count\":1}"),
+            ),
+        };
+        http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "api.simulated.example")
+            .header("authorization", format!("Bearer {}", self.token))
+            .header(REQUEST_FIELD, id)
+            .body(Full::new(body))
+            .expect("all parts are plain ASCII")
+    }
+}
+
+fn judge(head: &http::response::Parts, body: &Bytes) -> Outcome {
+    let field = |name: &str| {
+        let value = head.headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    if head.status.is_success() {
+        return Outcome::Served(field(REGION_FIELD));
+    }
+    let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let problem = problem["type"].as_str().unwrap_or("without a problem type");
+    Outcome::Refused(head.status.as_u16(), problem.to_owned())
+}
+
+/// For a connection: above the longest round trip of the shipped scenarios with its jitter, and near the
+/// delay after which RFC 8305 section 8 dials the next address.
+const CONNECT: Duration = Duration::from_millis(300);
+
+/// For the whole answer.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// How long a silent node is tried last.
+const KEEP_OFF: Duration = Duration::from_secs(5);

@@ -1,0 +1,23 @@
+//! Who lives around the nodes: clients, upstreams, an issuer of tokens, an operator; and what they saw.
+//!
+//! ```text
+//!   clients ──► node ──► upstream            issuer ──► node (keys)        operator ──► node (documents)
+//!       └─────────── oracle: what was asked, answered, received, acknowledged ───────────┘
+//! ```
+//!
+//! - [`client`]: sends requests at a rate and tries the next node when one does not answer;
+//! - [`upstream`], [`issuer`]: real HTTP servers on simulated streams;
+//! - [`document`]: what the operator applies;
+//! - `oracle`: remembers ([`Oracle`]).
+
+pub mod client;
+pub mod document;
+pub mod issuer;
+mod oracle;
+mod serve;
+pub mod upstream;
+
+pub use oracle::{
+    Arrival, CommandSeen, EndState, FaultSeen, Flow, Ground, History, Kind, Oracle, Outcome,
+    Request, RevisionSeen, Write,
+};

@@ -1,0 +1,290 @@
+//! What clients, operators and onlookers saw: the truth that the invariants judge by.
+//!
+//! In: events of a run, each with its simulated time. Out: a [`History`]. An outcome that nobody saw is
+//! unknown, never "failed": a write whose node died may still have happened.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::world::{Network, Place};
+
+/// Remembers a run. Clones are one memory.
+#[derive(Debug, Clone)]
+pub struct Oracle {
+    network: Network,
+    history: Arc<Mutex<History>>,
+}
+
+/// All that was seen, in the order in which it was.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// How many requests were begun; their ids count from 1.
+    pub begun: u64,
+    /// Requests that have an outcome.
+    pub requests: Vec<Request>,
+    /// Ids of requests that must not be repeated.
+    pub orders: BTreeSet<u64>,
+    /// What upstreams received.
+    pub arrivals: Vec<Arrival>,
+    /// Documents that the operator applied; by id.
+    pub writes: Vec<Write>,
+    /// Revisions that nodes showed.
+    pub revisions: Vec<RevisionSeen>,
+    /// Commands that nodes applied to their state.
+    pub commands: Vec<CommandSeen>,
+    /// Faults that began.
+    pub faults: Vec<FaultSeen>,
+    /// What was healthy, from each time on.
+    pub grounds: Vec<(Duration, Ground)>,
+    /// When every kind of request succeeded everywhere; earlier failures are not judged.
+    pub serving_since: Option<Duration>,
+    /// When the last fault had ended and the network was calm.
+    pub calm_since: Option<Duration>,
+    /// When all nodes were equal after that.
+    pub equal_at: Option<Duration>,
+    /// Each node's state at the end.
+    pub ends: Vec<EndState>,
+    /// Programs that ended by themselves and should not have, or panicked.
+    pub collapses: Vec<String>,
+}
+
+/// Requests of one kind from the clients of one region.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Flow {
+    /// Where the clients are.
+    #[serde(skip)]
+    pub from: Place,
+    /// Which service is asked for, and how.
+    pub kind: Kind,
+}
+
+/// A kind of request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A GET of a service that every region has.
+    Local,
+    /// A GET of a service that every region has but the client's own: its node forwards.
+    Remote,
+    /// A POST, without an idempotency key, of a service that every region has.
+    Order,
+}
+
+/// A request and its outcome.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Unique in a run.
+    pub id: u64,
+    /// Whose it is.
+    pub flow: Flow,
+    /// When the client began.
+    pub sent: Duration,
+    /// When the client knew the outcome.
+    pub done: Duration,
+    /// Nodes it was sent to, the last one included.
+    pub tries: u32,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered 2xx by an upstream of this region.
+    Served(String),
+    /// Answered otherwise: status, and the problem's type where there is one.
+    Refused(u16, String),
+    /// No answer.
+    Failed(String),
+}
+
+/// A request at an upstream.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// Which request.
+    pub id: u64,
+    /// When.
+    pub at: Duration,
+    /// The upstream's region.
+    pub region: Place,
+}
+
+/// A document that the operator applied.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// The node that took it.
+    pub node: String,
+    /// When the operator began.
+    pub sent: Duration,
+    /// When there was an answer; none: unknown.
+    pub done: Option<Duration>,
+    /// The revision it became, or why not; none: unknown.
+    pub outcome: Option<Result<u64, String>>,
+    /// Digest of the document's text.
+    pub digest: String,
+}
+
+/// A revision that a node showed.
+#[derive(Debug, Clone)]
+pub struct RevisionSeen {
+    /// When.
+    pub at: Duration,
+    /// Which node.
+    pub node: String,
+    /// The revision.
+    pub number: u64,
+    /// Digest of its text.
+    pub digest: String,
+}
+
+/// A command that a node applied.
+#[derive(Debug, Clone)]
+pub struct CommandSeen {
+    /// When.
+    pub at: Duration,
+    /// Which node.
+    pub node: String,
+    /// The Raft group.
+    pub group: String,
+    /// The log index.
+    pub index: u64,
+    /// Digest of the command.
+    pub digest: String,
+}
+
+/// A fault that began.
+#[derive(Debug, Clone)]
+pub struct FaultSeen {
+    /// When.
+    pub at: Duration,
+    /// What, in words.
+    pub what: String,
+    /// Signs of it that the world saw: packets lost to it, machines down.
+    pub signs: u64,
+}
+
+/// What is healthy: the world's own knowledge, not any node's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ground {
+    /// By region: whether a node of it is on.
+    pub nodes: Vec<bool>,
+    /// By region: whether its upstream is on.
+    pub upstreams: Vec<bool>,
+    /// Links that are cut, in this direction.
+    pub cuts: BTreeSet<(Place, Place)>,
+}
+
+/// A node's state at the end of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndState {
+    /// Which node.
+    pub node: String,
+    /// Every revision it holds, with the digest of its text.
+    pub revisions: Vec<(u64, String)>,
+    /// Term and leader, in its eyes.
+    pub leadership: String,
+    /// Members and their liveness, in its eyes.
+    pub members: String,
+}
+
+impl Oracle {
+    /// Remembers nothing yet; takes its time from the network.
+    pub fn new(network: Network) -> Self {
+        Self {
+            network,
+            history: Arc::default(),
+        }
+    }
+
+    /// The simulated time.
+    pub fn now(&self) -> Duration {
+        self.network.now()
+    }
+
+    /// The id of a new request; `order`: one that must not be repeated.
+    pub fn begin(&self, order: bool) -> u64 {
+        let mut history = self.history();
+        history.begun += 1;
+        let id = history.begun;
+        if order {
+            history.orders.insert(id);
+        }
+        id
+    }
+
+    /// Notes or reads something. Not to be called from within itself.
+    pub fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ground {
+    /// Whether a client in one region can be served by an upstream in one of `regions`, through any node.
+    pub fn can_serve(&self, from: Place, regions: &[Place]) -> bool {
+        let nodes = (0..self.nodes.len()).map(Place);
+        let reachable = nodes.filter(|node| self.nodes[node.0] && self.open(from, *node));
+        let mut reachable = reachable.peekable();
+        reachable.any(|node| {
+            regions.iter().any(|region| {
+                // Across regions a peer there makes the call.
+                self.upstreams[region.0] && self.nodes[region.0] && self.open(node, *region)
+            })
+        })
+    }
+
+    fn open(&self, a: Place, b: Place) -> bool {
+        !self.cuts.contains(&(a, b)) && !self.cuts.contains(&(b, a))
+    }
+}
+
+impl Flow {
+    /// The regions that may serve it, of `count`.
+    pub fn regions(&self, count: usize) -> Vec<Place> {
+        let all = (0..count).map(Place);
+        match self.kind {
+            Kind::Remote => all.filter(|region| *region != self.from).collect(),
+            Kind::Local | Kind::Order => all.collect(),
+        }
+    }
+}
+
+impl Kind {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+            Self::Order => "order",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ground_knows_what_could_be_served() {
+        let (a, b) = (Place(0), Place(1));
+        let mut ground = Ground {
+            nodes: vec![true, true],
+            upstreams: vec![true, true],
+            cuts: BTreeSet::new(),
+        };
+        assert!(ground.can_serve(a, &[b]));
+        ground.cuts.insert((b, a));
+        assert!(!ground.can_serve(a, &[b]));
+        assert!(ground.can_serve(a, &[a, b]));
+        ground.nodes[0] = false;
+        assert!(!ground.can_serve(a, &[a, b]));
+        ground.cuts.clear();
+        assert!(ground.can_serve(a, &[a, b]));
+        ground.upstreams[1] = false;
+        assert!(!ground.can_serve(a, &[a, b]));
+    }
+}

@@ -1,0 +1,73 @@
+//! The service behind the gateway: one machine in each region.
+//!
+//! It answers health checks and requests, says which region it is, and tells the oracle what arrived.
+
+use std::{sync::Arc, time::Duration};
+
+use http::HeaderValue;
+use http_body_util::BodyExt;
+use serde_json::json;
+
+use super::{
+    Arrival, Oracle,
+    serve::{Request, Response, json, serve},
+};
+use crate::world::{Place, SimHost};
+
+/// Its port.
+pub const PORT: u16 = 8000;
+
+/// Which request it is, for the oracle; the gateway passes it on like any field it does not know.
+pub const REQUEST_FIELD: &str = "x-simulated-request";
+
+/// The upstream's region, on its responses.
+pub const REGION_FIELD: &str = "x-upstream-region";
+
+/// Serves until the machine is gone.
+///
+/// # Errors
+/// When its port is taken.
+pub async fn run(
+    host: Arc<SimHost>,
+    oracle: Oracle,
+    place: Place,
+    region: String,
+) -> Result<(), String> {
+    serve(host, PORT, move |request| {
+        answer(oracle.clone(), place, region.clone(), request)
+    })
+    .await
+}
+
+async fn answer(oracle: Oracle, place: Place, region: String, request: Request) -> Response {
+    if request.uri().path() == "/health" {
+        return json(&json!({ "ok": true }));
+    }
+    let id = request.headers().get(REQUEST_FIELD);
+    let id = id.and_then(|id| id.to_str().ok()?.parse().ok());
+    if let Some(id) = id {
+        let at = oracle.now();
+        oracle.history().arrivals.push(Arrival {
+            id,
+            at,
+            region: place,
+        });
+    }
+    let method = request.method().to_string();
+    let path = request.uri().path().to_owned();
+    let received = request.into_body().collect().await;
+    let received = received.map_or(0, |body| body.to_bytes().len());
+    tokio::time::sleep(WORK).await;
+    let mut response = json(&json!({
+        "region": region,
+        "method": method,
+        "path": path,
+        "received": received,
+    }));
+    let region = HeaderValue::from_str(&region).expect("region names are ASCII");
+    response.headers_mut().insert(REGION_FIELD, region);
+    response
+}
+
+/// How long a request keeps it busy: a quick database read.
+const WORK: Duration = Duration::from_millis(3);

@@ -1,0 +1,37 @@
+//! One seed twice, in two processes: the same trace to the last event.
+
+use std::process::{Command, Output};
+
+fn play(seed: &str) -> Output {
+    let program = env!("CARGO_BIN_EXE_meridian-sim");
+    let run = Command::new(program)
+        .args(["run", "region-loss", "--seed", seed, "-o", "json"])
+        .output();
+    run.expect("the simulator's program was built for this test")
+}
+
+fn finding(output: &Output) -> serde_json::Value {
+    let talk = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("no finding ({error}); stderr: {talk}"))
+}
+
+#[test]
+fn region_loss_holds_and_one_seed_plays_the_same_in_two_processes() {
+    let (once, again) = (play("1"), play("1"));
+    let (first, second) = (finding(&once), finding(&again));
+    assert!(once.status.success(), "{first:#}");
+    assert!(first["trace_lines"].as_u64().unwrap() > 5_000, "{first:#}");
+    assert_eq!(first["trace_hash"], second["trace_hash"]);
+    assert_eq!(first, second);
+}
+
+#[test]
+fn a_wrong_scenario_exits_2_and_says_what_is_wrong() {
+    let program = env!("CARGO_BIN_EXE_meridian-sim");
+    let run = Command::new(program).args(["run", "region-los"]).output();
+    let run = run.expect("the simulator's program was built for this test");
+    assert_eq!(run.status.code(), Some(2));
+    let talk = String::from_utf8_lossy(&run.stderr);
+    assert!(talk.contains("no shipped scenario"), "{talk}");
+}
