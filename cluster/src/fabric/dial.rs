@@ -212,8 +212,14 @@ pub(super) fn note_broken(shared: &Shared, who: &str, error: &ConnectionError) {
         ConnectionError::ConnectionClosed(theirs) => (theirs.error_code, theirs),
         _ => return,
     };
-    // RFC 9001 section 4.8: a TLS alert is an error code from 0x100 on.
-    if (0x100..0x200).contains(&u64::from(code)) {
+    // RFC 9001 section 4.8: a TLS alert is an error code from 0x100 on; RFC 7301 section 3.2: alert 120.
+    if u64::from(code) == 0x100 + 120 {
+        shared.refusals.note(
+            "protocol",
+            who,
+            &"control and bulk ports are mixed up; fabric.join and fabric.advertise name control addresses (listen.fabric), fabric.advertise_bulk names the bulk address (listen.bulk)",
+        );
+    } else if (0x100..0x200).contains(&u64::from(code)) {
         shared.refusals.note(
             "certificate",
             who,

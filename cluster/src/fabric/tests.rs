@@ -452,3 +452,19 @@ async fn nodes_meet_again_after_a_cut() {
         healed.elapsed()
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_bulk_port_dialled_as_control_is_told_apart_from_a_bad_certificate() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    meet(&a.fabric, &b.fabric).await;
+    b.fabric
+        .shared
+        .dial(super::roster::Plane::Control, a.fabric.local_bulk());
+    eventually("b counts it", || {
+        b.fabric.refused().contains_key("protocol")
+    })
+    .await;
+    assert!(!b.fabric.refused().contains_key("certificate"));
+}

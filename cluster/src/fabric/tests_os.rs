@@ -1,15 +1,25 @@
 //! The same over the operating system: real sockets, and the bulk endpoint on a thread of its own.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Authority, Fabric, FabricSettings, Trust,
     testing::{Node, eventually, node_file},
 };
-use crate::host::{Host, os::OsHost};
+use crate::{
+    host::{Host, os::OsHost},
+    membership::{Liveness, Membership},
+};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -81,4 +91,53 @@ async fn nodes_meet_over_real_sockets_and_forward_between_threads() {
     timeout(LIMIT, b.stop()).await.unwrap();
     eventually("the goodbye is heard", || a.fabric.peers()[0].left).await;
     timeout(LIMIT, a.stop()).await.unwrap();
+}
+
+/// Bulk carries what the machine can for two seconds, and the probes beside it are answered all the while.
+#[tokio::test]
+async fn a_saturated_bulk_connection_makes_no_node_suspect() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::create("test", None).unwrap();
+    let a = start(folder.path(), &authority, "a", &[]).await;
+    let b = start(folder.path(), &authority, "b", &[&a]).await;
+    let [watching, other] = [&a, &b]
+        .map(|node| Membership::start(&node.fabric, "test", &node.tracker, node.stop.clone()));
+    let sees = |membership: &Membership, id: &str| {
+        let view = membership.view();
+        view.members.get(id).map(|member| member.liveness)
+    };
+    eventually("both are up", || {
+        sees(&watching, "b") == Some(Liveness::Up) && sees(&other, "a") == Some(Liveness::Up)
+    })
+    .await;
+
+    let streams = 8;
+    let flood = async {
+        let streams = (0..streams).map(|_| async {
+            let (mut send, _recv) = b.fabric.open_bulk(&"a".into()).await.unwrap();
+            let chunk = vec![7; 64 << 10];
+            while send.write_all(&chunk).await.is_ok() {}
+        });
+        futures_util::future::join_all(streams).await;
+    };
+    let received = AtomicU64::new(0);
+    let drain = async {
+        let taken = (0..streams).map(|_| async {
+            let mut taken = a.fabric.accept_bulk().await.unwrap();
+            while let Ok(Some(chunk)) = taken.recv.read_chunk(usize::MAX, true).await {
+                received.fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
+            }
+        });
+        futures_util::future::join_all(taken).await;
+    };
+    let mut views = watching.watch();
+    let trouble = views.wait_for(|view| view.members["b"].liveness != Liveness::Up);
+    tokio::select! {
+        biased;
+        view = trouble => panic!("{:?}", *view.unwrap()),
+        _ = async { tokio::join!(flood, drain) } => unreachable!("both go on for ever"),
+        () = sleep(Duration::from_secs(2)) => {}
+    }
+    let received = received.into_inner();
+    assert!(received > 1 << 20, "that was no flood: {received} bytes");
 }

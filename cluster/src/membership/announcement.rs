@@ -2,7 +2,7 @@
 //!
 //! One key a fact, so that gossip sends only what changed. A core, paired with the shell in `gossip`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::Announced;
 
@@ -19,6 +19,8 @@ const LOAD: &str = "load";
 const DRAINING: &str = "draining";
 const SERVICE: &str = "service.";
 const ADDRESS: &str = "address.";
+/// In µs.
+const LATENCY: &str = "latency.";
 
 /// The keys and values that say `announced`, and how many services were left out to stay within
 /// [`LIMIT`]: peers then believe them healthy until a forwarded request finds otherwise.
@@ -36,6 +38,12 @@ pub(super) fn write(announced: &Announced) -> (BTreeMap<String, String>, usize) 
     }
     for (name, address) in &announced.addresses {
         keys.insert(format!("{ADDRESS}{name}"), address.clone());
+    }
+    for (region, latency) in &announced.latencies {
+        keys.insert(
+            format!("{LATENCY}{region}"),
+            latency.as_micros().to_string(),
+        );
     }
     let mut size: usize = keys
         .iter()
@@ -67,6 +75,11 @@ pub(super) fn read<'a>(keys: impl Iterator<Item = (&'a str, &'a str)>) -> Announ
             announced
                 .addresses
                 .insert(name.to_owned(), value.to_owned());
+        } else if let Some(region) = key.strip_prefix(LATENCY) {
+            if let Ok(micros) = value.parse() {
+                let latency = Duration::from_micros(micros);
+                announced.latencies.insert(region.into(), latency);
+            }
         } else {
             match key {
                 REVISION => announced.revision = value.parse().unwrap_or_default(),
@@ -104,6 +117,7 @@ mod tests {
             rejected in prop::option::of((any::<u64>(), ".{0,80}")),
             services in prop::collection::btree_map("[a-z-]{1,12}", any::<u32>(), 0..8),
             addresses in prop::collection::btree_map("[a-z]{1,8}", "[0-9.:]{1,20}", 0..4),
+            latencies in prop::collection::btree_map("[a-z-]{1,12}", any::<u32>(), 0..4),
         ) {
             let announced = Announced {
                 revision,
@@ -112,6 +126,10 @@ mod tests {
                 draining,
                 services: services.into_iter().map(|(name, n)| (name.as_str().into(), n)).collect(),
                 addresses,
+                latencies: latencies
+                    .into_iter()
+                    .map(|(name, n)| (name.as_str().into(), Duration::from_micros(n.into())))
+                    .collect(),
             };
             let (keys, left_out) = write(&announced);
             prop_assert_eq!(left_out, 0);

@@ -169,7 +169,9 @@ impl Task {
                     let changes = self.detector.tick(now());
                     if look.is_multiple_of(TICKS_A_ROUND) {
                         self.hear(gossip).await;
-                        self.probe();
+                        self.probe(self.detector.watched().cloned().collect());
+                    } else if look.is_multiple_of(TICKS_A_ROUND / 2) {
+                        self.probe(self.detector.overdue(now()).cloned().collect());
                     }
                     look = look.wrapping_add(1);
                     if !changes.is_empty() {
@@ -243,8 +245,7 @@ impl Task {
         self.publish(announced);
     }
 
-    fn probe(&mut self) {
-        let targets: Vec<NodeId> = self.detector.watched().cloned().collect();
+    fn probe(&mut self, targets: Vec<NodeId>) {
         for id in targets {
             self.probes += 1;
             // What is not sent is not answered: the silence that follows is the verdict's ground.
@@ -270,12 +271,22 @@ impl Task {
         }
     }
 
+    /// What the node says of itself, and what membership adds.
     fn announced(&self) -> Announced {
-        self.shared
+        let mut announced = self
+            .shared
             .announced
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .clone();
+        let view = self.shared.view.load();
+        announced.latencies = view
+            .regions
+            .iter()
+            .filter(|(region, _)| **region != view.own_region)
+            .filter_map(|(region, health)| Some((region.clone(), health.rtt?)))
+            .collect();
+        announced
     }
 
     fn publish(&self, announced: Announced) {

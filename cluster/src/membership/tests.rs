@@ -95,6 +95,58 @@ async fn three_nodes_find_each_other_and_hear_what_each_says() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_node_tells_its_row_of_the_latency_matrix() {
+    let makings = Makings::new();
+    let [eu, ..] = three(&makings).await;
+    let row = |view: &View| -> Vec<(String, Duration)> {
+        let latencies = &view.members["us-1"].announced.latencies;
+        latencies
+            .iter()
+            .map(|(region, latency)| (region.to_string(), *latency))
+            .collect()
+    };
+    eu.takes("us-1 tells its row", |view| row(view).len() == 2)
+        .await;
+    let row = row(&eu.membership.view());
+    assert_eq!((row[0].0.as_str(), row[1].0.as_str()), ("ap", "eu"));
+    let (way, much) = (Duration::from_millis(10), Duration::from_millis(60));
+    assert!(
+        row.iter().all(|(_, rtt)| (way..much).contains(rtt)),
+        "{row:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_minutes_of_loss_and_jitter_take_no_node_for_dead() {
+    let makings = Makings::new();
+    let members = three(&makings).await;
+    makings.net.spoil(0.01, Duration::from_millis(20));
+    for minute in 0..2 {
+        let watches: Vec<_> = members
+            .iter()
+            .map(|member| {
+                let mut views = member.membership.watch();
+                async move {
+                    views
+                        .wait_for(|view| {
+                            let mut members = view.members.values();
+                            members.any(|member| member.liveness == Liveness::Down)
+                        })
+                        .await
+                        .map(|view| view.clone())
+                }
+            })
+            .map(Box::pin)
+            .collect();
+        let dead = futures_util::future::select_all(watches);
+        let dead = timeout(Duration::from_secs(60), dead).await;
+        if let Ok((view, ..)) = dead {
+            panic!("minute {minute}: {view:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_region_is_down_within_a_second_and_up_again_after_its_return() {
     let makings = Makings::new();
     let [eu, us, _ap] = three(&makings).await;

@@ -66,6 +66,9 @@ pub struct Announced {
     pub services: BTreeMap<ServiceName, u32>,
     /// Its edge and admin addresses, for operators' eyes.
     pub addresses: BTreeMap<String, String>,
+    /// Round trips to the nearest node of each other region; membership fills it in. All nodes' together
+    /// are the latency matrix.
+    pub latencies: BTreeMap<RegionName, Duration>,
 }
 
 /// A region in this node's eyes.
