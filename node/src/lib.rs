@@ -7,8 +7,13 @@
 //!
 //! Each step answers with a result: go on, or a [`problem::Refusal`]; [`problem`] alone turns refusals
 //! into responses. A request pins the compiled revision it started with.
+//!
+//! Beside the request path: [`admin`] is how operators talk to a running node, [`cli`] what they type.
 
 pub mod access;
+pub mod admin;
+pub mod cli;
+mod dev;
 pub mod exchange;
 pub mod forward;
 pub mod guard;

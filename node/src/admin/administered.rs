@@ -1,0 +1,103 @@
+//! What the admin API shows and changes: the node behind it.
+//!
+//! In: questions and proposals of the API. Out: what the node knows at this moment, without waiting, and
+//! the outcome of a write. [`Node`] is the real one; tests have their own.
+
+use std::sync::Arc;
+
+use meridian_cluster::{
+    consensus::GroupStatus,
+    directory::{Accepted, Directory, Proposal, Revision, Summary, WriteError},
+    host::BoxFuture,
+    membership::View,
+};
+use meridian_config::name::{NodeId, RegionName};
+use tokio::sync::watch;
+
+use crate::report::health::Health;
+
+/// The node behind the admin API.
+pub trait Administered: Send + Sync + 'static {
+    /// Which node it is.
+    fn own(&self) -> Own;
+    /// Its picture of the cluster.
+    fn view(&self) -> Arc<View>;
+    /// The Raft group of the document.
+    fn group(&self) -> GroupStatus;
+    /// What it serves and what it depends on.
+    fn health(&self) -> Health;
+    /// The newest revision that it holds.
+    fn current(&self) -> Option<Arc<Revision>>;
+    /// A kept revision.
+    fn revision(&self, number: u64) -> Option<Arc<Revision>>;
+    /// The kept revisions, newest first.
+    fn history(&self) -> Vec<Summary>;
+    /// Makes a document the newest revision.
+    fn apply(&self, proposal: Proposal) -> BoxFuture<'static, Result<Accepted, WriteError>>;
+    /// The Prometheus text page.
+    fn metrics(&self) -> String;
+}
+
+/// Which node answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// The cluster's name.
+    pub cluster: String,
+    /// Its id.
+    pub id: NodeId,
+    /// Its region.
+    pub region: RegionName,
+}
+
+/// The real node: handles of the cluster, and what the data path says of itself.
+pub struct Node {
+    /// Which node.
+    pub own: Own,
+    /// The replicated document.
+    pub directory: Directory,
+    /// Who is alive.
+    pub view: watch::Receiver<Arc<View>>,
+    /// What it serves and what it depends on.
+    pub health: Box<dyn Fn() -> Health + Send + Sync>,
+    /// The Prometheus text page.
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+impl Administered for Node {
+    fn own(&self) -> Own {
+        self.own.clone()
+    }
+
+    fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    fn group(&self) -> GroupStatus {
+        self.directory.status()
+    }
+
+    fn health(&self) -> Health {
+        (self.health)()
+    }
+
+    fn current(&self) -> Option<Arc<Revision>> {
+        self.directory.current()
+    }
+
+    fn revision(&self, number: u64) -> Option<Arc<Revision>> {
+        self.directory.revision(number)
+    }
+
+    fn history(&self) -> Vec<Summary> {
+        self.directory.history()
+    }
+
+    fn apply(&self, proposal: Proposal) -> BoxFuture<'static, Result<Accepted, WriteError>> {
+        let directory = self.directory.clone();
+        Box::pin(async move { directory.apply(proposal).await })
+    }
+
+    fn metrics(&self) -> String {
+        (self.metrics)()
+    }
+}

@@ -1,0 +1,266 @@
+use meridian_cluster::{
+    directory::{Accepted, WriteError},
+    host::os::OsHost,
+};
+use serde_json::{Value, json};
+
+use super::{super::testing::Pretend, *};
+use crate::admin::access::Role;
+
+/// The smallest document that passes the check.
+const DOCUMENT: &str = "# not ${EXPANDED}\nmeridian: 1\nregions: { eu: {} }\n";
+
+struct Desk {
+    node: Arc<Pretend>,
+    host: OsHost,
+    _place: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new(node: Pretend) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        Self {
+            node: Arc::new(node),
+            host: OsHost::new(place.path()).unwrap(),
+            _place: place,
+        }
+    }
+
+    async fn ask(
+        &self,
+        role: Role,
+        method: Method,
+        target: &str,
+        if_match: Option<&str>,
+        body: Bytes,
+    ) -> (u16, Value, HeaderMap) {
+        let mut request = http::Request::builder().method(method).uri(target);
+        if let Some(tag) = if_match {
+            request = request.header(header::IF_MATCH, tag);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let caller = Caller {
+            name: "bob".into(),
+            role,
+        };
+        let node: Arc<dyn Administered> = self.node.clone();
+        let answer = answer(&self.host, &node, &caller, &parts, Full::new(body)).await;
+        let response = answer.unwrap_or_else(|fault| problem(&fault));
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let value = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        (head.status.as_u16(), value, head.headers)
+    }
+
+    async fn get(&self, target: &str) -> (u16, Value, HeaderMap) {
+        self.ask(Role::Viewer, Method::GET, target, None, Bytes::new())
+            .await
+    }
+
+    async fn put(&self, role: Role, tag: Option<&str>, text: &str) -> (u16, Value) {
+        let body = json!({ "files": [{ "name": "gateway.yaml", "text": text }], "message": "why" });
+        let (status, value, _) = self
+            .ask(
+                role,
+                Method::PUT,
+                "/api/v1/config",
+                tag,
+                body.to_string().into(),
+            )
+            .await;
+        (status, value)
+    }
+}
+
+#[tokio::test]
+async fn status_tells_node_group_regions_and_that_limits_are_per_node() {
+    let (code, status, _) = Desk::new(Pretend::serving()).get("/api/v1/status").await;
+    assert_eq!(code, 200);
+    assert_eq!(status["node"], "n1");
+    assert_eq!(status["stale"], false);
+    assert_eq!(status["serving"]["revision"], 7);
+    assert_eq!(status["group"]["leader"], "n1");
+    assert_eq!(status["group"]["role"], "leader");
+    assert_eq!(status["regions"][0]["name"], "eu");
+    assert_eq!(status["nodes"][0]["rtt_ms"], 1.5);
+    assert_eq!(status["nodes"][0]["services"]["plant"], 2);
+    assert_eq!(status["notes"][0], LIMITS_PER_NODE);
+}
+
+#[tokio::test]
+async fn without_a_quorum_reads_answer_and_are_marked_stale() {
+    let mut node = Pretend::serving();
+    node.group.quorum = false;
+    let desk = Desk::new(node);
+    for target in ["status", "regions", "nodes", "config", "config/history"] {
+        let (code, value, _) = desk.get(&format!("/api/v1/{target}")).await;
+        assert_eq!((code, &value["stale"]), (200, &json!(true)), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn the_document_comes_with_its_number_as_etag() {
+    let desk = Desk::new(Pretend::serving());
+    let (code, config, headers) = desk.get("/api/v1/config").await;
+    assert_eq!(code, 200);
+    assert_eq!(headers[header::ETAG], "\"7\"");
+    assert_eq!(config["files"][0]["name"], "gateway.yaml");
+    assert_eq!(config["time"], "2026-05-28T20:26:40.123Z");
+    assert_eq!(desk.get("/api/v1/config?revision=7").await.0, 200);
+    let (code, refusal, _) = desk.get("/api/v1/config?revision=6").await;
+    assert_eq!(code, 404);
+    assert_eq!(refusal["type"], "urn:meridian:problem:revision-not-kept");
+}
+
+#[tokio::test]
+async fn a_cluster_without_a_document_says_so() {
+    let mut node = Pretend::serving();
+    node.current = None;
+    let (code, refusal, _) = Desk::new(node).get("/api/v1/config").await;
+    assert_eq!(code, 404);
+    assert_eq!(refusal["type"], "urn:meridian:problem:no-revision");
+}
+
+#[tokio::test]
+async fn an_operator_applies_a_document_against_the_revision_it_saw() {
+    let desk = Desk::new(Pretend::serving());
+    let (code, applied) = desk.put(Role::Operator, Some("\"7\""), DOCUMENT).await;
+    assert_eq!(code, 200, "{applied}");
+    assert_eq!(
+        (&applied["revision"], &applied["index"]),
+        (&json!(8), &json!(13))
+    );
+    let proposals = desk.node.proposals.lock().unwrap();
+    assert_eq!(proposals[0].expect, Some(7));
+    assert_eq!(proposals[0].author, "bob");
+    assert_eq!(proposals[0].message, "why");
+}
+
+#[tokio::test]
+async fn a_write_needs_role_precondition_and_a_valid_document() {
+    let desk = Desk::new(Pretend::serving());
+    let example = DOCUMENT;
+    for (role, tag, text, code, name) in [
+        (Role::Viewer, Some("\"7\""), example, 403, "forbidden"),
+        (Role::Security, Some("\"7\""), example, 403, "forbidden"),
+        (Role::Admin, None, example, 428, "precondition-required"),
+        (Role::Admin, Some("7"), example, 400, "malformed-request"),
+        (
+            Role::Admin,
+            Some("*"),
+            "meridian: 1\nrutes: {}\n",
+            422,
+            "invalid-document",
+        ),
+        (
+            Role::Admin,
+            Some("*"),
+            "meridian: ${VERSION}\n",
+            400,
+            "malformed-request",
+        ),
+    ] {
+        let (got, refusal) = desk.put(role, tag, text).await;
+        assert_eq!(got, code, "{refusal}");
+        assert_eq!(refusal["type"], format!("urn:meridian:problem:{name}"));
+    }
+    let (_, refusal) = desk
+        .put(Role::Admin, Some("*"), "meridian: 1\nrutes: {}\n")
+        .await;
+    let first = refusal["mistakes"][0].as_str().unwrap();
+    assert!(first.starts_with("gateway.yaml:2:1: "), "{first}");
+    assert!(desk.node.proposals.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_star_replaces_whichever_revision_is_the_newest() {
+    let desk = Desk::new(Pretend::serving());
+    assert_eq!(desk.put(Role::Admin, Some("*"), DOCUMENT).await.0, 200);
+    assert_eq!(desk.node.proposals.lock().unwrap()[0].expect, None);
+}
+
+#[tokio::test]
+async fn the_directorys_refusals_have_their_statuses() {
+    for (error, code, name) in [
+        (
+            WriteError::NoQuorum {
+                voters: vec!["n1".into()],
+            },
+            503,
+            "no-quorum",
+        ),
+        (
+            WriteError::Conflict {
+                expected: 7,
+                current: 9,
+            },
+            412,
+            "revision-conflict",
+        ),
+        (
+            WriteError::Unconfirmed {
+                patience: Duration::from_secs(3),
+            },
+            504,
+            "unconfirmed",
+        ),
+    ] {
+        let mut node = Pretend::serving();
+        node.outcome = Err(error);
+        let (got, refusal) = Desk::new(node)
+            .put(Role::Admin, Some("\"7\""), DOCUMENT)
+            .await;
+        assert_eq!(got, code);
+        assert_eq!(refusal["type"], format!("urn:meridian:problem:{name}"));
+    }
+}
+
+#[tokio::test]
+async fn a_body_past_the_limit_is_refused() {
+    let mut node = Pretend::serving();
+    node.outcome = Ok(Accepted {
+        revision: 8,
+        index: 13,
+    });
+    let desk = Desk::new(node);
+    let body = Bytes::from(vec![b' '; LARGEST + 1]);
+    let (code, _, _) = desk
+        .ask(Role::Admin, Method::PUT, "/api/v1/config", Some("*"), body)
+        .await;
+    assert_eq!(code, 413);
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_named() {
+    let desk = Desk::new(Pretend::serving());
+    assert_eq!(desk.get("/api/v1/nothing").await.0, 404);
+    assert_eq!(desk.get("/").await.0, 404);
+    let (code, _, headers) = desk
+        .ask(
+            Role::Admin,
+            Method::DELETE,
+            "/api/v1/config",
+            None,
+            Bytes::new(),
+        )
+        .await;
+    assert_eq!(
+        (code, headers[header::ALLOW].as_bytes()),
+        (405, &b"GET, PUT"[..])
+    );
+}
+
+#[tokio::test]
+async fn metrics_stand_at_both_paths() {
+    let desk = Desk::new(Pretend::serving());
+    for target in ["/metrics", "/api/v1/metrics"] {
+        let (code, page, headers) = desk.get(target).await;
+        assert_eq!((code, page), (200, json!("meridian_config_revision 7\n")));
+        assert!(
+            headers[header::CONTENT_TYPE]
+                .as_bytes()
+                .starts_with(b"text/plain")
+        );
+    }
+}

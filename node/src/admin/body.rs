@@ -1,0 +1,217 @@
+//! The JSON of the admin API, as the server writes it and the command line reads it.
+//!
+//! Readers ignore fields that they do not know, so that a later version may add some.
+
+use meridian_cluster::membership::Liveness;
+use meridian_config::diagnose::Source;
+use serde::{Deserialize, Serialize};
+
+/// `GET /api/v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// The cluster's name.
+    pub(crate) cluster: String,
+    /// The node that answers.
+    pub(crate) node: String,
+    /// Its region.
+    pub(crate) region: String,
+    /// Its version.
+    pub(crate) version: String,
+    /// The answer is this node's own knowledge, and without a quorum it may be old.
+    pub(crate) stale: bool,
+    /// What the node serves.
+    pub(crate) serving: Option<Serving>,
+    /// The Raft group of the document.
+    pub(crate) group: Group,
+    /// Every region.
+    pub(crate) regions: Vec<Region>,
+    /// Every node.
+    pub(crate) nodes: Vec<Node>,
+    /// What an operator should know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The compiled revision that a node serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Serving {
+    /// Its number.
+    pub(crate) revision: u64,
+    /// BLAKE3 of its files; none where the node does not keep them any more.
+    pub(crate) digest: Option<String>,
+}
+
+/// A Raft group as the answering node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Group {
+    /// `directory`.
+    pub(crate) name: String,
+    /// Who leads, where known.
+    pub(crate) leader: Option<String>,
+    /// What this node is: `leader`, `follower`, `candidate`, `learner`.
+    pub(crate) role: String,
+    /// Counts elections.
+    pub(crate) term: u64,
+    /// Last entry known to be on a quorum.
+    pub(crate) commit_index: u64,
+    /// Last entry in this node's state machine.
+    pub(crate) applied_index: u64,
+    /// Who votes.
+    pub(crate) voters: Vec<String>,
+    /// Who only learns.
+    pub(crate) learners: Vec<String>,
+    /// Whether a majority of voters is in reach.
+    pub(crate) quorum: bool,
+}
+
+/// A region as the answering node sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Region {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its health.
+    pub(crate) state: Liveness,
+    /// Least round trip to a living node of it, in ms.
+    pub(crate) rtt_ms: Option<f64>,
+    /// How many nodes it has, in any state.
+    pub(crate) nodes: usize,
+}
+
+/// A node as the answering node sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Node {
+    /// Its id.
+    pub(crate) id: String,
+    /// Its region.
+    pub(crate) region: String,
+    /// The failure detector's verdict.
+    pub(crate) state: Liveness,
+    /// Counts its starts.
+    pub(crate) incarnation: u64,
+    /// The revision it serves; 0: none yet.
+    pub(crate) revision: u64,
+    /// A revision it could not compile.
+    pub(crate) rejected: Option<Rejected>,
+    /// Requests in flight.
+    pub(crate) load: u32,
+    /// It takes no new work.
+    pub(crate) draining: bool,
+    /// Round trip in ms.
+    pub(crate) rtt_ms: Option<f64>,
+    /// Healthy endpoints of each service in its region, as it sees them.
+    pub(crate) services: std::collections::BTreeMap<String, u32>,
+    /// Edge, admin and fabric addresses.
+    pub(crate) addresses: std::collections::BTreeMap<String, String>,
+}
+
+/// Why a node did not take a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rejected {
+    /// Its number.
+    pub(crate) revision: u64,
+    /// What the node said.
+    pub(crate) reason: String,
+}
+
+/// `GET /api/v1/regions`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Regions {
+    /// See [`Status::stale`].
+    pub(crate) stale: bool,
+    /// Every region.
+    pub(crate) regions: Vec<Region>,
+}
+
+/// `GET /api/v1/nodes`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Nodes {
+    /// See [`Status::stale`].
+    pub(crate) stale: bool,
+    /// Every node.
+    pub(crate) nodes: Vec<Node>,
+}
+
+/// `GET /api/v1/config`: a revision with its files; `ETag` holds its number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Config {
+    /// See [`Status::stale`].
+    pub(crate) stale: bool,
+    /// What is known of the revision.
+    #[serde(flatten)]
+    pub(crate) revision: Revision,
+    /// The operator's files.
+    pub(crate) files: Vec<Source>,
+}
+
+/// What is known of a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Revision {
+    /// Its number.
+    pub(crate) revision: u64,
+    /// BLAKE3 of its files.
+    pub(crate) digest: String,
+    /// Who applied it.
+    pub(crate) author: String,
+    /// What the author said.
+    pub(crate) message: String,
+    /// When: RFC 3339, UTC.
+    pub(crate) time: String,
+}
+
+/// `GET /api/v1/config/history`: newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct History {
+    /// See [`Status::stale`].
+    pub(crate) stale: bool,
+    /// The revisions that are still kept.
+    pub(crate) revisions: Vec<Revision>,
+}
+
+/// The body of `PUT /api/v1/config`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    /// The whole document, after `${ENV}` was expanded.
+    pub(crate) files: Vec<Source>,
+    /// Why.
+    #[serde(default)]
+    pub(crate) message: String,
+}
+
+/// The answer to `PUT /api/v1/config`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Applied {
+    /// The new revision's number.
+    pub(crate) revision: u64,
+    /// Its place in the log.
+    pub(crate) index: u64,
+    /// What the check had to say.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// RFC 9457 problem details.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Problem {
+    /// `urn:meridian:problem:NAME`.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// For people, the same each time.
+    pub(crate) title: String,
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// For people, about this time.
+    #[serde(default)]
+    pub(crate) detail: String,
+    /// Mistakes of a document, one line each: `file:line:col: …`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) mistakes: Vec<String>,
+}
+
+/// What every `type` of problem starts with.
+pub(crate) const PROBLEM: &str = "urn:meridian:problem:";
+
+impl Problem {
+    /// The last part of its type.
+    pub(crate) fn name(&self) -> &str {
+        self.kind.strip_prefix(PROBLEM).unwrap_or(&self.kind)
+    }
+}

@@ -1,0 +1,145 @@
+//! A node for the tests of the admin API: it knows what it is told.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use meridian_cluster::{
+    consensus::{GroupStatus, Role},
+    directory::{Accepted, Proposal, Revision, Summary, WriteError},
+    host::BoxFuture,
+    membership::{Announced, Liveness, Member, RegionHealth, View},
+};
+
+use super::administered::{Administered, Own};
+use crate::report::health::Health;
+
+/// A node of one region that does what its fields say.
+pub(crate) struct Pretend {
+    pub(crate) health: Health,
+    pub(crate) group: GroupStatus,
+    pub(crate) current: Option<Arc<Revision>>,
+    pub(crate) proposals: Mutex<Vec<Proposal>>,
+    pub(crate) outcome: Result<Accepted, WriteError>,
+}
+
+impl Pretend {
+    /// A healthy node that serves revision 7.
+    pub(crate) fn serving() -> Self {
+        Self {
+            health: Health {
+                revision: Some(7),
+                listening: true,
+                quorum: true,
+                ..Health::default()
+            },
+            group: GroupStatus {
+                leader: Some("n1".into()),
+                role: Role::Leader,
+                term: 3,
+                commit_index: 12,
+                applied_index: 12,
+                voters: vec!["n1".into()],
+                learners: Vec::new(),
+                quorum: true,
+                changing: false,
+            },
+            current: Some(Arc::new(Revision {
+                number: 7,
+                files: Arc::from([meridian_config::diagnose::Source {
+                    name: "gateway.yaml".into(),
+                    text: "meridian: 1\n".into(),
+                }]),
+                digest: "d7".into(),
+                author: "alice".into(),
+                message: "seven".into(),
+                unix_ms: 1_780_000_000_123,
+            })),
+            proposals: Mutex::default(),
+            outcome: Ok(Accepted {
+                revision: 8,
+                index: 13,
+            }),
+        }
+    }
+}
+
+impl Administered for Pretend {
+    fn own(&self) -> Own {
+        Own {
+            cluster: "test".into(),
+            id: "n1".into(),
+            region: "eu".into(),
+        }
+    }
+
+    fn view(&self) -> Arc<View> {
+        let member = Member {
+            id: "n1".into(),
+            region: "eu".into(),
+            incarnation: 5,
+            liveness: Liveness::Up,
+            control: ([127, 0, 0, 1], 7400).into(),
+            bulk: ([127, 0, 0, 1], 7450).into(),
+            announced: Announced {
+                revision: 7,
+                services: BTreeMap::from([("plant".into(), 2)]),
+                ..Announced::default()
+            },
+            rtt: Some(Duration::from_micros(1500)),
+        };
+        Arc::new(View {
+            own: "n1".into(),
+            own_region: "eu".into(),
+            members: BTreeMap::from([("n1".into(), member)]),
+            regions: BTreeMap::from([(
+                "eu".into(),
+                RegionHealth {
+                    liveness: Liveness::Up,
+                    rtt: Some(Duration::ZERO),
+                },
+            )]),
+        })
+    }
+
+    fn group(&self) -> GroupStatus {
+        self.group.clone()
+    }
+
+    fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    fn current(&self) -> Option<Arc<Revision>> {
+        self.current.clone()
+    }
+
+    fn revision(&self, number: u64) -> Option<Arc<Revision>> {
+        self.current().filter(|current| current.number == number)
+    }
+
+    fn history(&self) -> Vec<Summary> {
+        self.current()
+            .map(|kept| Summary {
+                revision: kept.number,
+                digest: kept.digest.clone(),
+                author: kept.author.clone(),
+                message: kept.message.clone(),
+                unix_ms: kept.unix_ms,
+            })
+            .into_iter()
+            .collect()
+    }
+
+    fn apply(&self, proposal: Proposal) -> BoxFuture<'static, Result<Accepted, WriteError>> {
+        self.proposals.lock().unwrap().push(proposal);
+        let outcome = self.outcome.clone();
+        Box::pin(async move { outcome })
+    }
+
+    fn metrics(&self) -> String {
+        "meridian_config_revision 7\n".into()
+    }
+}

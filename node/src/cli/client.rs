@@ -1,0 +1,404 @@
+//! The client of the admin API.
+//!
+//! In: an address and a token, as flags, environment or a dev cluster's folder give them. Out: checked
+//! answers, or a [`Failure`] that says what to do. Tries each node of a dev cluster in turn.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+
+use super::{outcome::Failure, outside, terminal::Terminal};
+use crate::{
+    admin::body::Problem,
+    dev::folder::{self, Folder},
+};
+
+/// Time for the connection, TLS included.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// Time for an answer: a write may wait for an election (DESIGN section 4: lease plus twice the greatest
+/// election timeout, under 8 s in the slowest profile).
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// Largest answer that is read: the document and its history stay far below.
+const LARGEST: usize = 64 << 20;
+
+/// Where the admin API is when nothing says otherwise: the default port on this machine.
+const DEFAULT: &str = "http://127.0.0.1:7500";
+
+/// How the user named the admin API.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Address {
+    /// `--admin` or `MERIDIAN_ADMIN`.
+    pub(crate) admin: Option<String>,
+    /// `--token-file`.
+    pub(crate) token_file: Option<PathBuf>,
+    /// `--admin-ca` or `MERIDIAN_ADMIN_CA`.
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// A client of the admin API.
+pub(crate) struct Client {
+    /// Tried in turn until one can be connected to.
+    bases: Vec<Base>,
+    token: Option<String>,
+    tls: Option<tokio_rustls::TlsConnector>,
+}
+
+struct Base {
+    tls: bool,
+    host: String,
+    port: u16,
+    text: String,
+}
+
+impl Client {
+    /// The client for this address. A dev cluster in the current folder is the default, and said so.
+    pub(crate) fn new(address: &Address, terminal: &Terminal) -> Result<Self, Failure> {
+        let mut token = token(address)?;
+        let mut urls = Vec::new();
+        if let Some(admin) = &address.admin {
+            urls.push(admin.clone());
+        } else {
+            let dev = Folder::new(folder::DEFAULT);
+            if dev.dev_json().exists() {
+                let file = dev.read()?;
+                terminal.say(&format!(
+                    "Using the dev cluster of {}.",
+                    dev.dev_json().display()
+                ));
+                // The living first; a node that was killed by hand may still be listed as alive.
+                let (alive, dead): (Vec<_>, Vec<_>) =
+                    file.nodes.iter().partition(|node| node.pid.is_some());
+                urls.extend(alive.into_iter().chain(dead).map(|node| node.admin.clone()));
+                if token.is_none() {
+                    token = outside::read_text(&dev.admin_token())
+                        .ok()
+                        .map(|text| text.trim().to_owned());
+                }
+            }
+            if urls.is_empty() {
+                urls.push(DEFAULT.to_owned());
+            }
+        }
+        Self::with(&urls, token, address.ca.as_ref())
+    }
+
+    /// The client for these addresses.
+    pub(crate) fn with(
+        urls: &[String],
+        token: Option<String>,
+        ca: Option<&PathBuf>,
+    ) -> Result<Self, Failure> {
+        let bases = urls
+            .iter()
+            .map(|url| base(url))
+            .collect::<Result<Vec<_>, _>>()?;
+        let tls = bases.iter().any(|base| base.tls);
+        Ok(Self {
+            bases,
+            token,
+            tls: if tls { Some(connector(ca)?) } else { None },
+        })
+    }
+
+    /// Reads a resource.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let (base, status, bytes) = self.send::<()>(Method::GET, path, None, None).await?;
+        interpret(&base, status, &bytes)
+    }
+
+    /// Reads a resource that may not exist yet.
+    pub(crate) async fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Failure> {
+        let (base, status, bytes) = self.send::<()>(Method::GET, path, None, None).await?;
+        if status == StatusCode::NOT_FOUND {
+            let problem: Problem = serde_json::from_slice(&bytes).unwrap_or_default();
+            if problem.name() == "no-revision" {
+                return Ok(None);
+            }
+        }
+        interpret(&base, status, &bytes).map(Some)
+    }
+
+    /// Replaces a resource that is still as `if_match` says.
+    pub(crate) async fn put<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        if_match: &str,
+        body: &B,
+    ) -> Result<T, Failure> {
+        let (base, status, bytes) = self
+            .send(Method::PUT, path, Some(if_match), Some(body))
+            .await?;
+        interpret(&base, status, &bytes)
+    }
+
+    /// The answer, and who gave it.
+    async fn send<B: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        if_match: Option<&str>,
+        body: Option<&B>,
+    ) -> Result<(String, StatusCode, Bytes), Failure> {
+        let body = body.map(|body| {
+            Bytes::from(serde_json::to_vec(body).expect("our own types are valid JSON"))
+        });
+        let mut refusals = Vec::new();
+        for base in &self.bases {
+            let stream = match timeout(CONNECT, self.connect(base)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => {
+                    refusals.push(format!("{}: {error}", base.text));
+                    continue;
+                }
+                Err(_) => {
+                    refusals.push(format!("{}: no connection in {CONNECT:?}", base.text));
+                    continue;
+                }
+            };
+            let mut request = Request::builder()
+                .method(method.clone())
+                .uri(path)
+                .header(header::HOST, format!("{}:{}", base.host, base.port))
+                .header(header::ACCEPT, "application/json");
+            if let Some(token) = &self.token {
+                request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+            }
+            if let Some(tag) = if_match {
+                request = request.header(header::IF_MATCH, tag);
+            }
+            if body.is_some() {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+            }
+            let request = request
+                .body(Full::new(body.clone().unwrap_or_default()))
+                .map_err(|error| {
+                    Failure::invalid(format!(
+                        "the admin token cannot be sent ({error}); a token is one word of letters and digits"
+                    ))
+                })?;
+            let (status, bytes) = timeout(ANSWER, exchange(stream, request))
+                .await
+                .unwrap_or_else(|_| Err(format!("no answer in {ANSWER:?}")))
+                .map_err(|cause| {
+                    Failure::unreachable(format!(
+                        "{} broke off: {cause}; look at `meridian status` before you repeat a change",
+                        base.text
+                    ))
+                })?;
+            return Ok((base.text.clone(), status, bytes));
+        }
+        Err(Failure::unreachable(format!(
+            "the admin API cannot be reached ({}); start a node, or name a living one with --admin",
+            refusals.join("; ")
+        )))
+    }
+
+    async fn connect(&self, base: &Base) -> Result<Box<dyn Connection>, String> {
+        let stream = outside::connect(&base.host, base.port)
+            .await
+            .map_err(|error| error.to_string())?;
+        match (&self.tls, base.tls) {
+            (Some(connector), true) => {
+                let name = ServerName::try_from(base.host.clone())
+                    .map_err(|_| format!("{} is not a host name", base.host))?;
+                let stream = connector
+                    .connect(name, stream)
+                    .await
+                    .map_err(|error| format!("TLS failed: {error}; name its CA with --admin-ca"))?;
+                Ok(Box::new(stream))
+            }
+            _ => Ok(Box::new(stream)),
+        }
+    }
+}
+
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// One request on a connection of its own. The connection's driver ends with the answer.
+pub(crate) async fn exchange(
+    stream: Box<dyn Connection>,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), String> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    tokio::pin!(connection);
+    let answer = async {
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| error.to_string())?;
+        let status = response.status();
+        let bytes = Limited::new(response.into_body(), LARGEST)
+            .collect()
+            .await
+            .map_err(|error| error.to_string())?
+            .to_bytes();
+        Ok((status, bytes))
+    };
+    tokio::pin!(answer);
+    let mut driving = true;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut answer => return done,
+            // The connection may end first; what it received still reaches the answer.
+            _ = &mut connection, if driving => driving = false,
+        }
+    }
+}
+
+fn interpret<T: DeserializeOwned>(
+    base: &str,
+    status: StatusCode,
+    bytes: &[u8],
+) -> Result<T, Failure> {
+    if status.is_success() {
+        return serde_json::from_slice(bytes).map_err(|error| {
+            Failure::failed(format!(
+                "{base} gave an answer that this version does not understand ({error}); is it the admin API of a Meridian node of this version?"
+            ))
+        });
+    }
+    let problem: Problem = serde_json::from_slice(bytes).unwrap_or_default();
+    let detail = if problem.detail.is_empty() {
+        format!("{base} answered {status}; is it the admin API of a Meridian node?")
+    } else {
+        problem.detail.clone()
+    };
+    Err(match status.as_u16() {
+        503 | 504 => Failure::unreachable(detail),
+        400 | 413 | 422 if !problem.mistakes.is_empty() => {
+            Failure::invalid(problem.mistakes.join("\n"))
+        }
+        400 | 413 | 422 => Failure::invalid(detail),
+        _ => Failure::failed(detail),
+    })
+}
+
+/// The token, from the file the user named or from the environment.
+fn token(address: &Address) -> Result<Option<String>, Failure> {
+    if let Some(path) = &address.token_file {
+        let text = outside::read_text(path).map_err(|error| {
+            Failure::invalid(format!(
+                "the token file {} cannot be read: {error}; it holds the token that `meridian admin token` printed",
+                path.display()
+            ))
+        })?;
+        return Ok(Some(text.trim().to_owned()));
+    }
+    match std::env::var("MERIDIAN_TOKEN") {
+        Ok(text) if text.contains('/') => Err(Failure::invalid(
+            "MERIDIAN_TOKEN holds the token itself, not a path; name a file with --token-file",
+        )),
+        Ok(text) if !text.trim().is_empty() => Ok(Some(text.trim().to_owned())),
+        _ => Ok(None),
+    }
+}
+
+fn base(url: &str) -> Result<Base, Failure> {
+    let wrong = |why: &str| {
+        Failure::invalid(format!(
+            "--admin {url:?}: {why}; write for example http://127.0.0.1:7500"
+        ))
+    };
+    let uri: Uri = url.parse().map_err(|_| wrong("it is not a URL"))?;
+    let tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(wrong("it needs http:// or https://")),
+    };
+    let host = uri.host().ok_or_else(|| wrong("it has no host"))?;
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err(wrong("it ends after host and port"));
+    }
+    Ok(Base {
+        tls,
+        host: host.trim_matches(['[', ']']).to_owned(),
+        port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+        text: url.trim_end_matches('/').to_owned(),
+    })
+}
+
+fn connector(ca: Option<&PathBuf>) -> Result<tokio_rustls::TlsConnector, Failure> {
+    let mut roots = rustls::RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            let unusable = |cause: &dyn std::fmt::Display| {
+                Failure::invalid(format!(
+                    "--admin-ca {}: {cause}; name a PEM file with the CA's certificates",
+                    path.display()
+                ))
+            };
+            let text = outside::read_text(path).map_err(|error| unusable(&error))?;
+            for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
+                let certificate = certificate.map_err(|error| unusable(&error))?;
+                roots.add(certificate).map_err(|error| unusable(&error))?;
+            }
+            if roots.is_empty() {
+                return Err(unusable(&"it holds no certificate"));
+            }
+        }
+        None => {
+            // Certificates that the system has but rustls does not take are of no use here.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    let config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::outcome::Exit;
+
+    #[test]
+    fn addresses_are_understood_or_refused_with_an_example() {
+        let good = base("https://[::1]:7500/").unwrap();
+        assert_eq!(
+            (good.host.as_str(), good.port, good.tls),
+            ("::1", 7500, true)
+        );
+        for bad in ["127.0.0.1:7500", "ftp://x", "http://x/api", "http://", ""] {
+            let failure = base(bad).err().unwrap();
+            assert_eq!(failure.exit, Exit::Invalid, "{bad}");
+            assert!(failure.message.contains("http://127.0.0.1:7500"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn problems_become_exits() {
+        let problem = |status: u16, mistakes: &[&str]| {
+            let body = Problem {
+                status,
+                detail: "what happened".into(),
+                mistakes: mistakes.iter().map(ToString::to_string).collect(),
+                ..Problem::default()
+            };
+            let status = StatusCode::from_u16(status).unwrap();
+            interpret::<()>("http://x", status, &serde_json::to_vec(&body).unwrap())
+                .err()
+                .unwrap()
+        };
+        assert_eq!(problem(503, &[]).exit, Exit::Unreachable);
+        assert_eq!(problem(412, &[]).exit, Exit::Failed);
+        assert_eq!(problem(401, &[]).message, "what happened");
+        assert_eq!(problem(422, &["a:1:2: b"]), Failure::invalid("a:1:2: b"));
+    }
+}

@@ -1,0 +1,168 @@
+//! The command line of `meridian`: what an operator types, and how it ends.
+//!
+//! In: arguments and environment. Out: an exit code. Each command is a file; those that need a cluster
+//! are pure clients of the admin API.
+
+mod apply;
+pub(crate) mod authority;
+mod check;
+pub(crate) mod client;
+mod export;
+mod source;
+mod status;
+mod token;
+
+pub(crate) mod outcome;
+pub(crate) mod outside;
+pub(crate) mod terminal;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use outcome::{Exit, Failure};
+use terminal::{Format, Terminal};
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let terminal = Terminal::new(cli.common.output, cli.common.quiet);
+    let exit = match dispatch(cli, &terminal) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            terminal.complain(&failure.message);
+            failure.exit
+        }
+    };
+    ExitCode::from(terminal.close(exit).code())
+}
+
+/// A distributed API gateway: a cluster of nodes in several regions that behaves as one.
+#[derive(Debug, Parser)]
+#[command(name = "meridian", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+struct Common {
+    /// Where the admin API is, for example http://127.0.0.1:7500 [default: a dev cluster in this folder, else http://127.0.0.1:7500]
+    #[arg(long, global = true, env = "MERIDIAN_ADMIN", value_name = "URL")]
+    admin: Option<String>,
+    /// File that holds the admin token (MERIDIAN_TOKEN holds the token itself)
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Certificates (PEM) that an https admin API is trusted by [default: the system's]
+    #[arg(long, global = true, env = "MERIDIAN_ADMIN_CA", value_name = "FILE")]
+    admin_ca: Option<PathBuf>,
+    /// Form of the data on stdout
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    output: Format,
+    /// Say nothing on stderr but warnings and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The cluster's own certificate authority
+    #[command(subcommand)]
+    Ca(authority::CaCommand),
+    /// Access to the admin API
+    #[command(subcommand)]
+    Admin(token::AdminCommand),
+    /// Check and learn the files
+    #[command(subcommand)]
+    Config(check::ConfigCommand),
+    /// Make the cluster's desired state what a file or folder says
+    Apply(apply::ApplyArgs),
+    /// Show what `apply` would change: exit 0 the same, 3 different
+    Diff(apply::DiffArgs),
+    /// Print the running document
+    Export(export::ExportArgs),
+    /// Who applied what, and when
+    History,
+    /// Make a new revision equal to an old one
+    Rollback(apply::RollbackArgs),
+    /// Regions, nodes, leader, revision
+    Status,
+}
+
+fn dispatch(cli: Cli, terminal: &Terminal) -> Result<Exit, Failure> {
+    let common = &cli.common;
+    match cli.command {
+        Command::Ca(command) => authority::run(command, terminal),
+        Command::Admin(command) => token::run(&command, terminal),
+        Command::Config(command) => check::run(command, terminal),
+        Command::Apply(args) => {
+            wait_for(async { apply::apply(&args, &client(common, terminal)?, terminal).await })
+        }
+        Command::Diff(args) => {
+            wait_for(async { apply::diff(&args, &client(common, terminal)?, terminal).await })
+        }
+        Command::Rollback(args) => {
+            wait_for(async { apply::rollback(&args, &client(common, terminal)?, terminal).await })
+        }
+        Command::Export(args) => {
+            wait_for(async { export::export(&args, &client(common, terminal)?, terminal).await })
+        }
+        Command::History => {
+            wait_for(async { export::history(&client(common, terminal)?, terminal).await })
+        }
+        Command::Status => {
+            wait_for(async { status::status(&client(common, terminal)?, terminal).await })
+        }
+    }
+}
+
+fn client(common: &Common, terminal: &Terminal) -> Result<client::Client, Failure> {
+    client::Client::new(
+        &client::Address {
+            admin: common.admin.clone(),
+            token_file: common.token_file.clone(),
+            ca: common.admin_ca.clone(),
+        },
+        terminal,
+    )
+}
+
+/// Runs a client's conversation to its end.
+fn wait_for<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::failed(format!(
+                "no runtime: {error}; free memory or file descriptors"
+            ))
+        })?
+        .block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_has_no_contradictions() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn common_flags_stand_before_or_after_the_command() {
+        for line in [
+            "meridian --admin http://x:1 -o json status",
+            "meridian status --admin http://x:1 -o json",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.common.admin.as_deref(), Some("http://x:1"));
+            assert_eq!(cli.common.output, Format::Json);
+        }
+    }
+}
