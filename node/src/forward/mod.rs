@@ -29,6 +29,9 @@ mod receiver;
 mod sender;
 mod stream;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use meridian_cluster::host::{BoxFuture, Place};

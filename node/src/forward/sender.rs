@@ -274,9 +274,10 @@ async fn carry(errand: Errand, bulk: Arc<dyn Bulk>) {
     };
     let gone = back.clone();
     let mut writing = std::pin::pin!(pump::write(write, out));
+    // The writing half, once the worker has said all: kept, because its end would be a cancellation.
+    let mut written = None;
     let left = {
         let mut reading = std::pin::pin!(pump::read(read, Decoder::default(), back));
-        let mut written = None;
         loop {
             tokio::select! {
                 biased;
@@ -288,7 +289,7 @@ async fn carry(errand: Errand, bulk: Arc<dyn Bulk>) {
     };
     // The worker has left: what it had said last (a half-close, say) is still delivered. The peer sees
     // the stream's end after it, and that is how it learns of a cancellation.
-    if left {
+    if left && written.is_none() {
         let _ = tokio::time::timeout(LINGER, writing).await;
     }
 }

@@ -13,7 +13,7 @@ pub(crate) fn pick(
     balance: Balance,
     count: usize,
     load: impl Fn(usize) -> Option<u32>,
-    draw: &mut impl FnMut(usize) -> usize,
+    draw: &mut dyn FnMut(usize) -> usize,
     turn: &mut usize,
 ) -> Option<usize> {
     match balance {
@@ -31,7 +31,7 @@ pub(crate) fn pick(
 fn less_loaded_of_two(
     count: usize,
     load: impl Fn(usize) -> Option<u32>,
-    draw: &mut impl FnMut(usize) -> usize,
+    draw: &mut dyn FnMut(usize) -> usize,
 ) -> Option<usize> {
     // The loads may change between the passes (other workers send too), so the second pass copes with
     // finding fewer than the first one counted.

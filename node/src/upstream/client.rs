@@ -4,26 +4,21 @@
 //! [`super::region`], [`super::balance`], [`super::retry`], [`super::budget`]. One try is in
 //! [`super::local`] (an endpoint of this region) or in [`crate::forward`] (a peer elsewhere).
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use meridian_cluster::host::{BoxFuture, BoxStream};
-use meridian_config::name::{NodeId, RegionName, ServiceName, TenantId, Zone};
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+use meridian_config::name::{NodeId, RegionName, TenantId, Zone};
 use tokio::time::Instant;
 
 use super::{
     Shared, balance,
-    budget::Budget,
     destination::Destination,
     dial::Dialer,
     endpoint::Ticket,
     fault::Fault,
+    luck::Luck,
     pool::Pool,
     region::{self, Choice, Question, Reason},
     retry::{self, Failure, Situation, Verdict},
@@ -54,20 +49,7 @@ pub struct Client {
     pub(super) shared: Arc<Shared>,
     pub(super) dialer: Arc<Dialer>,
     pub(super) pool: Arc<Pool>,
-    /// One thread's: never contended, and never held across an await.
-    luck: Arc<Mutex<Luck>>,
-}
-
-/// What changes from one choice to the next.
-struct Luck {
-    random: StdRng,
-    services: BTreeMap<ServiceName, Turns>,
-}
-
-struct Turns {
-    share: f64,
-    budget: Budget,
-    turn: usize,
+    luck: Arc<Luck>,
 }
 
 /// An answer, whoever gave it.
@@ -97,10 +79,7 @@ impl Client {
         let client = Self {
             dialer: Arc::new(dialer),
             pool: Arc::default(),
-            luck: Arc::new(Mutex::new(Luck {
-                random: StdRng::from_seed(seed),
-                services: BTreeMap::new(),
-            })),
+            luck: Arc::new(Luck::new(seed)),
             shared,
         };
         let (pool, stop) = (Arc::downgrade(&client.pool), client.shared.stop.clone());
@@ -172,7 +151,8 @@ impl Client {
     pub(crate) async fn run(&self, trip: &mut Trip<'_>) -> Result<Reply, Failed> {
         let destination = Arc::clone(trip.errand.destination);
         let policy = &destination.settings.retries;
-        self.turns(&destination, |turns, _, now| turns.budget.request(now));
+        self.luck
+            .spend(&destination, |budget, now| budget.request(now));
         if trip.repeatable && policy.attempts > 0 {
             let gathered = trip.payload.gather().await;
             gathered.map_err(|error| failed(Fault::Body(error)))?;
@@ -223,8 +203,13 @@ impl Client {
             } else {
                 Verdict::GiveUp
             };
-            let again = verdict != Verdict::GiveUp
-                && self.turns(&destination, |turns, _, now| turns.budget.retry(now));
+            // What reached no upstream adds nothing to any upstream's load.
+            let paid = failure == Failure::NotThere
+                || verdict != Verdict::GiveUp
+                    && self
+                        .luck
+                        .spend(&destination, |budget, now| budget.retry(now));
+            let again = verdict != Verdict::GiveUp && paid;
             tracing::trace!(
                 target: "meridian::decision",
                 request_id = trip.errand.request_id,
@@ -272,9 +257,7 @@ impl Client {
                 tried_peers: &trip.tried_peers,
                 tried_regions: &trip.tried_regions,
             };
-            let choice = self.turns(destination, |_, random, _| {
-                region::choose(&question, &mut draw(random))
-            });
+            let choice = self.luck.throw(|draw| region::choose(&question, draw));
             let target = match choice {
                 Choice::Local => match self.pick(destination, count, untried, now) {
                     Some(ticket) => Target::Local(ticket),
@@ -365,51 +348,15 @@ impl Client {
     ) -> Option<Ticket> {
         // A trial may be taken by another worker between the look and the claim; look again then.
         for _ in 0..=count {
-            let at = self.turns(destination, |turns, random, _| {
+            let at = self.luck.turn(destination, |turn, draw| {
                 let balance = destination.settings.balance;
-                balance::pick(balance, count, &load, &mut draw(random), &mut turns.turn)
+                balance::pick(balance, count, &load, draw, turn)
             })?;
             if let Some(ticket) = destination.own.get(at)?.ticket(now) {
                 return Some(ticket);
             }
         }
         None
-    }
-
-    fn turns<T>(
-        &self,
-        destination: &Destination,
-        act: impl FnOnce(&mut Turns, &mut StdRng, std::time::Instant) -> T,
-    ) -> T {
-        let now = Instant::now().into_std();
-        let share = destination.settings.retries.budget;
-        let mut luck = self.luck.lock().unwrap_or_else(PoisonError::into_inner);
-        let luck = &mut *luck;
-        if !luck.services.contains_key(&destination.name) {
-            // Services that left the document are forgotten when there are many of them.
-            if luck.services.len() >= MOST_SERVICES {
-                luck.services.clear();
-            }
-            let turns = Turns {
-                share,
-                budget: Budget::new(share, now),
-                turn: 0,
-            };
-            luck.services.insert(destination.name.clone(), turns);
-        }
-        let turns = luck
-            .services
-            .get_mut(&destination.name)
-            .expect("it was put there just now");
-        #[allow(clippy::float_cmp, reason = "the same text gives the same number")]
-        if turns.share != share {
-            *turns = Turns {
-                share,
-                budget: Budget::new(share, now),
-                turn: turns.turn,
-            };
-        }
-        act(turns, &mut luck.random, now)
     }
 }
 
@@ -426,15 +373,8 @@ fn failed(fault: Fault) -> Failed {
     }
 }
 
-fn draw(random: &mut StdRng) -> impl FnMut(usize) -> usize {
-    |below| random.random_range(0..below.max(1))
-}
-
 /// Tries of one request, whatever the document says: every region once and a few more.
 const MOST_TRIES: u32 = 16;
-
-/// More services than a document has.
-const MOST_SERVICES: usize = 4096;
 
 /// How often idle connections are looked at: their limits are tens of seconds.
 const SWEEP: Duration = Duration::from_secs(5);

@@ -36,7 +36,7 @@ impl Destinations {
 }
 
 /// One service as this node can reach it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Destination {
     /// Its name.
     pub name: ServiceName,

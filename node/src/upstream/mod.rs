@@ -25,6 +25,7 @@ mod health;
 mod hop;
 mod link;
 mod local;
+mod luck;
 mod outgoing;
 mod pool;
 mod region;
@@ -32,6 +33,11 @@ mod retry;
 mod trip;
 mod tunnel;
 mod wait;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::{
     collections::BTreeMap,

@@ -58,7 +58,7 @@ pub(crate) fn permitted(zones: &[Zone], zone: &Zone) -> bool {
 }
 
 /// Chooses. `draw` picks a number below its argument: it spreads requests over a region's nodes.
-pub(crate) fn choose(question: &Question<'_>, draw: &mut impl FnMut(usize) -> usize) -> Choice {
+pub(crate) fn choose(question: &Question<'_>, draw: &mut dyn FnMut(usize) -> usize) -> Choice {
     let allowed = || {
         let zones = question.zones;
         question
@@ -106,7 +106,7 @@ pub(crate) fn choose(question: &Question<'_>, draw: &mut impl FnMut(usize) -> us
 fn members(
     question: &Question<'_>,
     region: &RegionName,
-    draw: &mut impl FnMut(usize) -> usize,
+    draw: &mut dyn FnMut(usize) -> usize,
 ) -> Vec<(NodeId, RegionName)> {
     let (mut sure, mut unknown) = (Vec::new(), Vec::new());
     for member in question.view.members.values() {
@@ -133,7 +133,7 @@ fn members(
         .collect()
 }
 
-fn lead_with_the_less_loaded(group: &mut [&Member], draw: &mut impl FnMut(usize) -> usize) {
+fn lead_with_the_less_loaded(group: &mut [&Member], draw: &mut dyn FnMut(usize) -> usize) {
     if group.len() < 2 {
         return;
     }
