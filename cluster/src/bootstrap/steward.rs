@@ -14,7 +14,7 @@ use super::{
     seats::{Picture, better_voters},
 };
 use crate::{
-    consensus::{ChangeMembers, GroupStatus, Id},
+    consensus::{ChangeMembers, GroupStatus, Id, Role},
     directory::Directory,
     membership::Liveness,
 };
@@ -25,12 +25,19 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How far a learner may be behind and still take a seat: an entry or two under way.
 const CLOSE: u64 = 8;
 
-/// Does the leader's duties while this node leads. Runs until it is dropped.
+/// Does the leader's duties while this node leads, until Raft stops on it.
 pub(super) async fn serve(shared: Arc<Shared>, directory: Directory) {
     let mut ids = StdRng::from_seed(shared.host.entropy("cluster-id"));
     let mut down_since = BTreeMap::new();
     loop {
         let status = shared.group.status();
+        if status.role == Role::Stopped {
+            // At a planned stop this task has ended before Raft does.
+            tracing::error!(
+                "this node takes no part in agreement any more, most likely because data_dir cannot be written; it serves its last revision; mend the disk and start the node again"
+            );
+            return;
+        }
         if status.leader.as_ref() == Some(&shared.own) && status.quorum {
             if shared.cluster_id().is_none() {
                 name_cluster(&directory, &mut ids).await;

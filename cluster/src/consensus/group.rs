@@ -4,30 +4,28 @@
 //! command, and the group's [`GroupStatus`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use meridian_config::name::NodeId;
 use openraft::{
-    ChangeMembers, Instant as _, RaftMetrics, ServerState,
-    alias::WatchReceiverOf,
+    ChangeMembers,
     async_runtime::watch::WatchReceiver as _,
     errors::{ClientWriteError, RaftError},
 };
-use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Profile,
+    Changes, GroupStatus, Profile, Role,
     answer::{Answerer, Heard},
     log::Log,
     network::Network,
     state_machine::{Machine, StateMachine},
-    types::{Id, Payload, Raft, Seat, Types},
+    status,
+    types::{Id, Payload, Raft, Seat},
 };
 use crate::{
     fabric::{Handler, Transport},
@@ -38,45 +36,6 @@ use crate::{
 /// Marks in the log store that the cluster has taken this node in. It lives beside the vote, so that
 /// losing one loses the other.
 const ADMITTED: &str = "admitted";
-
-/// What a node knows of a Raft group, without asking anyone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupStatus {
-    /// The leader, where one is known to lead now: a quorum has acknowledged it within its lease.
-    pub leader: Option<NodeId>,
-    /// This node's part.
-    pub role: Role,
-    /// The current term.
-    pub term: u64,
-    /// The last index that this node knows to be committed; 0: none.
-    pub commit_index: u64,
-    /// The last index that this node has applied; 0: none.
-    pub applied_index: u64,
-    /// Nodes with a vote, in order.
-    pub voters: Vec<NodeId>,
-    /// Nodes that have the log but no vote, in order.
-    pub learners: Vec<NodeId>,
-    /// The voters are being changed: old and new ones must agree, each by a majority.
-    pub changing: bool,
-    /// Whether this node sees a majority of the voters `Up`.
-    pub quorum: bool,
-}
-
-/// A node's part in a Raft group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// It orders the writes.
-    Leader,
-    /// It has a vote.
-    Follower,
-    /// It asks for votes.
-    Candidate,
-    /// It has the log, no vote.
-    Learner,
-    /// Its disk failed, or the node is stopping: it takes no part.
-    Stopped,
-}
 
 /// What a group stands on.
 pub(crate) struct Foundation {
@@ -256,6 +215,43 @@ impl Group {
         }
     }
 
+    /// As leader: lets the voter that is up and has most of the log lead instead. Waits until another
+    /// leads, at most for the lease; without such a voter nothing happens.
+    pub(crate) async fn hand_over(&self) {
+        let status = self.status();
+        if status.role != Role::Leader {
+            return;
+        }
+        let progress = self.progress();
+        let view = self.view.borrow().clone();
+        let is_up = |node: &NodeId| {
+            let member = view.members.get(node);
+            member.is_some_and(|member| member.liveness == Liveness::Up)
+        };
+        let others = status.voters.iter().filter(|voter| **voter != self.own);
+        let heir = others
+            .filter(|voter| is_up(voter))
+            .max_by_key(|voter| (progress.get(*voter).copied(), (*voter).clone()));
+        let Some(heir) = heir else { return };
+        tracing::trace!(target: "meridian::decision", %heir, "leadership handed over");
+        let mut changes = self.changes();
+        let deadline = Instant::now() + self.profile.lease();
+        if self
+            .raft
+            .trigger()
+            .transfer_leader(Id(heir.clone()))
+            .await
+            .is_err()
+        {
+            return;
+        }
+        while self.status().leader.is_none_or(|leader| leader == self.own) {
+            if !changes.next(deadline).await {
+                return;
+            }
+        }
+    }
+
     /// Every node of the group with its seat.
     pub(crate) fn seats(&self) -> BTreeMap<NodeId, Seat> {
         let metrics = self.raft.metrics();
@@ -284,54 +280,9 @@ impl Group {
 
     /// The group as this node sees it now.
     pub(crate) fn status(&self) -> GroupStatus {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched().clone();
-        let membership = &metrics.membership_config;
-        let voters: Vec<NodeId> = sorted(membership.voter_ids());
-        let sets = membership.get_joint_config();
-        let learners = sorted(membership.membership().learner_ids());
-        let role = if metrics.running_state.is_err() {
-            Role::Stopped
-        } else {
-            match metrics.state {
-                ServerState::Learner => Role::Learner,
-                ServerState::Follower => Role::Follower,
-                ServerState::Candidate => Role::Candidate,
-                ServerState::Leader => Role::Leader,
-                ServerState::Shutdown => Role::Stopped,
-            }
-        };
-        let lease = self.profile.lease() + self.profile.heartbeat();
-        let leader = metrics.current_leader.map(|id| id.0).filter(|leader| {
-            if *leader == self.own {
-                // A restarted or cut-off leader still calls itself so.
-                role == Role::Leader
-                    && (voters.len() == 1
-                        || metrics
-                            .last_quorum_acked
-                            .is_some_and(|acked| acked.elapsed() < lease))
-            } else {
-                self.heard
-                    .borrow()
-                    .as_ref()
-                    .is_some_and(|heard| heard.leader == *leader && heard.at.elapsed() < lease)
-            }
-        });
-        let index = |id: &Option<super::types::LogId>| id.as_ref().map_or(0, |id| id.index);
-        GroupStatus {
-            leader,
-            role,
-            term: metrics.current_term,
-            commit_index: index(&metrics.local_committed),
-            applied_index: index(&metrics.last_applied),
-            changing: sets.len() > 1,
-            quorum: !sets.is_empty()
-                && sets
-                    .iter()
-                    .all(|voters| has_majority(voters, &self.own, &self.view.borrow())),
-            voters,
-            learners,
-        }
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let (heard, view) = (self.heard.borrow().clone(), self.view.borrow().clone());
+        status::tell(&metrics, &self.own, self.profile, heard.as_ref(), &view)
     }
 
     /// Tells when something changes that [`status`](Self::status) tells.
@@ -352,46 +303,4 @@ impl Group {
     pub(crate) fn own(&self) -> &NodeId {
         &self.own
     }
-}
-
-/// Made before the first look at the status, so that no change is missed between look and wait.
-pub(crate) struct Changes {
-    metrics: WatchReceiverOf<Types, RaftMetrics<Types>>,
-    view: watch::Receiver<Arc<View>>,
-    heard: watch::Receiver<Option<Heard>>,
-}
-
-impl Changes {
-    /// Waits for a change, or until `deadline`; `false` at the deadline. Cancel-safe.
-    pub(crate) async fn next(&mut self, deadline: Instant) -> bool {
-        let ended = tokio::select! {
-            biased;
-            () = tokio::time::sleep_until(deadline) => return false,
-            changed = self.metrics.changed() => changed.is_err(),
-            changed = self.view.changed() => changed.is_err(),
-            changed = self.heard.changed() => changed.is_err(),
-        };
-        if ended {
-            // A sender is gone: the group stops. The pause keeps the caller from spinning meanwhile.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        true
-    }
-}
-
-fn sorted(ids: impl Iterator<Item = Id>) -> Vec<NodeId> {
-    let mut ids: Vec<NodeId> = ids.map(|id| id.0).collect();
-    ids.sort();
-    ids.dedup();
-    ids
-}
-
-/// Whether a majority of the voters is `Up`; this node itself is.
-fn has_majority(voters: &BTreeSet<Id>, own: &NodeId, view: &View) -> bool {
-    let is_up = |voter: &NodeId| {
-        let member = view.members.get(voter);
-        voter == own || member.is_some_and(|member| member.liveness == Liveness::Up)
-    };
-    let up = voters.iter().filter(|voter| is_up(&voter.0)).count();
-    2 * up > voters.len()
 }

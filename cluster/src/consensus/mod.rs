@@ -18,13 +18,18 @@ mod log;
 mod message;
 mod network;
 mod state_machine;
+mod status;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod types;
 
-pub use group::{GroupError, GroupStatus, Role};
+pub use group::GroupError;
+pub use status::{GroupStatus, Role};
 pub use timing::Profile;
 
 pub(crate) use group::{Foundation, Group, ProposeError};
 pub(crate) use openraft::ChangeMembers;
 pub(crate) use state_machine::Machine;
+use status::Changes;
 pub(crate) use types::{Id, Seat};

@@ -267,6 +267,12 @@ impl Directory {
         }
     }
 
+    /// Before a planned stop: where this node leads, another takes over, so that writes do not wait for an
+    /// election. Returns when that is done, at most after the profile's lease.
+    pub async fn hand_over(&self) {
+        self.group.hand_over().await;
+    }
+
     /// Gives the cluster its id, unless it has one; the id it has.
     pub(crate) async fn found(&self, cluster_id: String) -> Result<String, WriteError> {
         match self.write(Action::Found { cluster_id }).await? {

@@ -7,6 +7,8 @@
 //! Monotonic time is the one exception: it is `tokio::time`, whose clock a simulation pauses.
 
 mod files;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod os;
 mod store;
 pub mod store_suite;

@@ -4,15 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{
-    memory::{Disk, MemoryHost},
-    world::{World, document, text, until},
-};
+use super::world::{World, document, text, until};
 use crate::{
-    consensus::Profile,
+    consensus::{Profile, Role},
     directory::{Proposal, WriteError},
     fabric::Kind,
-    host::{LogStore, os::SledStore},
+    host::{
+        LogStore,
+        memory::{Disk, MemoryHost},
+        os::SledStore,
+    },
 };
 
 async fn everywhere(world: &World, wanted: &str) {
@@ -73,6 +74,23 @@ async fn a_lost_leader_is_replaced_and_writes_go_on_within_three_seconds() {
         begun.elapsed()
     );
     everywhere(&world, "two").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_stops_hands_over_without_an_election() {
+    let mut world = World::founded().await;
+    world.directory("a").apply(document("one")).await.unwrap();
+    let leader = world.leader().await;
+    let begun = Instant::now();
+    world.directory(&leader).hand_over().await;
+    world.kill(&leader).await;
+    let (_, other) = world.running().next().unwrap();
+    other.apply(document("two")).await.unwrap();
+    assert!(
+        begun.elapsed() < Profile::Wan.lease(),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,6 +264,36 @@ async fn a_node_that_missed_more_than_the_log_holds_gets_a_snapshot() {
     let disk = world.kill(&absent).await;
     world.start(&absent, disk).await;
     assert_eq!(world.directory(&absent).history().len(), 64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_disk_breaks_steps_down_and_serves_on() {
+    let mut world = World::founded().await;
+    world.directory("a").apply(document("one")).await.unwrap();
+    everywhere(&world, "one").await;
+    let broken = world.leader().await;
+    world.disk(&broken).break_down();
+    let refused = world.directory(&broken).apply(document("two")).await;
+    assert!(
+        matches!(refused, Err(WriteError::Stopped { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(world.directory(&broken).status().role, Role::Stopped);
+    assert_eq!(text(world.directory(&broken)).as_deref(), Some("one"));
+    let others = || world.running().filter(|(id, _)| id.as_str() != broken);
+    until("another leader", || {
+        others().all(|(_, other)| {
+            let leader = other.status().leader;
+            leader.is_some_and(|leader| leader.as_str() != broken)
+        })
+    })
+    .await;
+    let (_, other) = others().next().unwrap();
+    other.apply(document("three")).await.unwrap();
+    // Mended and started again it has all of it.
+    let disk = world.kill(&broken).await;
+    world.start(&broken, disk).await;
+    everywhere(&world, "three").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::{
-    memory::Disk,
-    world::{World, document, text, until},
+use super::world::{World, document, text, until};
+use crate::{
+    bootstrap::BootstrapError, consensus::Role, directory::WriteError, host::memory::Disk,
 };
-use crate::{bootstrap::BootstrapError, consensus::Role, directory::WriteError};
 
 fn status_of(world: &World, id: &str) -> (Vec<String>, Vec<String>) {
     let status = world.directory(id).status();

@@ -2,5 +2,4 @@
 
 mod agreement;
 mod founding;
-mod memory;
 mod world;

@@ -12,13 +12,15 @@ use meridian_config::name::{NodeId, RegionName};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::memory::{Disk, MemoryHost};
 use crate::{
     bootstrap::{BootstrapError, Start, start},
     consensus::Profile,
     directory::{Directory, Proposal, SourceFile},
     fabric::{CallError, Handler, Kind, PeerIdentity, Transport},
-    host::{BoxFuture, Host},
+    host::{
+        BoxFuture, Host,
+        memory::{Disk, MemoryHost},
+    },
     membership::{Announced, Liveness, Member, View},
 };
 

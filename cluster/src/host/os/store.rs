@@ -298,6 +298,77 @@ mod tests {
         assert!(matches!(opened, Err(StoreError::Io { .. })), "{opened:?}");
     }
 
+    const PLACE: &str = "MERIDIAN_TEST_STORE";
+
+    /// Not a test of its own: the process that the next one kills.
+    #[test]
+    #[ignore = "it writes until it is killed; the test below starts it"]
+    fn write_until_killed() {
+        let place = std::env::var_os(PLACE).expect("the test below says where");
+        let store = SledStore::open(Path::new(&place)).unwrap();
+        let next = store.bounds(GroupId::Directory).unwrap();
+        for index in next.map_or(1, |(_, last)| last + 1).. {
+            let length = usize::try_from(index * 997 % 9000).unwrap();
+            store
+                .append(GroupId::Directory, &[entry(index, length)])
+                .unwrap();
+            let vote = index.to_be_bytes();
+            store.set_marker(GroupId::Directory, "vote", &vote).unwrap();
+            store.flush().unwrap();
+            io::stdout().write_all(b"durable\n").unwrap();
+            if index % 50 == 0 {
+                store.purge(GroupId::Directory, index - 20).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_flushed_survives_a_kill() {
+        use std::io::BufRead as _;
+        let folder = tempfile::tempdir().unwrap();
+        let mut durable = 0;
+        for round in 1..=4_u64 {
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--ignored", "--nocapture", "--quiet"])
+                .arg("host::os::store::tests::write_until_killed")
+                .env(PLACE, folder.path())
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            let said = io::BufReader::new(child.stdout.take().unwrap()).lines();
+            let acknowledgements = said.map_while(Result::ok).filter(|line| line == "durable");
+            let mut left = 10 * round;
+            for _ in acknowledgements {
+                durable += 1;
+                left = left.saturating_sub(1);
+                if left == 0 {
+                    // What it still says before it dies counts too.
+                    child.kill().unwrap();
+                }
+            }
+            child.wait().unwrap();
+            let store = SledStore::open(folder.path()).unwrap();
+            let (first, last) = store.bounds(GroupId::Directory).unwrap().unwrap();
+            // One entry may have become durable without its word getting out.
+            assert!(
+                last == durable || last == durable + 1,
+                "{last} of {durable}"
+            );
+            let entries = store.read(GroupId::Directory, first..=last).unwrap();
+            assert_eq!(entries.len() as u64, last - first + 1);
+            assert!(
+                entries
+                    .iter()
+                    .all(|e| e.bytes.len() as u64 == e.index * 997 % 9000)
+            );
+            let vote = store.marker(GroupId::Directory, "vote").unwrap().unwrap();
+            assert!(*vote >= durable.to_be_bytes()[..]);
+            durable = last;
+        }
+        assert!(durable >= 100);
+    }
+
     #[test]
     fn no_value_becomes_a_blob() {
         // Blobs are files that sled never syncs.

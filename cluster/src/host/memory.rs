@@ -1,4 +1,6 @@
-//! A node's outside in memory: a disk that forgets what was not flushed, and a host over it.
+//! For tests: a node's outside in memory, without sockets.
+//!
+//! In: what a node writes. Out: the same, unless it was not flushed before [`Disk::crash`].
 
 use std::{
     collections::BTreeMap,
@@ -6,13 +8,16 @@ use std::{
     net::SocketAddr,
     ops::RangeInclusive,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 
-use crate::host::{
+use super::{
     BoxFuture, BoxListener, BoxStream, Entry, Files, GroupId, Host, LogStore, Place, StoreError,
     store_suite,
 };
@@ -25,33 +30,40 @@ struct Tables {
 
 /// What of a node outlives it.
 #[derive(Clone, Default)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     durable: Arc<Mutex<Tables>>,
-    pub(super) files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    pub(crate) files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    broken: Arc<AtomicBool>,
 }
 
 impl Disk {
     /// The disk as a crash leaves it; who still holds the old one writes into the void.
-    pub(super) fn crash(&self) -> Self {
+    pub(crate) fn crash(&self) -> Self {
         let durable = self.durable.lock().unwrap().clone();
         let files = self.files.lock().unwrap().clone();
         Self {
             durable: Arc::new(Mutex::new(durable)),
             files: Arc::new(Mutex::new(files)),
+            broken: Arc::default(),
         }
+    }
+
+    /// From now on nothing can be written any more.
+    pub(crate) fn break_down(&self) {
+        self.broken.store(true, Ordering::Relaxed);
     }
 }
 
 struct MemoryStore {
     live: Mutex<Tables>,
-    durable: Arc<Mutex<Tables>>,
+    disk: Disk,
 }
 
 impl MemoryStore {
     fn open(disk: &Disk) -> Self {
         Self {
             live: Mutex::new(disk.durable.lock().unwrap().clone()),
-            durable: Arc::clone(&disk.durable),
+            disk: disk.clone(),
         }
     }
 }
@@ -106,7 +118,13 @@ impl LogStore for MemoryStore {
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        *self.durable.lock().unwrap() = self.live.lock().unwrap().clone();
+        if self.disk.broken.load(Ordering::Relaxed) {
+            return Err(StoreError::Io {
+                place: "memory".to_owned(),
+                cause: "no space left".to_owned(),
+            });
+        }
+        *self.disk.durable.lock().unwrap() = self.live.lock().unwrap().clone();
         Ok(())
     }
 }
@@ -119,26 +137,29 @@ fn the_store_in_memory_keeps_every_promise_of_the_trait() {
     });
 }
 
-struct MemoryFiles(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
+struct MemoryFiles(Disk);
 
 impl Files for MemoryFiles {
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.0.lock().unwrap().get(name).cloned())
+        Ok(self.0.files.lock().unwrap().get(name).cloned())
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut files = self.0.lock().unwrap();
+        if self.0.broken.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let mut files = self.0.files.lock().unwrap();
         files.insert(name.to_owned(), bytes.to_vec());
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.0.lock().unwrap().remove(name);
+        self.0.files.lock().unwrap().remove(name);
         Ok(())
     }
 
     fn list(&self, prefix: &str) -> io::Result<Vec<String>> {
-        let files = self.0.lock().unwrap();
+        let files = self.0.files.lock().unwrap();
         let named = files.keys().filter(|name| name.starts_with(prefix));
         Ok(named.cloned().collect())
     }
@@ -147,7 +168,7 @@ impl Files for MemoryFiles {
 type OpenStore = Box<dyn Fn() -> Result<Arc<dyn LogStore>, StoreError> + Send + Sync>;
 
 /// A host without sockets; its clock is the runtime's.
-pub(super) struct MemoryHost {
+pub(crate) struct MemoryHost {
     disk: Disk,
     open_store: OpenStore,
     seed: u8,
@@ -155,7 +176,7 @@ pub(super) struct MemoryHost {
 }
 
 impl MemoryHost {
-    pub(super) fn new(disk: Disk, seed: u8) -> Self {
+    pub(crate) fn new(disk: Disk, seed: u8) -> Self {
         let store = disk.clone();
         Self::with_store(
             disk,
@@ -165,7 +186,7 @@ impl MemoryHost {
     }
 
     /// A host whose log store is another.
-    pub(super) fn with_store(disk: Disk, seed: u8, open_store: OpenStore) -> Self {
+    pub(crate) fn with_store(disk: Disk, seed: u8, open_store: OpenStore) -> Self {
         Self {
             disk,
             open_store,
@@ -205,7 +226,7 @@ impl Host for MemoryHost {
     }
 
     fn files(&self) -> Arc<dyn Files> {
-        Arc::new(MemoryFiles(Arc::clone(&self.disk.files)))
+        Arc::new(MemoryFiles(self.disk.clone()))
     }
 
     fn read_named(&self, _: &Path) -> io::Result<Vec<u8>> {
