@@ -18,7 +18,8 @@
 //! - [`consensus`]: Raft groups over the fabric, their log on disk;
 //! - [`control`]: sorts the control plane's calls by topic;
 //! - [`directory`]: the replicated document and its revisions;
-//! - [`bootstrap`]: from an empty disk into the cluster, and back after a restart.
+//! - [`bootstrap`]: from an empty disk into the cluster, and back after a restart;
+//! - [`Cluster`]: all of it, put together for one node.
 
 pub mod bootstrap;
 pub mod consensus;
@@ -27,4 +28,7 @@ pub mod directory;
 pub mod fabric;
 pub mod host;
 pub mod membership;
+mod start;
 mod wire;
+
+pub use start::{Cluster, Options, StartError};

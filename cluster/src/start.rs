@@ -1,0 +1,121 @@
+//! A node's part in its cluster, put together: trust, fabric, membership, directory.
+
+use std::{fmt, sync::Arc};
+
+use meridian_config::node_file::NodeFile;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    bootstrap::{self, BootstrapError, Start},
+    consensus::Profile,
+    directory::{Directory, DocumentCheck},
+    fabric::{Fabric, FabricError, FabricSettings, Trust, TrustError},
+    host::Host,
+    membership::Membership,
+};
+
+/// A node's part in its cluster. Clones share it.
+#[derive(Clone)]
+pub struct Cluster {
+    fabric: Fabric,
+    membership: Membership,
+    directory: Directory,
+}
+
+/// What a node brings along to its cluster beside `node.yaml`.
+pub struct Options {
+    /// The timings of Raft; the same on all nodes.
+    pub profile: Profile,
+    /// Says whether a document is one, before it is proposed.
+    pub check: DocumentCheck,
+}
+
+/// Why a node cannot take part in its cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Certificates, keys.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// Sockets and addresses.
+    #[error(transparent)]
+    Fabric(#[from] FabricError),
+    /// The data folder.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+}
+
+impl Cluster {
+    /// Opens what this node holds on disk, binds the fabric, and begins to meet the other nodes.
+    ///
+    /// Returns as soon as the node can serve its last revision; joining and founding go on behind it. All
+    /// tasks are `tracker`'s and end after `stop` is cancelled. After an error nothing is left running
+    /// once `stop` is cancelled.
+    pub async fn start(
+        host: Arc<dyn Host>,
+        file: &NodeFile,
+        options: Options,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, StartError> {
+        let trust = Trust::load(&host, file).await?;
+        let fabric = Fabric::start(
+            Arc::clone(&host),
+            FabricSettings::from(file),
+            trust,
+            tracker.clone(),
+            stop.clone(),
+        )
+        .await?;
+        let membership = Membership::start(&fabric, &file.cluster, tracker, stop.clone());
+        let start = Start {
+            host,
+            transport: Arc::new(fabric.clone()),
+            view: membership.watch(),
+            own: file.id.clone(),
+            region: file.region.clone(),
+            cluster: file.cluster.clone(),
+            bootstrap: file.bootstrap.clone(),
+            profile: options.profile,
+            check: options.check,
+            set_cluster_id: Arc::new({
+                let fabric = fabric.clone();
+                move |id| fabric.set_cluster_id(id)
+            }),
+            tracker: tracker.clone(),
+            stop: stop.clone(),
+        };
+        let directory = bootstrap::start(start, &|kind, handler| {
+            fabric.register(kind, handler);
+        })
+        .await?;
+        Ok(Self {
+            fabric,
+            membership,
+            directory,
+        })
+    }
+
+    /// The connections to all other nodes.
+    pub fn fabric(&self) -> &Fabric {
+        &self.fabric
+    }
+
+    /// Who is alive, and what each says of itself.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// The replicated documents.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("fabric", &self.fabric)
+            .field("membership", &self.membership)
+            .finish_non_exhaustive()
+    }
+}
