@@ -25,8 +25,11 @@ pub mod problem;
 pub mod report;
 pub mod revision;
 pub mod route;
+pub mod run;
 #[cfg(test)]
 mod testing;
 pub mod transform;
 pub mod upstream;
 pub mod worker;
+
+pub use run::{Handles, Hooks, RunError, run};

@@ -7,7 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use meridian_cluster::host::BoxListener;
 use tokio::time::sleep;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 use super::{Service, connection::Shared, tls::EdgeTls};
 use crate::{
@@ -54,9 +57,9 @@ impl<S: Service> Acceptor<S> {
     pub async fn run(self, mut listener: BoxListener) {
         let shared = Arc::new(Shared {
             kind: self.kind,
-            tls: self.tls,
+            tls: self.tls.clone(),
             limits: self.limits,
-            service: self.service,
+            service: self.service.clone(),
             tracker: self.tracker.clone(),
             stops: self.stops.clone(),
         });
@@ -79,48 +82,45 @@ impl<S: Service> Acceptor<S> {
                 }
             };
             failing = false;
-            let Some(open) = Open::count(&self.metrics, self.worker, self.kind, &self.limits)
-            else {
+            let Some(open) = self.count() else {
                 self.metrics.blocked.add(self.worker, BLOCKED_CONNECTION);
                 continue;
             };
-            let serving = shared.clone().serve(stream, peer.ip());
-            self.tracker.spawn(async move {
-                serving.await;
-                drop(open);
-            });
+            self.tracker
+                .spawn(shared.clone().serve(stream, peer.ip(), Some(open)));
         }
     }
 }
 
-/// An open connection, counted until it is dropped.
-struct Open {
+impl<S> Acceptor<S> {
+    /// Counts a connection in, unless the worker has as many as it may.
+    fn count(&self) -> Option<Open> {
+        let open: u64 = [ListenerKind::Http, ListenerKind::Https]
+            .iter()
+            .map(|&kind| self.metrics.connections.of(self.worker, kind as usize))
+            .sum();
+        if open >= u64::try_from(self.limits.connections).unwrap_or(u64::MAX) {
+            return None;
+        }
+        self.metrics
+            .connections
+            .add(self.worker, self.kind as usize);
+        Some(Open {
+            metrics: self.metrics.clone(),
+            worker: self.worker,
+            kind: self.kind,
+            _tracked: self.tracker.token(),
+        })
+    }
+}
+
+/// An open connection: counted, and waited for when the node drains, until its stream is dropped. A
+/// stream outlives hyper's part in it where it has become a tunnel.
+pub(super) struct Open {
     metrics: Arc<RequestPath>,
     worker: usize,
     kind: ListenerKind,
-}
-
-impl Open {
-    fn count(
-        metrics: &Arc<RequestPath>,
-        worker: usize,
-        kind: ListenerKind,
-        limits: &Limits,
-    ) -> Option<Self> {
-        let open: u64 = [ListenerKind::Http, ListenerKind::Https]
-            .iter()
-            .map(|&kind| metrics.connections.of(worker, kind as usize))
-            .sum();
-        if open >= u64::try_from(limits.connections).unwrap_or(u64::MAX) {
-            return None;
-        }
-        metrics.connections.add(worker, kind as usize);
-        Some(Self {
-            metrics: metrics.clone(),
-            worker,
-            kind,
-        })
-    }
+    _tracked: TaskTrackerToken,
 }
 
 impl Drop for Open {

@@ -33,6 +33,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Stops,
+    accept::Open,
     executor::Tracked,
     screened::{Marks, Screened},
     tls::EdgeTls,
@@ -122,16 +123,21 @@ pub(super) struct Shared<S> {
 
 impl<S: Service> Shared<S> {
     /// Serves one connection to its end. Errors end here: they are the client's, or the network's.
-    pub(super) async fn serve(self: Arc<Self>, stream: BoxStream, peer: IpAddr) {
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        stream: BoxStream,
+        peer: IpAddr,
+        open: Option<Open>,
+    ) {
         let abort = self.stops.abort.clone();
         abort
-            .run_until_cancelled(self.handshake(stream, peer))
+            .run_until_cancelled(self.handshake(stream, peer, open))
             .await;
     }
 
-    async fn handshake(self: Arc<Self>, stream: BoxStream, peer: IpAddr) {
+    async fn handshake(self: Arc<Self>, stream: BoxStream, peer: IpAddr, open: Option<Open>) {
         let Some(tls) = &self.tls else {
-            return self.plain(stream, peer).await;
+            return self.plain(stream, peer, open).await;
         };
         let accepting = TlsAcceptor::from(tls.config.clone()).accept(stream);
         let Ok(Ok(stream)) = timeout(self.limits.handshake_time, accepting).await else {
@@ -148,17 +154,18 @@ impl<S: Service> Shared<S> {
         let connection = Arc::new(Connection::new(peer, self.kind, Some(agreed)));
         let marks = connection.marks.clone();
         if http2 {
-            let stream = Screened::opaque(stream, self.limits, marks, BytesMut::new());
+            let stream =
+                Screened::opaque(stream, self.limits, marks, BytesMut::new()).keeping(open);
             self.http2(stream, connection).await;
         } else {
-            let stream = Screened::http1(stream, self.limits, marks, BytesMut::new());
+            let stream = Screened::http1(stream, self.limits, marks, BytesMut::new()).keeping(open);
             self.http1(stream, connection).await;
         }
     }
 
     /// Without TLS the first bytes tell the protocol: HTTP/2 with prior knowledge opens with its preface
     /// (RFC 9113 section 3.3).
-    async fn plain(self: Arc<Self>, mut stream: BoxStream, peer: IpAddr) {
+    async fn plain(self: Arc<Self>, mut stream: BoxStream, peer: IpAddr, open: Option<Open>) {
         let mut first = BytesMut::with_capacity(1024);
         let Ok(Ok(())) = timeout(self.limits.idle_time, sniff(&mut stream, &mut first)).await
         else {
@@ -167,10 +174,10 @@ impl<S: Service> Shared<S> {
         let connection = Arc::new(Connection::new(peer, self.kind, None));
         let marks = connection.marks.clone();
         if first.starts_with(PREFACE) {
-            let stream = Screened::opaque(stream, self.limits, marks, first);
+            let stream = Screened::opaque(stream, self.limits, marks, first).keeping(open);
             self.http2(stream, connection).await;
         } else {
-            let stream = Screened::http1(stream, self.limits, marks, first);
+            let stream = Screened::http1(stream, self.limits, marks, first).keeping(open);
             self.http1(stream, connection).await;
         }
     }

@@ -24,6 +24,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::accept::Open;
 use crate::{
     guard::{
         Limits,
@@ -84,6 +85,8 @@ pub struct Screened<S> {
     /// Runs while the client does not read.
     write_timer: Option<Pin<Box<Sleep>>>,
     lingering: Option<Lingering>,
+    /// What lives as long as the stream does.
+    kept: Option<Open>,
 }
 
 struct Lingering {
@@ -127,7 +130,14 @@ impl<S> Screened<S> {
             head_timer: None,
             write_timer: None,
             lingering: None,
+            kept: None,
         }
+    }
+
+    /// Keeps the connection's count as long as the stream.
+    pub(super) fn keeping(mut self, open: Option<Open>) -> Self {
+        self.kept = open;
+        self
     }
 
     fn refuse(&mut self, refusal: Refusal) {

@@ -83,7 +83,7 @@ impl Edge {
     fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(256 * 1024);
         let peer = IpAddr::from([203, 0, 113, 9]);
-        let serving = self.shared.clone().serve(Box::new(far), peer);
+        let serving = self.shared.clone().serve(Box::new(far), peer, None);
         self.shared.tracker.spawn(serving);
         near
     }
@@ -184,7 +184,7 @@ async fn a_client_that_does_not_read_is_dropped() {
     let serving = edge
         .shared
         .clone()
-        .serve(Box::new(far), IpAddr::from([1, 1, 1, 1]));
+        .serve(Box::new(far), IpAddr::from([1, 1, 1, 1]), None);
     let mut near = near;
     let path = "a".repeat(4000);
     let writing = async {

@@ -6,11 +6,14 @@ use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use prometheus::{
     core::{Collector, Desc},
-    proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
+    proto::{Metric, MetricFamily, MetricType},
 };
 
 use super::{AUTH_FAILURES, BLOCKED, DECISIONS, RequestPath, RouteSeries};
-use crate::report::series::{Counts, Durations};
+use crate::report::{
+    family::{counter, description, family, gauge, histogram, level},
+    series::Counts,
+};
 
 /// Collects the request path's series.
 pub(super) struct Page {
@@ -81,15 +84,7 @@ impl Page {
     pub(super) fn new(path: Arc<RequestPath>) -> Self {
         let descriptions = FAMILIES
             .iter()
-            .map(|(name, help, labels)| {
-                Desc::new(
-                    (*name).to_owned(),
-                    (*help).to_owned(),
-                    labels.iter().map(|&label| label.to_owned()).collect(),
-                    std::collections::HashMap::new(),
-                )
-                .expect("names and labels above are valid")
-            })
+            .map(|(name, help, labels)| description(name, help, labels))
             .collect();
         Self { path, descriptions }
     }
@@ -162,11 +157,13 @@ impl Collector for Page {
                 named(&path.auth_failures, "reason", &AUTH_FAILURES),
             ),
             (MetricType::COUNTER, failovers),
-            (MetricType::GAUGE, vec![gauge(&[], revision)]),
+            (MetricType::GAUGE, vec![gauge(&[], level(revision))]),
             (
                 MetricType::GAUGE,
                 connections
-                    .map(|(kind, name)| gauge(&[("listener", name)], path.connections.sum(kind)))
+                    .map(|(kind, name)| {
+                        gauge(&[("listener", name)], level(path.connections.sum(kind)))
+                    })
                     .collect(),
             ),
             (
@@ -177,14 +174,7 @@ impl Collector for Page {
         .into_iter()
         .zip(FAMILIES)
         .filter(|((_, metrics), _)| !metrics.is_empty())
-        .map(|((kind, metrics), (name, help, _))| {
-            let mut family = MetricFamily::default();
-            family.set_name(name.to_owned());
-            family.set_help(help.to_owned());
-            family.set_field_type(kind);
-            family.set_metric(metrics);
-            family
-        })
+        .map(|((kind, metrics), (name, help, _))| family(name, help, kind, metrics))
         .collect()
     }
 }
@@ -199,61 +189,6 @@ fn named(counts: &Counts, label: &str, names: &[&str]) -> Vec<Metric> {
         .enumerate()
         .map(|(kind, name)| counter(&[(label, name)], counts.sum(kind)))
         .collect()
-}
-
-fn labelled(labels: &[(&str, &str)]) -> Metric {
-    let pairs = labels.iter().map(|(name, value)| {
-        let mut pair = LabelPair::default();
-        pair.set_name((*name).to_owned());
-        pair.set_value((*value).to_owned());
-        pair
-    });
-    Metric::from_label(pairs.collect())
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "Prometheus counts in floats; above 2^53 its last digits are lost everywhere"
-)]
-fn counter(labels: &[(&str, &str)], count: u64) -> Metric {
-    let mut metric = labelled(labels);
-    let mut counter = Counter::default();
-    counter.set_value(count as f64);
-    metric.set_counter(counter);
-    metric
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "Prometheus measures in floats; levels here stay far below 2^53"
-)]
-fn gauge(labels: &[(&str, &str)], level: u64) -> Metric {
-    let mut metric = labelled(labels);
-    let mut gauge = Gauge::default();
-    gauge.set_value(level as f64);
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn histogram(labels: &[(&str, &str)], durations: &Durations) -> Metric {
-    let sum = durations.sum();
-    let mut histogram = Histogram::default();
-    histogram.set_sample_count(sum.count);
-    histogram.set_sample_sum(sum.seconds);
-    histogram.set_bucket(
-        sum.cumulative
-            .into_iter()
-            .map(|(bound, count)| {
-                let mut bucket = Bucket::default();
-                bucket.set_upper_bound(bound);
-                bucket.set_cumulative_count(count);
-                bucket
-            })
-            .collect(),
-    );
-    let mut metric = labelled(labels);
-    metric.set_histogram(histogram);
-    metric
 }
 
 #[cfg(test)]

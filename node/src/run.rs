@@ -1,0 +1,253 @@
+//! One node, from its start to its end.
+//!
+//! ```text
+//! cluster (fabric, membership, directory) ─► adopt ─► Compiled ─► workers (listeners, pipeline) ─► log
+//!                                                            └─► announce, health, metrics ─► admin
+//! ```
+//!
+//! In: a host, a checked `node.yaml`. Out: a served cluster until the host asks to stop, then an orderly
+//! end: new work is refused and announced so, what runs is finished or broken off at the deadline, the
+//! leadership is handed over, membership ends, the log is written.
+
+mod peers;
+mod state;
+mod workers;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use meridian_cluster::{Cluster, Options, StartError, consensus::Profile, host::Host};
+use meridian_config::node_file::NodeFile;
+use tokio::{sync::oneshot, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    admin::{Admin, AdminError, Node, Own},
+    identity::Issuers,
+    limit::Limiter,
+    listener::{Stops, tls::EdgeTls, tls::TlsError},
+    report::{AccessLog, Metrics, cluster::ClusterPage, pseudonym},
+    revision::{Draft, adopt::Adopter},
+    upstream::{Roots, Setup, Upstreams},
+};
+use state::State;
+use workers::{Bound, Workers};
+
+/// How long running requests may take to end once the node drains. 30 s: what orchestrators grant by
+/// default before they kill.
+const DRAIN: Duration = Duration::from_secs(30);
+/// For handing over leadership: a round trip to the farthest voter, with room.
+const HAND_OVER: Duration = Duration::from_secs(2);
+/// For each part that has been told to end. Each does at once; the bound keeps a mistake of ours from
+/// keeping a node alive.
+const END: Duration = Duration::from_secs(3);
+
+/// What only tests and `meridian dev` may ask of a node. No file, flag or API leads here.
+#[derive(Debug, Default)]
+pub struct Hooks {
+    /// A cluster on one machine: plain `http:` issuers pass, and Raft runs with the timings of one machine.
+    pub dev: bool,
+    /// Hears of the node once it is up.
+    pub observe: Option<oneshot::Sender<Handles>>,
+}
+
+/// A running node, seen from the process that runs it.
+#[derive(Debug, Clone)]
+pub struct Handles {
+    /// Its part in the cluster.
+    pub cluster: Cluster,
+    /// Where it listens for plain HTTP.
+    pub http: Option<SocketAddr>,
+    /// Where it listens for HTTPS.
+    pub https: Option<SocketAddr>,
+    /// Where its admin API listens.
+    pub admin: SocketAddr,
+    /// Its metrics.
+    pub metrics: Metrics,
+}
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The cluster's side.
+    #[error(transparent)]
+    Cluster(#[from] StartError),
+    /// Edge certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The admin API.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// A listener.
+    #[error(
+        "{key} {address} cannot be listened at: {cause}; stop what holds the port, or change {key} in the node file"
+    )]
+    Listen {
+        /// The key in the node file.
+        key: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// The data folder.
+    #[error("the node's files cannot be written: {0}; free or mend the disk of data_dir")]
+    Files(io::Error),
+}
+
+/// Runs a node until its host is asked to stop.
+///
+/// Resolves after everything the node has started is gone. Dropping the future abandons the node, as a
+/// crash does.
+pub async fn run(host: Arc<dyn Host>, file: NodeFile, hooks: Hooks) -> Result<(), RunError> {
+    let tracker = TaskTracker::new();
+    let stop = CancellationToken::new();
+    let outcome = serve(&host, &file, hooks, &tracker, &stop).await;
+    stop.cancel();
+    tracker.close();
+    if timeout(END, tracker.wait()).await.is_err() {
+        tracing::warn!(
+            left = tracker.len(),
+            "some tasks did not end in time; ending without them"
+        );
+    }
+    outcome
+}
+
+async fn serve(
+    host: &Arc<dyn Host>,
+    file: &NodeFile,
+    hooks: Hooks,
+    tracker: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    let dev = hooks.dev;
+    let tls = match file.listen.https {
+        Some(_) => Some(EdgeTls::load(host, &file.tls).await?),
+        None => None,
+    };
+    let key = pseudonym::Key::load(host).await.map_err(RunError::Files)?;
+    let options = Options {
+        profile: if dev { Profile::Local } else { Profile::Wan },
+        check: Arc::new(move |files| Draft::read(files, dev).map(drop)),
+    };
+    let cluster = Cluster::start(host.clone(), file, options, tracker, stop).await?;
+
+    let metrics = Metrics::new(host.workers());
+    let page = ClusterPage::new(cluster.membership().clone(), cluster.directory().clone());
+    metrics
+        .registry()
+        .register(Box::new(page))
+        .expect("no other series has these names");
+    let issuers = Issuers::start(host.clone(), tracker.clone(), stop.clone(), dev);
+    let upstreams_stop = stop.child_token();
+    let membership = cluster.membership().clone();
+    let upstreams = Upstreams::start(Setup {
+        host: host.clone(),
+        view: Arc::new(move || membership.view()),
+        bulk: Arc::new(peers::FabricBulk(cluster.fabric().clone())),
+        observer: Arc::new(peers::CountFailovers(metrics.path().clone())),
+        roots: Roots::Native,
+        tracker: tracker.clone(),
+        stop: upstreams_stop.clone(),
+    });
+    let state = Arc::new(State::new(
+        cluster.clone(),
+        issuers.clone(),
+        upstreams.clone(),
+        metrics.path().clone(),
+    ));
+    let adopter = Adopter {
+        own_region: file.region.clone(),
+        dev,
+        issuers: issuers.clone(),
+        upstreams: upstreams.clone(),
+        metrics: metrics.path().clone(),
+        current: state.current.clone(),
+    };
+    let adopted = state.clone();
+    let following = adopter.follow(
+        cluster.directory().watch(),
+        move |adoption| adopted.adopted(&adoption),
+        stop.clone(),
+    );
+    tracker.spawn(following);
+
+    let (asked, shown) = (state.clone(), metrics.clone());
+    let node = Node {
+        own: Own {
+            cluster: file.cluster.clone(),
+            id: file.id.clone(),
+            region: file.region.clone(),
+        },
+        directory: cluster.directory().clone(),
+        view: cluster.membership().watch(),
+        health: Box::new(move || asked.health()),
+        metrics: Box::new(move || shown.render()),
+    };
+    let admin = Admin::start(host.clone(), file, Arc::new(node), tracker, stop).await?;
+    let admin = admin.local_addr();
+
+    let close_log = CancellationToken::new();
+    let log_tracker = TaskTracker::new();
+    let log = AccessLog::start(host.clone(), &log_tracker, close_log.clone());
+    let asked = state.clone();
+    let stops = Stops::default();
+    let workers = Workers {
+        host: host.clone(),
+        node: file.id.clone(),
+        region: file.region.clone(),
+        tls,
+        current: state.current.clone(),
+        issuers,
+        limiter: Arc::new(Limiter::new()),
+        upstreams,
+        metrics: metrics.path().clone(),
+        log,
+        key,
+        health: Arc::new(move || asked.health()),
+        stops: stops.clone(),
+    };
+    let placed = workers.start(file.listen.http, file.listen.https).await;
+    let (bound, serving) = match placed {
+        Ok(placed) => placed,
+        Err(error) => {
+            stops.abort.cancel();
+            close_log.cancel();
+            return Err(error);
+        }
+    };
+    state.listening(&bound, admin);
+    tracker.spawn(state.clone().announce(stop.clone()));
+    let Bound { http, https } = bound;
+    tracing::info!(node = %file.id, region = %file.region, ?http, ?https, %admin, "serving");
+    if let Some(observe) = hooks.observe {
+        // Whoever asked may have lost interest; the node runs all the same.
+        let _ = observe.send(Handles {
+            cluster: cluster.clone(),
+            http,
+            https,
+            admin,
+            metrics: metrics.clone(),
+        });
+    }
+
+    host.stop_asked().await;
+    tracing::info!("draining: no new work is taken");
+    tracing::trace!(target: "meridian::decision", "draining");
+    state.drain();
+    stops.drain.cancel();
+    let mut serving = std::pin::pin!(serving);
+    if timeout(DRAIN, serving.as_mut()).await.is_err() {
+        tracing::warn!(limit = ?DRAIN, "some requests did not end in time; they are broken off");
+        stops.abort.cancel();
+        let _ = timeout(END, serving).await;
+    }
+    // Tunnels and what is served for peers: their time is over with the edge's.
+    upstreams_stop.cancel();
+    let _ = timeout(HAND_OVER, cluster.directory().hand_over()).await;
+    stop.cancel();
+    close_log.cancel();
+    log_tracker.close();
+    let _ = timeout(END, log_tracker.wait()).await;
+    Ok(())
+}
