@@ -2,6 +2,7 @@
 
 mod healthy;
 mod retrying;
+mod secure;
 pub(crate) mod switching;
 mod timing;
 
