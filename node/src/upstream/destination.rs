@@ -62,6 +62,11 @@ impl Destination {
         .unwrap_or(u32::MAX)
     }
 
+    /// Requests in flight at the endpoints of the own region.
+    pub fn in_flight(&self) -> u32 {
+        self.own.iter().map(|endpoint| endpoint.in_flight()).sum()
+    }
+
     /// The endpoints of the own region: `host:port` and whether each is healthy.
     pub fn endpoints(&self) -> impl Iterator<Item = (&str, bool)> {
         self.own

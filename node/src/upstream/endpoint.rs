@@ -79,6 +79,11 @@ impl Endpoint {
         (self.admits(now) && load < MOST_IN_FLIGHT).then_some(load)
     }
 
+    /// How many requests are in flight.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
     /// Whether it is at its bound of requests in flight.
     pub(crate) fn full(&self) -> bool {
         self.in_flight.load(Relaxed) >= MOST_IN_FLIGHT

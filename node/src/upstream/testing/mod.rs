@@ -6,5 +6,5 @@ mod node;
 mod world;
 
 pub(crate) use message::{Count, answer, fed, full, request, service, text, until, with_body};
-pub(crate) use node::Node;
+pub(crate) use node::{Failovers, Node, document, view};
 pub(crate) use world::World;

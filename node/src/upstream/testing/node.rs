@@ -138,7 +138,8 @@ fn region_of(id: &str) -> RegionName {
     id[..id.len() - 2].into()
 }
 
-fn view(own: &str, peers: &[&str]) -> View {
+/// Every node `Up`, each peer 40 ms farther away than the one before.
+pub(crate) fn view(own: &str, peers: &[&str]) -> View {
     let mut members = BTreeMap::new();
     let mut regions = BTreeMap::new();
     for (distance, id) in std::iter::once(&own).chain(peers).enumerate() {
@@ -170,7 +171,8 @@ fn view(own: &str, peers: &[&str]) -> View {
     }
 }
 
-fn document(service: Service) -> Document {
+/// A document with one service, `plant`, and three regions that are zones of their own.
+pub(crate) fn document(service: Service) -> Document {
     let region = |name: &str| {
         (
             RegionName::from(name),
