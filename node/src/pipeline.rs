@@ -29,7 +29,7 @@ use crate::{
     guard::{self, body::Watched},
     limit::{Charge, Outcome, Payer},
     listener::{Connection, screened::REFUSED, tls},
-    problem::{self, Refusal},
+    problem::{self, Refusal, UpstreamFault},
     report::{health, metrics::Quota},
     revision::{Compiled, CompiledRoute, Handling},
     transform::{
@@ -50,9 +50,10 @@ pub(crate) async fn run(
 ) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     let upgrade = parts.headers.contains_key(header::UPGRADE);
+    let sending = !body.is_end_stream();
     let mut record = Record::new(worker, connection, &parts);
     let outcome = steps(&mut record, &mut parts, body).await;
-    finish(record, outcome, upgrade)
+    finish(record, outcome, upgrade, sending)
 }
 
 /// All steps up to the answer's head.
@@ -251,6 +252,9 @@ async fn send(
         }
     };
     let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if switched && !websocket {
+        return Err(Refusal::UpstreamError(UpstreamFault::Protocol));
+    }
     response::from_upstream(answer.headers_mut(), switched);
     record.served = Some(served);
     Ok(answer)
@@ -271,6 +275,7 @@ fn finish(
     mut record: Record,
     outcome: Result<Response<Body>, Refusal>,
     upgrade: bool,
+    sending: bool,
 ) -> Response<Body> {
     let mut answer = match outcome {
         Ok(answer) => answer,
@@ -280,7 +285,8 @@ fn finish(
                 tenant: record.context.identity.as_ref().map(|i| &i.tenant),
             };
             let answer = problem::respond(&refusal, &facts);
-            if refusal.connection() == problem::Connection::Close {
+            // A client that is still sending must not lose the answer to a reset.
+            if sending || refusal.connection() == problem::Connection::Close {
                 record.connection.marks.linger();
             }
             record.refused(refusal);

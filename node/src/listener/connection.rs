@@ -13,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::BytesMut;
@@ -140,7 +141,8 @@ impl<S: Service> Shared<S> {
             return self.plain(stream, peer, open).await;
         };
         let accepting = TlsAcceptor::from(tls.config.clone()).accept(stream);
-        let Ok(Ok(stream)) = timeout(self.limits.handshake_time, accepting).await else {
+        let accepting = timeout(self.limits.handshake_time, accepting);
+        let Some(Ok(Ok(stream))) = self.stops.drain.run_until_cancelled(accepting).await else {
             return;
         };
         let (_, session) = stream.get_ref();
@@ -167,8 +169,8 @@ impl<S: Service> Shared<S> {
     /// (RFC 9113 section 3.3).
     async fn plain(self: Arc<Self>, mut stream: BoxStream, peer: IpAddr, open: Option<Open>) {
         let mut first = BytesMut::with_capacity(1024);
-        let Ok(Ok(())) = timeout(self.limits.idle_time, sniff(&mut stream, &mut first)).await
-        else {
+        let sniffing = timeout(self.limits.idle_time, sniff(&mut stream, &mut first));
+        let Some(Ok(Ok(()))) = self.stops.drain.run_until_cancelled(sniffing).await else {
             return;
         };
         let connection = Arc::new(Connection::new(peer, self.kind, None));
@@ -204,7 +206,18 @@ impl<S: Service> Shared<S> {
             _ = serving.as_mut() => return,
         }
         serving.as_mut().graceful_shutdown();
-        let _ = serving.await;
+        loop {
+            tokio::select! {
+                biased;
+                _ = serving.as_mut() => return,
+                // hyper waits on for a first request, which a client that only connected early never sends.
+                () = sleep(FAREWELL) => {
+                    if connection.activity().0 == 0 {
+                        return;
+                    }
+                }
+            }
+        }
     }
 
     async fn http2<T>(&self, stream: Screened<T>, connection: Arc<Connection>)
@@ -238,14 +251,14 @@ impl<S: Service> Shared<S> {
                 biased;
                 () = self.stops.drain.cancelled(), if !draining => {}
                 _ = serving.as_mut() => return,
-                () = sleep(self.limits.idle_time) => {
+                () = sleep(if draining { FAREWELL } else { self.limits.idle_time }) => {
                     let (begun, quiet) = connection.activity();
                     if !quiet || begun != before {
                         before = begun;
                         continue;
                     }
                     if draining {
-                        // It was told to go and does nothing.
+                        // It was told to go, and does nothing any more.
                         return;
                     }
                 }
@@ -255,6 +268,9 @@ impl<S: Service> Shared<S> {
         }
     }
 }
+
+/// How long a client that was told to go may do nothing before its connection is closed.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What one stream of an HTTP/2 connection may send ahead: 256 KiB fill 20 ms at 100 Mbit/s.
 const STREAM_WINDOW: u32 = 256 * 1024;

@@ -1,6 +1,6 @@
 //! Connections over in-memory streams: what clients see on the wire.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -13,6 +13,7 @@ use tokio::{
     sync::Semaphore,
     time::Instant,
 };
+use tokio_util::task::TaskTracker;
 
 use super::{connection::Shared, executor::Tracked, screened::REFUSED, tls::EdgeTls, *};
 use crate::{
@@ -48,10 +49,6 @@ impl Service for Echo {
         Response::new(full(request.uri().path().to_owned()))
     }
 }
-
-use std::sync::Arc;
-
-use tokio_util::task::TaskTracker;
 
 struct Edge {
     shared: Arc<Shared<Echo>>,
@@ -262,6 +259,27 @@ async fn draining_lets_running_requests_end_and_then_closes() {
     tokio::time::timeout(Duration::from_secs(2), edge.shared.tracker.wait())
         .await
         .expect("nothing is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_ask_nothing_do_not_hold_up_a_drain() {
+    let edge = edge(None);
+    let silent = edge.connect();
+    let mut begun = edge.connect();
+    begun.write_all(b"GE").await.expect("it takes it");
+    let mut preface = edge.connect();
+    preface
+        .write_all(b"PRI * HTTP/2.0\r\n")
+        .await
+        .expect("it takes it");
+    let quiet = http2(&edge, edge.connect()).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    edge.shared.stops.drain.cancel();
+    edge.shared.tracker.close();
+    tokio::time::timeout(Duration::from_secs(3), edge.shared.tracker.wait())
+        .await
+        .expect("nothing is left");
+    drop((silent, quiet));
 }
 
 fn certificate(host: &TestHost, name: &str) -> (EdgeCertificate, rcgen::Certificate) {

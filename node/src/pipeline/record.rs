@@ -220,7 +220,7 @@ impl Record {
             method: self.method.as_str(),
             host: &self.host,
             route: self.context.route.as_ref().map(|route| route.name.as_str()),
-            path: self.target.path(),
+            path: clipped(self.target.path()),
             status: status.as_u16(),
             bytes_in: self.body.as_ref().map_or(0, |body| body.bytes()),
             bytes_out: self.bytes_out,
@@ -258,6 +258,11 @@ impl Drop for Record {
         self.count(status);
         self.log(status);
     }
+}
+
+/// A path as the log holds it: its ring is bounded in lines, and this bounds the lines.
+fn clipped(path: &str) -> &str {
+    path.get(..2048).unwrap_or(path)
 }
 
 /// A response's body, and the record that is reported when it ends or is given up.
