@@ -7,7 +7,9 @@ mod apply;
 pub(crate) mod authority;
 mod check;
 pub(crate) mod client;
+mod dev;
 mod export;
+pub(crate) mod node;
 mod source;
 mod status;
 mod token;
@@ -69,6 +71,14 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a three-region cluster with a demo API on this machine
+    Dev(dev::DevArgs),
+    /// Run one node
+    Node {
+        /// The node's file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// The cluster's own certificate authority
     #[command(subcommand)]
     Ca(authority::CaCommand),
@@ -90,11 +100,16 @@ enum Command {
     Rollback(apply::RollbackArgs),
     /// Regions, nodes, leader, revision
     Status,
+    /// A child of `meridian dev`; of no use by hand.
+    #[command(hide = true)]
+    DevChild,
 }
 
 fn dispatch(cli: Cli, terminal: &Terminal) -> Result<Exit, Failure> {
     let common = &cli.common;
     match cli.command {
+        Command::Dev(args) => dev::run(args, terminal),
+        Command::Node { config } => node::run(&config),
         Command::Ca(command) => authority::run(command, terminal),
         Command::Admin(command) => token::run(&command, terminal),
         Command::Config(command) => check::run(command, terminal),
@@ -113,6 +128,7 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::History => {
             wait_for(async { export::history(&client(common, terminal)?, terminal).await })
         }
+        Command::DevChild => crate::dev::child(),
         Command::Status => {
             wait_for(async { status::status(&client(common, terminal)?, terminal).await })
         }
