@@ -16,7 +16,7 @@ mod workers;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use meridian_cluster::{Cluster, Options, StartError, consensus::Profile, host::Host};
-use meridian_config::{name::NodeId, node_file::NodeFile};
+use meridian_config::node_file::NodeFile;
 use tokio::{sync::oneshot, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -46,6 +46,8 @@ const END: Duration = Duration::from_secs(3);
 pub struct Hooks {
     /// A cluster on one machine: plain `http:` issuers pass, and Raft runs with the timings of one machine.
     pub dev: bool,
+    /// Raft's timings, where those that follow from `dev` do not fit: a simulation's regions are far apart.
+    pub profile: Option<Profile>,
     /// Hears of the node once it is up.
     pub observe: Option<oneshot::Sender<Handles>>,
 }
@@ -89,16 +91,6 @@ pub enum RunError {
         /// What the operating system said.
         cause: io::Error,
     },
-    /// Another process took this node's place.
-    #[error(
-        "another process with the id {id} started later (incarnation {incarnation}) and took this node's place; stop one of the two, or give it a node.id and certificate of its own"
-    )]
-    Replaced {
-        /// The id that both have.
-        id: NodeId,
-        /// The other's incarnation.
-        incarnation: u64,
-    },
     /// The data folder.
     #[error("the node's files cannot be written: {0}; free or mend the disk of data_dir")]
     Files(io::Error),
@@ -131,13 +123,14 @@ async fn serve(
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let dev = hooks.dev;
+    let fitting = if dev { Profile::Local } else { Profile::Wan };
     let tls = match file.listen.https {
         Some(_) => Some(EdgeTls::load(host, &file.tls).await?),
         None => None,
     };
     let key = pseudonym::Key::load(host).await.map_err(RunError::Files)?;
     let options = Options {
-        profile: if dev { Profile::Local } else { Profile::Wan },
+        profile: hooks.profile.unwrap_or(fitting),
         check: Arc::new(move |files| Draft::read(files, dev).map(drop)),
     };
     let cluster = Cluster::start(host.clone(), file, options, tracker, stop).await?;
@@ -241,11 +234,7 @@ async fn serve(
         });
     }
 
-    let replaced = tokio::select! {
-        biased;
-        () = host.stop_asked() => None,
-        incarnation = cluster.fabric().replaced() => Some(incarnation),
-    };
+    host.stop_asked().await;
     tracing::info!("draining: no new work is taken");
     tracing::trace!(target: "meridian::decision", "draining");
     state.drain();
@@ -258,18 +247,10 @@ async fn serve(
     }
     // Tunnels and what is served for peers: their time is over with the edge's.
     upstreams_stop.cancel();
-    if replaced.is_none() {
-        let _ = timeout(HAND_OVER, cluster.directory().hand_over()).await;
-    }
+    let _ = timeout(HAND_OVER, cluster.directory().hand_over()).await;
     stop.cancel();
     close_log.cancel();
     log_tracker.close();
     let _ = timeout(END, log_tracker.wait()).await;
-    match replaced {
-        None => Ok(()),
-        Some(incarnation) => Err(RunError::Replaced {
-            id: file.id.clone(),
-            incarnation,
-        }),
-    }
+    Ok(())
 }
