@@ -6,19 +6,14 @@
 use std::{future::Future, sync::Arc};
 
 use meridian_cluster::{
-    bootstrap,
     consensus::Profile,
     directory::{Accepted, Directory, Proposal, Revision, SourceFile, WriteError},
-    fabric::{Fabric, FabricSettings, Trust},
     host::Host,
     membership::{Liveness, Member, Membership},
 };
-use meridian_config::{
-    diagnose::{Diagnostic, Source},
-    document::Document,
-    node_file::NodeFile,
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use meridian_config::{diagnose::Source, node_file::NodeFile};
+use meridian_node::Hooks;
+use tokio::sync::oneshot;
 
 use crate::{
     workload::{CommandSeen, EndState, Oracle, RevisionSeen},
@@ -44,57 +39,31 @@ pub async fn run<Observing>(
 where
     Observing: Future<Output = ()>,
 {
-    let host: Arc<dyn Host> = host;
-    let gateway = join(host, &file).await?;
-    observe(gateway).await;
-    std::future::pending().await
-}
-
-/// Starts the node's part in its cluster.
-async fn join(host: Arc<dyn Host>, file: &NodeFile) -> Result<Gateway, String> {
-    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-    let trust = Trust::load(&host, file).await.map_err(in_words)?;
-    let settings = FabricSettings::from(file);
-    let fabric = Fabric::start(
-        Arc::clone(&host),
-        settings,
-        trust,
-        tracker.clone(),
-        stop.clone(),
-    )
-    .await
-    .map_err(in_words)?;
-    let membership = Membership::start(&fabric, &file.cluster, &tracker, stop.clone());
-    let told = fabric.clone();
-    let start = bootstrap::Start {
-        host,
-        transport: Arc::new(fabric.clone()),
-        view: membership.watch(),
-        own: file.id.clone(),
-        region: file.region.clone(),
-        cluster: file.cluster.clone(),
-        bootstrap: file.bootstrap.clone(),
-        profile: Profile::Wan,
-        check: Arc::new(|files| {
-            let checked = Document::parse(files);
-            let lines =
-                |mistakes: Vec<Diagnostic>| mistakes.iter().map(ToString::to_string).collect();
-            checked.map(|_| ()).map_err(lines)
-        }),
-        set_cluster_id: Arc::new(move |id| told.set_cluster_id(id)),
-        tracker,
-        stop,
+    let (send, handles) = oneshot::channel();
+    let hooks = Hooks {
+        // The issuer has no certificate that the world's nodes would trust.
+        dev: true,
+        // One machine runs it all, but its regions lie as far apart as real ones.
+        profile: Some(Profile::Wan),
+        observe: Some(send),
     };
-    let register = |kind, handler| fabric.register(kind, handler);
-    let directory = bootstrap::start(start, &register).await.map_err(in_words)?;
-    Ok(Gateway {
-        directory,
-        membership,
-    })
-}
-
-fn in_words(error: impl std::error::Error) -> String {
-    error.to_string()
+    let host: Arc<dyn Host> = host;
+    let node = meridian_node::run(host, file, hooks);
+    let onlooker = async {
+        if let Ok(handles) = handles.await {
+            let gateway = Gateway {
+                directory: handles.cluster.directory().clone(),
+                membership: handles.cluster.membership().clone(),
+            };
+            observe(gateway).await;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        ended = node => ended.map_err(|error| error.to_string()),
+        never = onlooker => never,
+    }
 }
 
 impl Gateway {

@@ -5,6 +5,7 @@
 
 use std::{
     future::Future,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -18,6 +19,7 @@ use super::{Disk, Named, Printed, network::Place};
 /// What the world keeps of a machine across its lives.
 pub(super) struct Machine {
     pub(super) name: Arc<str>,
+    pub(super) ip: IpAddr,
     pub(super) place: Place,
     pub(super) disk: Disk,
     pub(super) named: Named,

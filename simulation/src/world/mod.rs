@@ -67,9 +67,10 @@ impl World {
 
     /// Adds a machine, switched off. Its name is also its host name.
     pub fn add(&mut self, name: &str, place: Place) -> MachineId {
-        let (id, _) = self.network.add(name, place);
+        let (id, ip) = self.network.add(name, place);
         self.machines.push(Machine {
             name: Arc::from(name),
+            ip,
             place,
             disk: Disk::default(),
             named: Named::default(),
@@ -211,9 +212,7 @@ impl World {
 
     /// A machine's address.
     pub fn machine_ip(&self, id: MachineId) -> IpAddr {
-        let name = &self.machines[id.0].name;
-        let found = self.network.resolve(name);
-        found.expect("a machine's name resolves from when it was added")
+        self.machines[id.0].ip
     }
 
     /// A machine's disk.

@@ -173,7 +173,8 @@ impl Network {
         });
     }
 
-    /// Changes latencies, cuts or conditions.
+    /// Reads or changes latencies, cuts and conditions. The network is locked meanwhile: `change` must not
+    /// call it.
     pub fn links(&self, change: impl FnOnce(&mut Links)) {
         self.with(|state| change(&mut state.links));
     }
