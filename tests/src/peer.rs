@@ -77,6 +77,47 @@ impl Upstream {
     }
 }
 
+/// A gRPC service without generated code (grpcio).
+#[derive(Debug)]
+pub struct GrpcUpstream {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its process.
+    pub process: Process,
+}
+
+impl GrpcUpstream {
+    /// Starts `peers/grpc_plants.py` and waits until it listens.
+    pub async fn start(folder: &Path, name: &str) -> Self {
+        let mut command = Command::new(python_program("python"));
+        command
+            .arg(scripts().join("grpc_plants.py"))
+            .arg("serve")
+            .env("UPSTREAM_NAME", name);
+        let process = Process::start(name, folder, command);
+        let address = until("the gRPC server listens", LONG, async || {
+            let said = process.stdout();
+            let (_, address) = said
+                .trim_end()
+                .split_once("listening on ")
+                .ok_or_else(|| process.stderr())?;
+            address.parse().map_err(|error| format!("{error}: {said}"))
+        })
+        .await;
+        Self { address, process }
+    }
+}
+
+/// Calls every method of `peers/grpc_plants.py` through `address`, over TLS.
+pub async fn grpc(address: &str, token: &str, ca: &Path) -> Ran {
+    let mut command = Command::new(python_program("python"));
+    command
+        .arg(scripts().join("grpc_plants.py"))
+        .args(["call", address, token])
+        .arg(ca);
+    run(command).await
+}
+
 /// Connects a WebSocket to `url`, sends messages, and checks their echoes.
 pub async fn web_socket(url: &str, token: &str, ca: Option<&Path>) -> Ran {
     let mut command = Command::new(python_program("python"));
