@@ -13,13 +13,21 @@ regions: { here: { zone: eu }, there: { zone: us } }
 edge: { probes: true }
 defaults: { unidentified: { limits: [3/minute], per: client_ip } }
 issuers:
-  demo: { issuer: "https://idp.test/", audiences: [api], algorithms: [ES256] }
+  demo: { issuer: "http://10.0.0.9/", audiences: [api], algorithms: [ES256] }
+plans:
+  small: { limits: [2/minute] }
+tenants:
+  acme: { plan: small }
+  strict: { plan: small, residency: [us] }
 services:
+  abroad: { endpoints: { there: ["http://10.1.0.8:80"] } }
   echo: { endpoints: { here: ["http://10.0.0.8:80"] }, retries: { attempts: 0 } }
 routes:
   status: { match: { path: /status, methods: [GET] }, respond: { status: 200, json: { ok: true } }, exempt: [limits, auth] }
   limited: { match: { path: /limited }, respond: { status: 204 }, exempt: [auth] }
   closed: { match: { path: /closed }, service: echo }
+  scoped: { match: { path: /scoped }, service: echo, allow: { scopes: [plants:write] } }
+  abroad: { match: { path: /abroad }, service: abroad }
   echo:
     match: { path: "/echo/{*rest}" }
     service: echo
@@ -282,4 +290,58 @@ async fn a_client_that_goes_before_its_answer_is_logged_as_gone() {
     let lines = gateway.host.printed();
     assert_eq!(lines[0]["status"], 499, "{lines:?}");
     assert_eq!(lines[0]["decision"], "client-gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_is_known_by_its_token_and_pays_for_what_was_let_in() {
+    let gateway = Gateway::start(Some(DOCUMENT)).await;
+    let forbidden = gateway.ask_as("acme", "/scoped").await;
+    assert_eq!(forbidden.status, 403, "{}", forbidden.body);
+    assert_eq!(
+        forbidden.header("www-authenticate"),
+        "Bearer error=\"insufficient_scope\", scope=\"plants:write\""
+    );
+    assert_eq!(forbidden.header("x-ratelimit-limit"), "");
+    for remaining in ["1", "0"] {
+        let answer = gateway.ask_as("acme", "/closed").await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(answer.header("x-ratelimit-remaining"), remaining);
+    }
+    let refused = gateway.ask_as("acme", "/closed").await;
+    assert_eq!(problem(&refused), "rate-limited");
+    assert!(
+        refused.body.contains("\"tenant\":\"acme\""),
+        "{}",
+        refused.body
+    );
+    let page = gateway.metrics.render();
+    for line in [
+        "meridian_tenant_requests_total{tenant=\"acme\",decision=\"admit\"} 2",
+        "meridian_tenant_requests_total{tenant=\"acme\",decision=\"rate-limited\"} 1",
+        "meridian_quota_decisions_total{decision=\"refuse\"} 1",
+    ] {
+        assert!(page.contains(line), "{line} is not on\n{page}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn residency_refuses_before_anything_is_charged_and_the_log_keeps_little() {
+    let gateway = Gateway::start(Some(DOCUMENT)).await;
+    let refused = gateway.ask_as("strict", "/closed").await;
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    assert_eq!(problem(&refused), "residency");
+    // It has endpoints in the tenant's zone, but there is no peer to reach them through.
+    let unreachable = gateway.ask_as("strict", "/abroad").await;
+    assert_eq!(unreachable.status, 503, "{}", unreachable.body);
+    assert_eq!(problem(&unreachable), "residency-unavailable");
+    assert_eq!(unreachable.header("x-ratelimit-remaining"), "1");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let lines = gateway.host.printed();
+    assert_eq!(lines.len(), 2);
+    for line in lines {
+        assert_eq!(line["tenant"], "strict");
+        for kept_back in ["subject", "client_ip", "host", "path", "method"] {
+            assert!(line.get(kept_back).is_none(), "{kept_back} in {line}");
+        }
+    }
 }

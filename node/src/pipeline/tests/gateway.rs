@@ -7,6 +7,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use meridian_cluster::{
     directory::Revision,
     host::{BoxFuture, BoxListener, BoxStream, Host},
@@ -27,7 +28,7 @@ use crate::{
     listener::{Acceptor, Stops},
     report::{AccessLog, Metrics, health::Health, metrics::ListenerKind, pseudonym::Key},
     revision::adopt::{Adopter, Adoption},
-    testing::TestHost,
+    testing::{NOW, TestHost},
     transform::trace::Ids,
     upstream::{Observer, Roots, Setup, Upstreams},
     worker::Worker,
@@ -36,11 +37,13 @@ use crate::{
 pub(super) const CLIENT: &str = "203.0.113.9";
 const EDGE: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
 const UPSTREAM: ([u8; 4], u16) = ([10, 0, 0, 8], 80);
+const PROVIDER: ([u8; 4], u16) = ([10, 0, 0, 9], 80);
 
 /// A gateway of one worker.
 pub(super) struct Gateway {
     pub(super) host: Arc<TestHost>,
     pub(super) metrics: Metrics,
+    key: Signer,
 }
 
 /// A response as it came.
@@ -65,9 +68,12 @@ impl Gateway {
         let stop = CancellationToken::new();
         let upstream = outside.listen(UPSTREAM.into(), 0).expect("in memory");
         tracker.spawn(serve_upstream(upstream, tracker.clone()));
+        let key = Signer::new();
+        let provider = outside.listen(PROVIDER.into(), 0).expect("in memory");
+        tracker.spawn(serve_provider(provider, key.jwks(), tracker.clone()));
 
         let metrics = Metrics::new(1);
-        let issuers = Issuers::start(outside.clone(), tracker.clone(), stop.clone(), false);
+        let issuers = Issuers::start(outside.clone(), tracker.clone(), stop.clone(), true);
         let view = Arc::new(alone());
         let upstreams = Upstreams::start(Setup {
             host: outside.clone(),
@@ -82,7 +88,7 @@ impl Gateway {
         if let Some(text) = document {
             let adopter = Adopter {
                 own_region: RegionName::from("here"),
-                dev: false,
+                dev: true,
                 issuers: issuers.clone(),
                 upstreams: upstreams.clone(),
                 metrics: metrics.path().clone(),
@@ -127,7 +133,7 @@ impl Gateway {
         };
         let listener = outside.listen(EDGE.into(), 0).expect("in memory");
         tracker.spawn(acceptor.run(listener));
-        Self { host, metrics }
+        Self { host, metrics, key }
     }
 
     pub(super) async fn connect(&self) -> BoxStream {
@@ -148,6 +154,16 @@ impl Gateway {
             "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{length}{fields}\r\n{body}"
         );
         self.raw(&text).await
+    }
+
+    /// The same with a token of the demo issuer for a tenant.
+    pub(super) async fn ask_as(&self, tenant: &str, path: &str) -> Answer {
+        let claims = serde_json::json!({
+            "iss": "http://10.0.0.9/", "aud": "api", "sub": "ann", "tenant": tenant,
+            "scope": "plants:read", "exp": NOW + 3600,
+        });
+        let fields = format!("authorization: Bearer {}\r\n", self.key.sign(&claims));
+        self.ask("GET", path, &fields, "").await
     }
 
     /// Sends bytes and reads one response until the gateway closes.
@@ -222,6 +238,48 @@ fn alone() -> View {
         own_region: region,
         members: BTreeMap::from([(own, member)]),
         regions: BTreeMap::new(),
+    }
+}
+
+/// The demo issuer's key.
+struct Signer(EncodingKey);
+
+impl Signer {
+    fn new() -> Self {
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
+        let pem = pair.serialize_pem();
+        Self(EncodingKey::from_ec_pem(pem.as_bytes()).expect("a key"))
+    }
+
+    fn sign(&self, claims: &serde_json::Value) -> String {
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some("k".to_owned());
+        jsonwebtoken::encode(&header, claims, &self.0).expect("signed")
+    }
+
+    fn jwks(&self) -> String {
+        let mut jwk = Jwk::from_encoding_key(&self.0, Algorithm::ES256).expect("a public key");
+        jwk.common.key_id = Some("k".to_owned());
+        serde_json::json!({ "keys": [jwk] }).to_string()
+    }
+}
+
+/// Discovery and keys, as an identity provider has them.
+async fn serve_provider(mut listener: BoxListener, jwks: String, tracker: TaskTracker) {
+    let discovery = r#"{"issuer":"http://10.0.0.9/","jwks_uri":"http://10.0.0.9/jwks"}"#;
+    while let Ok((stream, _)) = listener.accept().await {
+        let jwks = jwks.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let body = match request.uri().path() {
+                "/jwks" => jwks.clone(),
+                _ => discovery.to_owned(),
+            };
+            async { Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::from(body))) }
+        });
+        let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        tracker.spawn(async {
+            let _ = serving.await;
+        });
     }
 }
 
