@@ -35,6 +35,9 @@ use workers::{Bound, Workers};
 /// How long running requests may take to end once the node drains. 30 s: what orchestrators grant by
 /// default before they kill.
 const DRAIN: Duration = Duration::from_secs(30);
+/// Until the peers have heard by gossip that this node drains, and send it nothing more: chitchat
+/// at 100 ms a round takes a few rounds to reach everyone.
+const SPREAD: Duration = Duration::from_millis(800);
 /// For handing over leadership: a round trip to the farthest voter, with room.
 const HAND_OVER: Duration = Duration::from_secs(2);
 /// For each part that has been told to end. Each does at once; the bound keeps a mistake of ours from
@@ -203,7 +206,7 @@ async fn serve(
         current: state.current.clone(),
         issuers,
         limiter: Arc::new(Limiter::new()),
-        upstreams,
+        upstreams: upstreams.clone(),
         metrics: metrics.path().clone(),
         log,
         key,
@@ -239,11 +242,18 @@ async fn serve(
     tracing::trace!(target: "meridian::decision", "draining");
     state.drain();
     stops.drain.cancel();
-    let mut serving = std::pin::pin!(serving);
-    if timeout(DRAIN, serving.as_mut()).await.is_err() {
+    let mut ending = std::pin::pin!(async {
+        let forwards = async {
+            tokio::time::sleep(SPREAD).await;
+            upstreams.forwards_ended().await;
+        };
+        tokio::join!(serving, forwards);
+    });
+    if timeout(DRAIN, ending.as_mut()).await.is_err() {
         tracing::warn!(limit = ?DRAIN, "some requests did not end in time; they are broken off");
         stops.abort.cancel();
-        let _ = timeout(END, serving).await;
+        upstreams_stop.cancel();
+        let _ = timeout(END, ending).await;
     }
     // Tunnels and what is served for peers: their time is over with the edge's.
     upstreams_stop.cancel();

@@ -54,6 +54,7 @@ pub(super) async fn run(
             client: client.clone(),
         };
         let stop = stop.clone();
+        let awaited = upstreams.shared().forwards.token();
         tracker.spawn(async move {
             let full = place.is_none();
             tokio::select! {
@@ -61,7 +62,7 @@ pub(super) async fn run(
                 () = stop.cancelled() => {}
                 () = served.exchange(arrival, full) => {}
             }
-            drop(place);
+            drop((place, awaited));
         });
     }
 }

@@ -80,7 +80,8 @@ pub enum ListenerKind {
     Https,
 }
 
-/// Tenants with a series of their own; the rest share `other` (INTERFACE section 5).
+/// Tenants with a series of their own; the rest share `other`, so that the page stays
+/// bounded whatever the document holds.
 const TENANTS: usize = 1_000;
 /// Routes with a series of their own. Names come from documents; the bound holds when documents change
 /// theirs for months.

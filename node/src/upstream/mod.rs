@@ -117,6 +117,8 @@ pub(crate) struct Shared {
     changes: Arc<watch::Sender<u64>>,
     checks: Arc<Dialer>,
     random: Mutex<StdRng>,
+    /// Holds a token for each request that is served for a peer.
+    pub(crate) forwards: TaskTracker,
 }
 
 impl Upstreams {
@@ -144,6 +146,7 @@ impl Upstreams {
             changes,
             checks: Arc::new(Dialer::new(Arc::clone(&host), Arc::clone(&tls))),
             random: Mutex::new(StdRng::from_seed(host.entropy("upstream checks"))),
+            forwards: TaskTracker::new(),
             host,
             view,
             tls,
@@ -226,6 +229,12 @@ impl Upstreams {
                 .filter(|previous| previous.number == number)
                 .unwrap_or(current),
         )
+    }
+
+    /// Resolves when nothing is served for peers. They have heard by then that this node drains.
+    pub async fn forwards_ended(&self) {
+        self.shared.forwards.close();
+        self.shared.forwards.wait().await;
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
