@@ -52,7 +52,9 @@ impl Fault {
     /// What the endpoint's health sees; `None`: nothing of its doing.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         match self {
-            Self::Connect | Self::Reset | Self::Protocol | Self::Late => Some(Outcome::Failed),
+            Self::Connect | Self::Reset | Self::Protocol => Some(Outcome::Failed),
+            // One slow path must not take a whole endpoint out as fast as a dead process does.
+            Self::Late => Some(Outcome::Gateway),
             Self::Unsent
             | Self::Stale
             | Self::Body(_)

@@ -23,9 +23,9 @@ pub(crate) struct Rules {
 pub(crate) enum Outcome {
     /// It answered.
     Good,
-    /// It answered 502, 503 or 504.
+    /// It answered 502, 503 or 504, or not in time.
     Gateway,
-    /// No connection, a broken one, or no answer in time.
+    /// No connection, a broken one, or no HTTP.
     Failed,
 }
 
@@ -195,8 +195,8 @@ impl Health {
     }
 }
 
-/// Gateway answers in a row that take an endpoint out, at the least. They are answers after all: an
-/// application behind it may send them for one path only.
+/// Gateway answers in a row that take an endpoint out, at the least. It lives after all: an application
+/// behind it may be at fault for one path only.
 const GATEWAY_ANSWERS: u32 = 5;
 
 /// Long enough for a process to restart.

@@ -86,14 +86,19 @@ pub(crate) fn choose(question: &Question<'_>, draw: &mut dyn FnMut(usize) -> usi
         .filter(|region| *region != own && !question.tried_regions.contains(region))
         .filter_map(|region| {
             let health = question.view.regions.get(region)?;
-            (health.liveness == Liveness::Up).then_some((health.rtt.unwrap_or(UNMEASURED), region))
+            (health.liveness != Liveness::Down)
+                .then_some((health.rtt.unwrap_or(UNMEASURED), region))
         })
         .collect();
     regions.sort();
-    let peers: Vec<_> = regions
-        .into_iter()
-        .flat_map(|(_, region)| members(question, region, draw))
-        .collect();
+    let mut peers = Vec::new();
+    // A suspect node may be dying or just late. Behind all others it is better than a refusal: if it
+    // dies, the fabric breaks the stream within a moment.
+    for liveness in [Liveness::Up, Liveness::Suspect] {
+        for (_, region) in &regions {
+            peers.extend(members(question, region, liveness, draw));
+        }
+    }
     if peers.is_empty() {
         unavailable
     } else {
@@ -101,18 +106,19 @@ pub(crate) fn choose(question: &Question<'_>, draw: &mut dyn FnMut(usize) -> usi
     }
 }
 
-/// The region's members that may take the request: those that announce healthy endpoints first, then
+/// The region's members of one liveness that may take the request: those that announce healthy endpoints first, then
 /// those that have not announced anything yet. Within each, the less loaded of two random ones leads.
 fn members(
     question: &Question<'_>,
     region: &RegionName,
+    liveness: Liveness,
     draw: &mut dyn FnMut(usize) -> usize,
 ) -> Vec<(NodeId, RegionName)> {
     let (mut sure, mut unknown) = (Vec::new(), Vec::new());
     for member in question.view.members.values() {
         let usable = member.region == *region
             && member.id != question.view.own
-            && member.liveness == Liveness::Up
+            && member.liveness == liveness
             && !member.announced.draining
             && !question.tried_peers.contains(&member.id);
         if !usable {

@@ -154,17 +154,22 @@ fn a_region_that_announces_no_healthy_endpoint_is_passed_over_and_an_unknown_one
 }
 
 #[test]
-fn draining_and_suspect_members_get_nothing() {
+fn draining_members_get_nothing_and_a_suspect_one_only_when_no_other_is_left() {
     let mut view = three_regions();
     view.members
         .get_mut("us-1")
         .expect("it is a member")
-        .announced
-        .draining = true;
-    view.members
-        .get_mut("ap-1")
-        .expect("it is a member")
         .liveness = Liveness::Suspect;
+    view.regions.get_mut("us").expect("it is a region").liveness = Liveness::Suspect;
+    let expected = forward(&[("ap-1", "ap"), ("us-1", "us")]);
+    assert_eq!(ask(&view, &EVERYWHERE, &[], false), expected);
+    for id in ["us-1", "ap-1"] {
+        view.members
+            .get_mut(id)
+            .expect("it is a member")
+            .announced
+            .draining = true;
+    }
     let refusal = Choice::Refuse(Reason::NoHealthyUpstream);
     assert_eq!(ask(&view, &EVERYWHERE, &[], false), refusal);
 }
@@ -307,17 +312,18 @@ proptest! {
                 prop_assert!(!forwarded);
                 prop_assert!(!(local_ready && may("eu")));
                 prop_assert!(!peers.is_empty());
-                let mut before = Duration::ZERO;
+                let mut before = (Liveness::Up, Duration::ZERO);
                 for (id, region) in &peers {
                     let peer = &view.members[id];
                     prop_assert_eq!(&peer.region, region);
                     prop_assert!(region.as_str() != "eu" && may(region.as_str()));
-                    prop_assert_eq!(peer.liveness, Liveness::Up);
+                    prop_assert_ne!(peer.liveness, Liveness::Down);
                     prop_assert!(!peer.announced.draining);
                     prop_assert!(peer.announced.services.get(&service) != Some(&0));
                     let distance = view.regions[region].rtt.unwrap_or(UNMEASURED);
-                    prop_assert!(before <= distance, "nearer regions come first");
-                    before = distance;
+                    let place = (peer.liveness, distance);
+                    prop_assert!(before <= place, "nearer regions come first");
+                    before = place;
                 }
             }
             Choice::Refuse(Reason::Residency) => {
@@ -334,7 +340,7 @@ proptest! {
                 let fit = view.members.values().any(|peer| {
                     peer.region.as_str() != "eu"
                         && may(peer.region.as_str())
-                        && peer.liveness == Liveness::Up
+                        && peer.liveness != Liveness::Down
                         && !peer.announced.draining
                         && peer.announced.services.get(&service) != Some(&0)
                 });

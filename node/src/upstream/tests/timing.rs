@@ -168,3 +168,23 @@ async fn residency_refuses_before_anything_is_dialled() {
     assert!(matches!(refusal, Refusal::Residency(_)));
     assert_eq!(world.connected.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_slow_path_does_not_take_the_endpoint_out() {
+    let world = World::default();
+    world.http1(ONE, |_| std::future::pending());
+    let node = Node::start(&world, "eu-1", &[]);
+    let plant = node.adopt(service(&[("eu", ONE)]));
+    for _ in 0..4 {
+        let _ = node
+            .send(&plant, request("GET"))
+            .await
+            .expect_err("nobody answers");
+        assert_eq!(plant.healthy(), 1);
+    }
+    let _ = node
+        .send(&plant, request("GET"))
+        .await
+        .expect_err("nobody answers");
+    assert_eq!(plant.healthy(), 0);
+}
