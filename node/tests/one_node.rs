@@ -198,6 +198,7 @@ async fn a_node_serves_what_is_applied_and_ends_when_it_is_asked_to() {
     let hooks = Hooks {
         dev: true,
         observe: Some(observe),
+        ..Hooks::default()
     };
     let running = run(host.clone(), file, hooks);
     let using = async {
