@@ -3,20 +3,25 @@
 //! In: an address and a token, as flags, environment or a dev cluster's folder give them. Out: checked
 //! answers, or a [`Failure`] that says what to do. Tries each node of a dev cluster in turn.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::pki_types::ServerName;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
 };
 
-use super::{outcome::Failure, outside, terminal::Terminal};
+use super::{
+    address::{Address, Base, base, connector, token},
+    outcome::Failure,
+    outside,
+    terminal::Terminal,
+};
 use crate::{
     admin::body::Problem,
     dev::folder::{self, Folder},
@@ -35,30 +40,12 @@ const LARGEST: usize = 64 << 20;
 /// Where the admin API is when nothing says otherwise: the default port on this machine.
 const DEFAULT: &str = "http://127.0.0.1:7500";
 
-/// How the user named the admin API.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Address {
-    /// `--admin` or `MERIDIAN_ADMIN`.
-    pub(crate) admin: Option<String>,
-    /// `--token-file`.
-    pub(crate) token_file: Option<PathBuf>,
-    /// `--admin-ca` or `MERIDIAN_ADMIN_CA`.
-    pub(crate) ca: Option<PathBuf>,
-}
-
 /// A client of the admin API.
 pub(crate) struct Client {
     /// Tried in turn until one can be connected to.
     bases: Vec<Base>,
     token: Option<String>,
     tls: Option<tokio_rustls::TlsConnector>,
-}
-
-struct Base {
-    tls: bool,
-    host: String,
-    port: u16,
-    text: String,
 }
 
 impl Client {
@@ -289,98 +276,10 @@ fn interpret<T: DeserializeOwned>(
     })
 }
 
-/// The token, from the file the user named or from the environment.
-fn token(address: &Address) -> Result<Option<String>, Failure> {
-    if let Some(path) = &address.token_file {
-        let text = outside::read_text(path).map_err(|error| {
-            Failure::invalid(format!(
-                "the token file {} cannot be read: {error}; it holds the token that `meridian admin token` printed",
-                path.display()
-            ))
-        })?;
-        return Ok(Some(text.trim().to_owned()));
-    }
-    match std::env::var("MERIDIAN_TOKEN") {
-        Ok(text) if text.contains('/') => Err(Failure::invalid(
-            "MERIDIAN_TOKEN holds the token itself, not a path; name a file with --token-file",
-        )),
-        Ok(text) if !text.trim().is_empty() => Ok(Some(text.trim().to_owned())),
-        _ => Ok(None),
-    }
-}
-
-fn base(url: &str) -> Result<Base, Failure> {
-    let wrong = |why: &str| {
-        Failure::invalid(format!(
-            "--admin {url:?}: {why}; write for example http://127.0.0.1:7500"
-        ))
-    };
-    let uri: Uri = url.parse().map_err(|_| wrong("it is not a URL"))?;
-    let tls = match uri.scheme_str() {
-        Some("http") => false,
-        Some("https") => true,
-        _ => return Err(wrong("it needs http:// or https://")),
-    };
-    let host = uri.host().ok_or_else(|| wrong("it has no host"))?;
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err(wrong("it ends after host and port"));
-    }
-    Ok(Base {
-        tls,
-        host: host.trim_matches(['[', ']']).to_owned(),
-        port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }),
-        text: url.trim_end_matches('/').to_owned(),
-    })
-}
-
-fn connector(ca: Option<&PathBuf>) -> Result<tokio_rustls::TlsConnector, Failure> {
-    let mut roots = rustls::RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            let unusable = |cause: &dyn std::fmt::Display| {
-                Failure::invalid(format!(
-                    "--admin-ca {}: {cause}; name a PEM file with the CA's certificates",
-                    path.display()
-                ))
-            };
-            let text = outside::read_text(path).map_err(|error| unusable(&error))?;
-            for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
-                let certificate = certificate.map_err(|error| unusable(&error))?;
-                roots.add(certificate).map_err(|error| unusable(&error))?;
-            }
-            if roots.is_empty() {
-                return Err(unusable(&"it holds no certificate"));
-            }
-        }
-        None => {
-            // Certificates that the system has but rustls does not take are of no use here.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let config = rustls::ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config).into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::outcome::Exit;
-
-    #[test]
-    fn addresses_are_understood_or_refused_with_an_example() {
-        let good = base("https://[::1]:7500/").unwrap();
-        assert_eq!(
-            (good.host.as_str(), good.port, good.tls),
-            ("::1", 7500, true)
-        );
-        for bad in ["127.0.0.1:7500", "ftp://x", "http://x/api", "http://", ""] {
-            let failure = base(bad).err().unwrap();
-            assert_eq!(failure.exit, Exit::Invalid, "{bad}");
-            assert!(failure.message.contains("http://127.0.0.1:7500"), "{bad}");
-        }
-    }
 
     #[test]
     fn problems_become_exits() {

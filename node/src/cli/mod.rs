@@ -3,6 +3,7 @@
 //! In: arguments and environment. Out: an exit code. Each command is a file; those that need a cluster
 //! are pure clients of the admin API.
 
+mod address;
 mod apply;
 pub(crate) mod authority;
 mod check;
@@ -137,7 +138,7 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<Exit, Failure> {
 
 fn client(common: &Common, terminal: &Terminal) -> Result<client::Client, Failure> {
     client::Client::new(
-        &client::Address {
+        &address::Address {
             admin: common.admin.clone(),
             token_file: common.token_file.clone(),
             ca: common.admin_ca.clone(),

@@ -54,9 +54,14 @@ fn greet() -> Result<(Role, mpsc::Receiver<Order>), Failure> {
         .name("parent".into())
         .spawn(move || {
             let mut lines = io::stdin().lock().lines();
-            if let Some(Ok(first)) = lines.next() {
-                // Whoever waits may have given up.
-                let _ = greeting.send(Order::read(&first));
+            let first = lines.next().and_then(Result::ok);
+            let first = first.and_then(|line| Order::read(&line));
+            let known = first.is_some();
+            // Whoever waits may have given up.
+            let _ = greeting.send(first);
+            if !known {
+                // A stranger: the waiting thread says so and ends the process.
+                return;
             }
             for line in lines {
                 let Ok(line) = line else { break };

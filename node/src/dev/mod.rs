@@ -9,7 +9,7 @@
 //!
 //! - [`plan`]: who listens where; [`ports`]: which numbers are free;
 //! - [`folder`], [`prepare`]: what lies on the disk;
-//! - [`parent`], [`process`], [`ready`], [`screen`]: the parent's life;
+//! - [`parent`], [`children`], [`process`], [`ready`], [`screen`]: the parent's life;
 //! - [`hook`], [`child`], [`node`], [`cut`]: a child's life;
 //! - [`control`]: the door for other terminals;
 //! - [`upstream`], [`issuer`], [`document`], [`serve`]: the demo.
@@ -18,6 +18,7 @@
 //! holds.
 
 mod child;
+mod children;
 pub(crate) mod control;
 mod cut;
 mod document;

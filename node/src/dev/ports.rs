@@ -165,7 +165,8 @@ mod tests {
     #[test]
     fn a_second_run_takes_the_ports_of_the_first() {
         let first = plan(1, Ports::Auto, None).unwrap();
-        let file = super::super::parent::dev_file(&first, &std::collections::BTreeMap::new(), None);
+        let file =
+            super::super::children::dev_file(&first, &std::collections::BTreeMap::new(), None);
         assert_eq!(plan(1, Ports::Auto, Some(&file)).unwrap(), first);
     }
 }
