@@ -3,7 +3,14 @@
 //! In: connections at `listen.admin`. Out: answers of [`super::api`] and [`crate::report::health`]. Every wait
 //! here has a bound, so that nobody holds the API open.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -146,7 +153,7 @@ impl Admin {
     }
 }
 
-async fn read_roster(host: &Arc<dyn Host>, path: &std::path::Path) -> Result<Roster, String> {
+async fn read_roster(host: &Arc<dyn Host>, path: &Path) -> Result<Roster, String> {
     let (reader, path) = (host.clone(), path.to_owned());
     let bytes = blocking(host.as_ref(), move || reader.read_named(&path))
         .await
@@ -157,7 +164,7 @@ async fn read_roster(host: &Arc<dyn Host>, path: &std::path::Path) -> Result<Ros
 
 /// Reads the token file again and again: a token is added or withdrawn without a restart. A broken file
 /// leaves the last good one in force.
-async fn refresh(shared: Arc<Shared>, path: std::path::PathBuf, stop: CancellationToken) {
+async fn refresh(shared: Arc<Shared>, path: PathBuf, stop: CancellationToken) {
     let mut ticks = interval(REFRESH);
     let mut complained = false;
     loop {
@@ -166,11 +173,8 @@ async fn refresh(shared: Arc<Shared>, path: std::path::PathBuf, stop: Cancellati
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        match read_roster(&shared.host, &path).await {
-            Ok(roster) => {
-                shared.roster.store(Arc::new(roster));
-                complained = false;
-            }
+        match reread(&shared, &path).await {
+            Ok(()) => complained = false,
             Err(cause) if !complained => {
                 tracing::warn!(file = %path.display(), %cause, "the token file cannot be used; its last good content stays in force");
                 complained = true;
@@ -178,6 +182,12 @@ async fn refresh(shared: Arc<Shared>, path: std::path::PathBuf, stop: Cancellati
             Err(_) => {}
         }
     }
+}
+
+async fn reread(shared: &Shared, path: &Path) -> Result<(), String> {
+    let roster = read_roster(&shared.host, path).await?;
+    shared.roster.store(Arc::new(roster));
+    Ok(())
 }
 
 async fn serve(
@@ -310,3 +320,6 @@ fn identify<'a>(
     }
     roster.by_token(token.trim_ascii())
 }
+
+#[cfg(test)]
+mod tests;
