@@ -116,7 +116,8 @@ impl Shared {
     /// Where nobody has accepted this start yet, the clock is behind a wiped disk: count on from there.
     /// Else another process runs under this node's id, and this one is out.
     pub(super) async fn superseded(&self, known: u64) {
-        if known < self.incarnation() {
+        // Of two connections of this very start a peer closes one, with the same word: that is no rival.
+        if known <= self.incarnation() {
             return;
         }
         if self.welcomed.load(Ordering::Acquire) {
