@@ -16,7 +16,7 @@ mod workers;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use meridian_cluster::{Cluster, Options, StartError, consensus::Profile, host::Host};
-use meridian_config::node_file::NodeFile;
+use meridian_config::{name::NodeId, node_file::NodeFile};
 use tokio::{sync::oneshot, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -93,6 +93,16 @@ pub enum RunError {
         address: SocketAddr,
         /// What the operating system said.
         cause: io::Error,
+    },
+    /// Another process took this node's place.
+    #[error(
+        "another process with the id {id} started later (incarnation {incarnation}) and took this node's place; stop one of the two, or give it a node.id and certificate of its own"
+    )]
+    Replaced {
+        /// The id that both have.
+        id: NodeId,
+        /// The other's incarnation.
+        incarnation: u64,
     },
     /// The data folder.
     #[error("the node's files cannot be written: {0}; free or mend the disk of data_dir")]
@@ -237,7 +247,11 @@ async fn serve(
         });
     }
 
-    host.stop_asked().await;
+    let replaced = tokio::select! {
+        biased;
+        () = host.stop_asked() => None,
+        incarnation = cluster.fabric().replaced() => Some(incarnation),
+    };
     tracing::info!("draining: no new work is taken");
     tracing::trace!(target: "meridian::decision", "draining");
     state.drain();
@@ -257,10 +271,18 @@ async fn serve(
     }
     // Tunnels and what is served for peers: their time is over with the edge's.
     upstreams_stop.cancel();
-    let _ = timeout(HAND_OVER, cluster.directory().hand_over()).await;
+    if replaced.is_none() {
+        let _ = timeout(HAND_OVER, cluster.directory().hand_over()).await;
+    }
     stop.cancel();
     close_log.cancel();
     log_tracker.close();
     let _ = timeout(END, log_tracker.wait()).await;
-    Ok(())
+    match replaced {
+        None => Ok(()),
+        Some(incarnation) => Err(RunError::Replaced {
+            id: file.id.clone(),
+            incarnation,
+        }),
+    }
 }
