@@ -48,7 +48,7 @@ impl Dev {
         arguments.arg(folder.path().join("dev"));
         let mut process = Process::start("dev", folder.path(), arguments);
         until("the dev cluster is ready", LONG, async || {
-            process.still_runs()?;
+            process.must_run();
             // It prints its one screen when it is ready, and nothing to stdout before.
             if process.stdout().contains("ready in") {
                 Ok(())

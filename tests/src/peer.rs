@@ -64,7 +64,7 @@ impl Upstream {
             .env("PYTHONDONTWRITEBYTECODE", "1");
         let mut process = Process::start(name, folder, command);
         let address = until("uvicorn listens", LONG, async || {
-            process.still_runs()?;
+            process.must_run();
             let log = process.stderr();
             let (_, rest) = log.split_once("running on http://").ok_or(log.as_str())?;
             let end = rest.find(' ').ok_or("half a line")?;

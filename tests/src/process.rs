@@ -67,11 +67,11 @@ impl Process {
         self.child.try_wait().expect("it is our child")
     }
 
-    /// An error that tells how it ended and what it said, if it has ended.
-    pub fn still_runs(&mut self) -> Result<(), String> {
-        match self.ended() {
-            None => Ok(()),
-            Some(status) => Err(format!("{} ended ({status}): {}", self.name, self.stderr())),
+    /// Panics with what it said if it has ended.
+    #[track_caller]
+    pub fn must_run(&mut self) {
+        if let Some(status) = self.ended() {
+            panic!("{} ended ({status}): {}", self.name, self.stderr());
         }
     }
 

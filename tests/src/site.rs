@@ -126,8 +126,13 @@ impl Site {
         self.path(&node.id).join("data")
     }
 
-    /// Writes a node's `node.yaml`, with its certificate from `ca/ID`.
+    /// Writes a node's `node.yaml` into the folder of its id, with its certificate from `ca/ID`.
     pub fn configure(&self, node: &Place, cluster: &str) {
+        self.configure_in(&node.id, node, cluster);
+    }
+
+    /// The same in another folder; gives the file's path.
+    pub fn configure_in(&self, folder: &str, node: &Place, cluster: &str) -> PathBuf {
         let founders: Vec<&str> = self.nodes.iter().map(|node| node.id.as_str()).collect();
         let others: Vec<String> = self
             .nodes
@@ -154,15 +159,17 @@ impl Site {
             founders.join(", "),
             others.join(", "),
         );
-        std::fs::create_dir_all(self.path(id)).expect("the test's folder can be written");
-        std::fs::write(self.config(node), text).expect("the test's folder can be written");
+        let path = self.path(folder).join("node.yaml");
+        std::fs::create_dir_all(self.path(folder)).expect("the test's folder can be written");
+        std::fs::write(&path, text).expect("the test's folder can be written");
+        path
     }
 
     /// Starts a node and waits until its process answers.
     pub async fn start(&self, node: &Place) -> Process {
         let mut process = self.spawn(node);
         until(&format!("{} lives", node.id), LONG, async || {
-            process.still_runs()?;
+            process.must_run();
             let answer = get("/livez").try_send(node.admin).await?;
             if answer.status == 200 {
                 Ok(())
@@ -257,7 +264,7 @@ services:
   plants:
     endpoints:
 {}    timeouts: {{ connect: 1s, response: 5s, idle: 60s }}
-    health: {{ path: /health, interval: 200ms, timeout: 2s, healthy_after: 1, unhealthy_after: 2 }}
+    health: {{ path: /health, interval: 500ms, timeout: 500ms, healthy_after: 1, unhealthy_after: 2 }}
 routes:
   api:
     match: {{ path: \"/api/{{*rest}}\" }}

@@ -22,7 +22,7 @@ async fn fastapi_and_the_websocket_client_understand_each_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_under_load_sees_the_gap_when_its_server_dies() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut one = Upstream::start(folder.path(), "one").await;
+    let one = Upstream::start(folder.path(), "one").await;
     let two = Upstream::start(folder.path(), "two").await;
     let client = load::start(get("/plants"), vec![one.address, two.address], 50);
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;

@@ -6,4 +6,13 @@
 )]
 
 mod alone;
+mod configuration;
+mod dev;
+mod disk;
+mod failover;
 mod grpc;
+mod hostile;
+mod mistakes;
+mod peers;
+mod restart;
+mod tokens;

@@ -1,0 +1,149 @@
+//! Nodes that stop and start again.
+
+use std::time::Duration;
+
+use meridian_tests::{
+    dev::Dev,
+    http::{Wire, get},
+    peer::Upstream,
+    site::Site,
+    wait::{LONG, until},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_cluster_starts_again_with_the_document_it_had() {
+    let dev = Dev::start().await;
+    let node = dev.node("eu-west");
+    let path = dev.folder().join("gateway.yaml");
+    let text = std::fs::read_to_string(&path).expect("the applied document");
+    let marked = format!(
+        "{text}  kept: {{ match: {{ path: /v1/kept }}, respond: {{ status: 204 }}, exempt: [auth] }}\n"
+    );
+    std::fs::write(&path, marked).expect("written");
+    dev.admin(
+        &node,
+        &[
+            "apply",
+            "-f",
+            path.to_str().expect("a plain path"),
+            "--wait",
+            "20s",
+        ],
+    )
+    .await
+    .expect(0);
+    let before = dev.status(&node).await;
+    let folder = dev.stop().await;
+
+    let dev = Dev::start_in(folder).await;
+    for node in dev.nodes() {
+        assert_eq!(
+            dev.status(&node).await["serving"],
+            before["serving"],
+            "at {}",
+            node.id
+        );
+        assert_eq!(get("/v1/kept").send(node.http).await.status, 204);
+    }
+    dev.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_with_nobody_else_alive_serves_its_last_revision() {
+    let dev = Dev::start().await;
+    let token = dev.token("acme", &["plants:read"]).await;
+    for region in ["eu-west", "us-east", "ap-south"] {
+        dev.dev(&["kill", region]).await.expect(0);
+    }
+    assert!(
+        dev.nodes().iter().all(|node| node.pid.is_none()),
+        "{:?}",
+        dev.nodes()
+    );
+    dev.dev(&["start", "ap-south"]).await.expect(0);
+    let alone = dev.node("ap-south");
+    let request = get("/v1/plants").token(&token);
+    let answer = alone
+        .eventually(&request, LONG, |answer| answer.status == 200)
+        .await;
+    assert_eq!(answer.json()["region"], "ap-south");
+    dev.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_told_to_stop_finishes_what_it_has_begun() {
+    let site = Site::new("drain", &[("one", "here")]).await;
+    let place = &site.nodes[0];
+    let upstream = Upstream::start(&site.path(""), "upstream").await;
+    let mut node = site.start(place).await;
+    site.apply(place, &site.document(&[("here", upstream.address)]))
+        .await;
+    let token = site.token("acme", "");
+    ready(place.http, &token).await;
+
+    let mut wire = Wire::open(place.http).await.expect("a connection");
+    let slow = get("/api/slow?ms=1500").token(&token);
+    let running = tokio::spawn(async move { wire.send(&slow, LONG).await });
+    until("the request runs", LONG, async || {
+        let status = site.status(place).await;
+        if status["nodes"][0]["load"].as_u64() >= Some(1) {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    })
+    .await;
+    node.signal("TERM").await;
+    let answer = running
+        .await
+        .expect("no panic")
+        .expect("an answer while draining");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let status = node.end(Duration::from_secs(20)).await;
+    assert_eq!(status.code(), Some(0), "{}", node.stderr());
+    assert!(
+        get("/open").try_send(place.http).await.is_err(),
+        "it still listens"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_node_has_lost_nothing_that_it_acknowledged() {
+    let site = Site::new("killed", &[("one", "here")]).await;
+    let place = &site.nodes[0];
+    let upstream = Upstream::start(&site.path(""), "upstream").await;
+    let mut node = site.start(place).await;
+    let document = site.document(&[("here", upstream.address)]);
+    for round in 0..3 {
+        site.apply(place, &format!("{document}# round {round}\n"))
+            .await;
+        node.signal("KILL").await;
+        node.end(LONG).await;
+        node = site.start(place).await;
+        let exported = site.admin(place, &["export"]).await.expect(0).stdout;
+        assert!(
+            exported.contains(&format!("# round {round}\n")),
+            "round {round} is lost: {exported}"
+        );
+        ready(place.http, &site.token("acme", "")).await;
+    }
+    node.signal("TERM").await;
+    assert_eq!(node.end(LONG).await.code(), Some(0));
+}
+
+/// Waits until the upstream answers through the gateway.
+pub(crate) async fn ready(at: std::net::SocketAddr, token: &str) {
+    until(
+        "the upstream answers through the gateway",
+        LONG,
+        async || {
+            let answer = get("/api/plants").token(token).try_send(at).await?;
+            if answer.status == 200 {
+                Ok(())
+            } else {
+                Err(format!("{answer:?}"))
+            }
+        },
+    )
+    .await;
+}
