@@ -9,6 +9,7 @@
 //! end: new work is refused and announced so, what runs is finished or broken off at the deadline, the
 //! leadership is handed over, membership ends, the log is written.
 
+mod meet;
 mod peers;
 mod state;
 mod workers;
@@ -223,6 +224,7 @@ async fn serve(
         health: Arc::new(move || asked.health()),
         stops: stops.clone(),
     };
+    meet::all_regions(&cluster).await;
     let placed = workers.start(file.listen.http, file.listen.https).await;
     let (bound, serving) = match placed {
         Ok(placed) => placed,
