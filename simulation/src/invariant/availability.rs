@@ -113,6 +113,8 @@ fn servable(history: &History, flow: &Flow, from: Duration, to: Duration) -> boo
         let regions = flow.regions(ground.nodes.len());
         ground.can_serve(flow.from, &regions)
     };
+    // What has only just become reachable has first to be noticed.
+    let from = from.saturating_sub(NOTICE);
     grounds.iter().enumerate().all(|(index, (since, ground))| {
         let until = grounds.get(index + 1).map_or(Duration::MAX, |next| next.0);
         *since > to || until <= from || serves(ground)
@@ -125,6 +127,11 @@ fn percentile_99(mut values: Vec<Duration>) -> Option<Duration> {
     let rank = (values.len() * 99).div_ceil(100);
     values.get(rank.checked_sub(1)?).copied()
 }
+
+/// How long a region that comes back, or behind a link that heals, may go unnoticed. The fabric may be in the
+/// middle of a dial (2 s) and then pause (1.25 s) before it dials again, a handshake takes two round trips
+/// and a hello, and the detector asks for five probes (DESIGN section 6).
+const NOTICE: Duration = Duration::from_secs(5);
 
 /// How long after a fault's beginning a gap still counts as its doing.
 const WATCH: Duration = Duration::from_secs(5);
@@ -231,6 +238,30 @@ mod tests {
         };
         history.grounds = vec![(ms(0), history.grounds[0].1.clone()), (ms(5_000), dark)];
         assert_eq!(check(&history), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_region_that_came_back_may_go_unnoticed_for_a_moment_and_not_longer() {
+        let back = |fails| {
+            let mut history = history(fails);
+            let (whole, dark) = (
+                history.grounds[0].1.clone(),
+                Ground {
+                    nodes: vec![false, false],
+                    upstreams: vec![false, false],
+                    ..Ground::default()
+                },
+            );
+            history.faults[0].at = ms(2_000);
+            history.grounds = vec![
+                (ms(0), whole.clone()),
+                (ms(2_000), dark),
+                (ms(5_000), whole),
+            ];
+            check(&history)
+        };
+        assert_eq!(back(2_000..10_000), Vec::<String>::new());
+        assert_eq!(back(2_000..10_200).len(), 2);
     }
 
     #[test]

@@ -91,10 +91,17 @@ pub enum Target {
 }
 
 /// Scenarios that are part of this program, by name.
-pub const SHIPPED: &[(&str, &str)] = &[(
-    "region-loss",
-    include_str!("../../scenarios/region-loss.yaml"),
-)];
+pub const SHIPPED: &[(&str, &str)] = &[
+    (
+        "region-loss",
+        include_str!("../../scenarios/region-loss.yaml"),
+    ),
+    (
+        "process-kill",
+        include_str!("../../scenarios/process-kill.yaml"),
+    ),
+    ("partition", include_str!("../../scenarios/partition.yaml")),
+];
 
 impl Scenario {
     /// Reads a scenario.

@@ -166,7 +166,7 @@ fn a_body_larger_than_the_window_arrives_whole() {
 }
 
 #[test]
-fn nobody_listening_refuses_and_no_power_says_nothing() {
+fn nobody_listening_and_a_killed_process_refuse_and_no_power_says_nothing() {
     let mut world = world(1);
     let server = world.add("server", B);
     let client = world.add("client", A);
@@ -175,6 +175,12 @@ fn nobody_listening_refuses_and_no_power_says_nothing() {
     world.run_for(ms(100));
     assert_eq!(notes.all(), ["80 failed: connection refused"]);
     world.take_down(client, Down::Kill);
+    world.take_down(server, Down::Kill);
+    let notes = ask_once(&mut world, client, 1);
+    world.run_for(ms(100));
+    assert_eq!(notes.all(), ["180 failed: connection refused"]);
+    world.take_down(client, Down::Kill);
+    world.start(server, |_| std::future::pending());
     world.take_down(server, Down::PowerOff);
     let notes = ask_once(&mut world, client, 1);
     world.run_for(ms(14_000));

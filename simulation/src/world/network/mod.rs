@@ -39,7 +39,7 @@ pub struct MachineId(pub usize);
 pub enum Down {
     /// Power is lost: nobody says anything any more.
     PowerOff,
-    /// The process is killed and its kernel lives: peers of its streams hear a reset.
+    /// The process is killed and its kernel lives: peers of its streams hear a reset, and who dials is refused.
     Kill,
 }
 
@@ -94,6 +94,9 @@ struct State {
 struct Machine {
     place: Place,
     ip: IpAddr,
+    /// Its kernel answers, be it that nobody listens.
+    powered: bool,
+    /// Its program runs.
     on: bool,
     /// Counts starts: what belonged to an earlier life reaches nobody.
     life: u32,
@@ -139,6 +142,7 @@ impl Network {
             state.machines.push(Machine {
                 place,
                 ip,
+                powered: false,
                 on: false,
                 life: 0,
                 next_port: FIRST_FREE_PORT,
@@ -153,6 +157,7 @@ impl Network {
         self.with(|state| {
             let machine = &mut state.machines[id.0];
             assert!(!machine.on, "a machine that runs cannot be started");
+            machine.powered = true;
             machine.on = true;
             machine.life += 1;
             machine.life
@@ -163,6 +168,7 @@ impl Network {
     pub fn switch_off(&self, id: MachineId, down: Down) {
         self.with(|state| {
             state.machines[id.0].on = false;
+            state.machines[id.0].powered = down == Down::Kill;
             let woken = &mut state.woken;
             state.inboxes.retain(|port, inbox| {
                 woken.extend(inbox.waker.take());

@@ -132,8 +132,8 @@ impl State {
         };
         let (to, since) = (stream.dial.to, stream.dial.since);
         let dialler = stream.ends[0].machine;
-        let silent =
-            self.links.is_cut(self.place(dialler), self.place(to.0)) || !self.machines[to.0.0].on;
+        let silent = self.links.is_cut(self.place(dialler), self.place(to.0))
+            || !self.machines[to.0.0].powered;
         let backlog = self.backlogs.get(&to);
         let full = backlog.is_some_and(|backlog| backlog.queue.len() >= BACKLOG_BOUND);
         if silent || full {
@@ -196,9 +196,9 @@ impl State {
         let (sender, receiver) = (&stream.ends[from], &stream.ends[1 - from]);
         let (near, far) = (sender.machine.0, receiver.machine.0);
         let (near, far) = (&self.machines[near], &self.machines[far]);
-        let unknown = receiver.life != far.life || !receiver.open;
+        let unknown = !far.on || receiver.life != far.life || !receiver.open;
         let pipe = &mut stream.pipes[from];
-        if self.links.is_cut(near.place, far.place) || !far.on {
+        if self.links.is_cut(near.place, far.place) || !far.powered {
             let since = *pipe.stuck_since.get_or_insert(self.now);
             if self.now - since >= GIVE_UP {
                 self.break_end(id, from, io::ErrorKind::TimedOut);

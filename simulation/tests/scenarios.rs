@@ -1,11 +1,12 @@
-//! One seed twice, in two processes: the same trace to the last event.
+//! The shipped scenarios, played by the program: every invariant holds, and one seed twice, in two processes, leaves the
+//! same trace to the last event.
 
 use std::process::{Child, Command, Output, Stdio};
 
-fn play(seed: &str) -> Child {
+fn play(scenario: &str, seed: &str) -> Child {
     let program = env!("CARGO_BIN_EXE_meridian-sim");
     let run = Command::new(program)
-        .args(["run", "region-loss", "--seed", seed, "-o", "json"])
+        .args(["run", scenario, "--seed", seed, "-o", "json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
@@ -26,7 +27,11 @@ fn finding(output: &Output) -> serde_json::Value {
 #[test]
 fn region_loss_holds_and_one_seed_plays_the_same_in_two_processes() {
     // At the same time: what else the machine does must not matter either.
-    let (once, again, other) = (play("1"), play("1"), play("2"));
+    let (once, again, other) = (
+        play("region-loss", "1"),
+        play("region-loss", "1"),
+        play("region-loss", "2"),
+    );
     let (once, again, other) = (outcome(once), outcome(again), outcome(other));
     let (first, second) = (finding(&once), finding(&again));
     assert!(once.status.success(), "{first:#}");
@@ -35,6 +40,14 @@ fn region_loss_holds_and_one_seed_plays_the_same_in_two_processes() {
     assert_eq!(first, second);
     // A hash that is always the same would prove nothing.
     assert_ne!(first["trace_hash"], finding(&other)["trace_hash"]);
+}
+
+#[test]
+fn the_other_shipped_scenarios_hold() {
+    let runs = ["process-kill", "partition"].map(|scenario| play(scenario, "1"));
+    for output in runs.map(outcome) {
+        assert!(output.status.success(), "{:#}", finding(&output));
+    }
 }
 
 #[test]
