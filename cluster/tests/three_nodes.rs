@@ -1,7 +1,11 @@
 //! Three nodes on real sockets and real disks: they found a cluster, agree on documents, outlive one of
 //! them, and serve their last revision when started alone.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and lays out files as an operator would"
+)]
 
 use std::{
     net::{IpAddr, Ipv4Addr},

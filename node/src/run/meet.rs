@@ -33,6 +33,6 @@ pub(super) async fn all_regions(cluster: &Cluster) {
     tracing::trace!(target: "meridian::decision", met, "opens to clients");
 }
 
-/// A dial and five probes of the farthest region take about a second. Twice that, and a region that is
-/// still not there is taken for dead; a longer wait would only keep this node from serving.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A dial and five probes of the farthest region take about a second. Half as much again, and a region that
+/// is still not there is taken for dead: a node that starts alone must serve its last revision within two.
+const PATIENCE: Duration = Duration::from_millis(1500);
