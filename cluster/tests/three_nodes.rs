@@ -73,12 +73,12 @@ impl Node {
         self.cluster.fabric().local_control().to_string()
     }
 
-    fn apply(&self, text: &str) -> Result<u64, WriteError> {
+    fn apply(&self, text: &str, expect: Option<u64>) -> Result<u64, WriteError> {
         let proposal = Proposal {
             files: vec![source(text)],
             author: "test".into(),
             message: String::new(),
-            expect: None,
+            expect,
         };
         let accepted = self
             .runtime
@@ -231,7 +231,7 @@ fn three_nodes_agree_and_the_last_one_keeps_what_they_agreed_on() {
         }
     }
     let first = loop {
-        match nodes[2].apply("first") {
+        match nodes[2].apply("first", None) {
             Ok(number) => break number,
             Err(
                 WriteError::NotFounded | WriteError::NoLeader { .. } | WriteError::NoQuorum { .. },
@@ -258,9 +258,13 @@ fn three_nodes_agree_and_the_last_one_keeps_what_they_agreed_on() {
     }
     // A write that was on its way to the dead leader may end unconfirmed, and may have been made.
     while nodes[0].revision() < 2 {
-        match nodes[0].apply("second") {
+        match nodes[0].apply("second", Some(1)) {
             Ok(number) => assert_eq!(number, 2),
-            Err(WriteError::Unconfirmed { .. } | WriteError::NoLeader { .. }) => {}
+            Err(
+                WriteError::Unconfirmed { .. }
+                | WriteError::NoLeader { .. }
+                | WriteError::Conflict { current: 2, .. },
+            ) => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -273,7 +277,7 @@ fn three_nodes_agree_and_the_last_one_keeps_what_they_agreed_on() {
     other.kill();
     last.awaits_liveness(id.as_str(), Liveness::Down);
     assert!(matches!(
-        last.apply("third"),
+        last.apply("third", None),
         Err(WriteError::NoQuorum { .. })
     ));
     assert_eq!(last.awaits_revision(2), "second");
