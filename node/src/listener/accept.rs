@@ -67,8 +67,10 @@ impl<S: Service> Acceptor<S> {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.stops.drain.cancelled() => return,
+                // First: whoever the kernel has let in already would be reset when the socket closes. tokio
+                // lets the other branch have its turn after 128 of them.
                 accepted = listener.accept() => accepted,
+                () = self.stops.drain.cancelled() => return,
             };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,

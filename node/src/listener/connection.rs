@@ -142,7 +142,7 @@ impl<S: Service> Shared<S> {
         };
         let accepting = TlsAcceptor::from(tls.config.clone()).accept(stream);
         let accepting = timeout(self.limits.handshake_time, accepting);
-        let Some(Ok(Ok(stream))) = self.stops.drain.run_until_cancelled(accepting).await else {
+        let Some(Ok(Ok(stream))) = self.unless_told_to_go(accepting).await else {
             return;
         };
         let (_, session) = stream.get_ref();
@@ -170,7 +170,7 @@ impl<S: Service> Shared<S> {
     async fn plain(self: Arc<Self>, mut stream: BoxStream, peer: IpAddr, open: Option<Open>) {
         let mut first = BytesMut::with_capacity(1024);
         let sniffing = timeout(self.limits.idle_time, sniff(&mut stream, &mut first));
-        let Some(Ok(Ok(()))) = self.stops.drain.run_until_cancelled(sniffing).await else {
+        let Some(Ok(Ok(()))) = self.unless_told_to_go(sniffing).await else {
             return;
         };
         let connection = Arc::new(Connection::new(peer, self.kind, None));
@@ -181,6 +181,21 @@ impl<S: Service> Shared<S> {
         } else {
             let stream = Screened::http1(stream, self.limits, marks, first).keeping(open);
             self.http1(stream, connection).await;
+        }
+    }
+
+    /// What the client does first, unless the node drains and the client has had its time. It connected
+    /// before it could know, and its first request is on the way: closed at once, that request would be lost,
+    /// and one that is not idempotent could not be sent again (RFC 9112 section 9.3.1).
+    async fn unless_told_to_go<T>(&self, first: impl Future<Output = T>) -> Option<T> {
+        let told = async {
+            self.stops.drain.cancelled().await;
+            sleep(FAREWELL).await;
+        };
+        tokio::select! {
+            biased;
+            done = first => Some(done),
+            () = told => None,
         }
     }
 
@@ -202,8 +217,10 @@ impl<S: Service> Shared<S> {
         let mut serving = pin!(serving);
         tokio::select! {
             biased;
-            () = self.stops.drain.cancelled() => {}
+            // First: hyper closes a connection that is told to end before it has read a byte of it, and
+            // the first request may lie ready.
             _ = serving.as_mut() => return,
+            () = self.stops.drain.cancelled() => {}
         }
         serving.as_mut().graceful_shutdown();
         loop {

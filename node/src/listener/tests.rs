@@ -262,6 +262,22 @@ async fn draining_lets_running_requests_end_and_then_closes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_under_way_when_the_drain_begins_is_answered() {
+    let edge = edge(None);
+    let mut plain = edge.connect();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    edge.shared.stops.drain.cancel();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    plain
+        .write_all(b"GET /late HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .expect("it takes it");
+    let mut heard = String::new();
+    plain.read_to_string(&mut heard).await.expect("it closes");
+    assert!(heard.ends_with("/late"), "{heard}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn connections_that_ask_nothing_do_not_hold_up_a_drain() {
     let edge = edge(None);
     let silent = edge.connect();
