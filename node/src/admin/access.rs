@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 pub enum Role {
     /// Reads state and metrics.
     Viewer,
-    /// Also changes the document.
+    /// Also changes the document, and takes nodes in and out.
     Operator,
-    /// Also revokes and blocks (later versions).
+    /// Also revokes and blocks.
     Security,
     /// All of it.
     Admin,
@@ -29,14 +29,28 @@ pub(crate) enum Deed {
     Read,
     /// Changes the document.
     Configure,
+    /// Takes nodes in and out: drain, undrain, remove.
+    #[allow(dead_code, reason = "for rows that are being added")]
+    Operate,
+    /// Stops credentials and addresses: revoke, block.
+    #[allow(dead_code, reason = "for rows that are being added")]
+    Secure,
+    /// Handles the whole state: backup, restore.
+    #[allow(dead_code, reason = "for rows that are being added")]
+    Administer,
 }
 
 impl Role {
+    /// Every role.
+    pub(crate) const ALL: [Self; 4] = [Self::Viewer, Self::Operator, Self::Security, Self::Admin];
+
     /// Whether this role may do it.
     pub(crate) fn may(self, deed: Deed) -> bool {
         match deed {
             Deed::Read => true,
-            Deed::Configure => matches!(self, Self::Operator | Self::Admin),
+            Deed::Configure | Deed::Operate => matches!(self, Self::Operator | Self::Admin),
+            Deed::Secure => matches!(self, Self::Security | Self::Admin),
+            Deed::Administer => self == Self::Admin,
         }
     }
 
@@ -48,6 +62,18 @@ impl Role {
             Self::Security => "security",
             Self::Admin => "admin",
         }
+    }
+}
+
+impl Deed {
+    /// The roles that may do it, in words: `operator or admin`.
+    pub(crate) fn roles(self) -> String {
+        let roles: Vec<_> = Role::ALL
+            .into_iter()
+            .filter(|role| role.may(self))
+            .map(Role::name)
+            .collect();
+        roles.join(" or ")
     }
 }
 
@@ -298,12 +324,16 @@ mod tests {
     }
 
     #[test]
-    fn only_operators_and_admins_change_the_document() {
-        let may: Vec<_> = [Role::Viewer, Role::Operator, Role::Security, Role::Admin]
-            .into_iter()
-            .filter(|role| role.may(Deed::Configure))
-            .collect();
-        assert_eq!(may, [Role::Operator, Role::Admin]);
+    fn each_deed_has_its_roles_and_no_others() {
+        for (deed, roles) in [
+            (Deed::Read, "viewer or operator or security or admin"),
+            (Deed::Configure, "operator or admin"),
+            (Deed::Operate, "operator or admin"),
+            (Deed::Secure, "security or admin"),
+            (Deed::Administer, "admin"),
+        ] {
+            assert_eq!(deed.roles(), roles);
+        }
     }
 
     #[test]

@@ -4,10 +4,11 @@
 
 use meridian_cluster::membership::Liveness;
 use meridian_config::diagnose::Source;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `GET /api/v1/status`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Status {
     /// The cluster's name.
     pub(crate) cluster: String,
@@ -32,7 +33,7 @@ pub(crate) struct Status {
 }
 
 /// The compiled revision that a node serves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Serving {
     /// Its number.
     pub(crate) revision: u64,
@@ -41,7 +42,7 @@ pub(crate) struct Serving {
 }
 
 /// A Raft group as the answering node sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Group {
     /// `directory`.
     pub(crate) name: String,
@@ -64,7 +65,7 @@ pub(crate) struct Group {
 }
 
 /// A region as the answering node sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Region {
     /// Its name.
     pub(crate) name: String,
@@ -77,7 +78,7 @@ pub(crate) struct Region {
 }
 
 /// A node as the answering node sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Node {
     /// Its id.
     pub(crate) id: String,
@@ -104,7 +105,7 @@ pub(crate) struct Node {
 }
 
 /// Why a node did not take a revision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Rejected {
     /// Its number.
     pub(crate) revision: u64,
@@ -113,7 +114,7 @@ pub(crate) struct Rejected {
 }
 
 /// `GET /api/v1/regions`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Regions {
     /// See [`Status::stale`].
     pub(crate) stale: bool,
@@ -122,7 +123,7 @@ pub(crate) struct Regions {
 }
 
 /// `GET /api/v1/nodes`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Nodes {
     /// See [`Status::stale`].
     pub(crate) stale: bool,
@@ -131,7 +132,7 @@ pub(crate) struct Nodes {
 }
 
 /// `GET /api/v1/config`: a revision with its files; `ETag` holds its number.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Config {
     /// See [`Status::stale`].
     pub(crate) stale: bool,
@@ -143,7 +144,7 @@ pub(crate) struct Config {
 }
 
 /// What is known of a revision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Revision {
     /// Its number.
     pub(crate) revision: u64,
@@ -158,7 +159,7 @@ pub(crate) struct Revision {
 }
 
 /// `GET /api/v1/config/history`: newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct History {
     /// See [`Status::stale`].
     pub(crate) stale: bool,
@@ -167,7 +168,7 @@ pub(crate) struct History {
 }
 
 /// The body of `PUT /api/v1/config`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     /// The whole document, after `${ENV}` was expanded.
@@ -177,8 +178,19 @@ pub(crate) struct Wanted {
     pub(crate) message: String,
 }
 
-/// The answer to `PUT /api/v1/config`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The body of `POST /api/v1/config/rollback`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rollback {
+    /// The revision whose files become the newest again.
+    pub(crate) revision: u64,
+    /// Why; empty: says which revision it was.
+    #[serde(default)]
+    pub(crate) message: String,
+}
+
+/// The answer to `PUT /api/v1/config` and `POST /api/v1/config/rollback`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Applied {
     /// The new revision's number.
     pub(crate) revision: u64,
@@ -189,7 +201,7 @@ pub(crate) struct Applied {
 }
 
 /// RFC 9457 problem details.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Problem {
     /// `urn:meridian:problem:NAME`.
     #[serde(rename = "type")]

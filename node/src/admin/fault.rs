@@ -4,7 +4,10 @@
 
 use meridian_cluster::directory::WriteError;
 
-use super::body::{PROBLEM, Problem};
+use super::{
+    access::{Deed, Role},
+    body::{PROBLEM, Problem},
+};
 
 /// Why the admin API does not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,14 +16,16 @@ pub(crate) enum Fault {
         "no valid admin token; send `Authorization: Bearer TOKEN` with one that `meridian admin token` made and the node's token file lists"
     )]
     Unauthenticated,
-    #[error(
-        "the role {role} of {name} may not do this; use a token with the role operator or admin"
-    )]
-    Forbidden { name: String, role: &'static str },
+    #[error("the role {role} of {name} may not do this; use a token with the role {}", deed.roles())]
+    Forbidden {
+        name: String,
+        role: Role,
+        deed: Deed,
+    },
     #[error("the admin API has no {0}; /api/v1/status is a good start")]
     NoSuchResource(String),
     #[error("this resource takes {0}")]
-    Method(&'static str),
+    Method(String),
     #[error("no document was applied yet; give the cluster one with `meridian apply -f PATH`")]
     NoRevision,
     #[error("revision {0} is not kept; /api/v1/config/history lists those that are")]
@@ -31,6 +36,8 @@ pub(crate) enum Fault {
     NoIfMatch,
     #[error("If-Match is neither * nor one revision in quotes, for example \"7\"")]
     BadIfMatch,
+    #[error("the query is not what this resource takes: {0}")]
+    Query(String),
     #[error("the body is not what this resource takes: {0}")]
     Body(String),
     #[error("the body is larger than {0} bytes")]
@@ -57,7 +64,7 @@ impl Fault {
             Self::RevisionNotKept(_) => (404, "revision-not-kept", "Revision not kept"),
             Self::NoIfMatch => (428, "precondition-required", "If-Match is missing"),
             Self::BadIfMatch => (400, "malformed-request", "Malformed request"),
-            Self::Body(_) => (400, "malformed-request", "Malformed request"),
+            Self::Body(_) | Self::Query(_) => (400, "malformed-request", "Malformed request"),
             Self::TooLarge(_) => (413, "body-too-large", "Body too large"),
             Self::SlowBody => (408, "slow-request", "Slow request"),
             Self::Document(_) => (422, "invalid-document", "Invalid document"),

@@ -13,9 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::{Method, Request, Response, header};
-use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use meridian_cluster::host::{BoxListener, BoxStream, Host, blocking};
@@ -30,7 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     access::{Caller, Roster},
     administered::Administered,
-    api,
+    api::{self, Desk},
     fault::Fault,
     tls,
 };
@@ -94,8 +92,7 @@ pub enum AdminError {
 
 /// What every connection shares.
 struct Shared {
-    host: Arc<dyn Host>,
-    node: Arc<dyn Administered>,
+    desk: Desk,
     roster: ArcSwap<Roster>,
 }
 
@@ -132,8 +129,7 @@ impl Admin {
             .map_err(|cause| AdminError::Listen { address, cause })?;
         let address = listener.local_addr();
         let shared = Arc::new(Shared {
-            host,
-            node,
+            desk: Desk { host, node },
             roster: ArcSwap::from_pointee(roster),
         });
         tracker.spawn(refresh(shared.clone(), path, stop.clone()));
@@ -185,7 +181,7 @@ async fn refresh(shared: Arc<Shared>, path: PathBuf, stop: CancellationToken) {
 }
 
 async fn reread(shared: &Shared, path: &Path) -> Result<(), String> {
-    let roster = read_roster(&shared.host, path).await?;
+    let roster = read_roster(&shared.desk.host, path).await?;
     shared.roster.store(Arc::new(roster));
     Ok(())
 }
@@ -242,9 +238,7 @@ async fn connection(
         let (shared, names) = (shared.clone(), names.clone());
         async move {
             let answered = timeout(ANSWER, respond(&shared, &names, peer, request)).await;
-            Ok::<_, Infallible>(
-                answered.unwrap_or_else(|_| api::problem(&Fault::Overloaded).map(boxed)),
-            )
+            Ok::<_, Infallible>(answered.unwrap_or_else(|_| api::problem(&Fault::Overloaded)))
         }
     });
     let connection = http1::Builder::new()
@@ -273,20 +267,21 @@ async fn respond(
     let (parts, content) = request.into_parts();
     let path = parts.uri.path();
     if matches!(parts.method, Method::GET | Method::HEAD)
-        && let Some(response) = health::answer(path, parts.uri.query(), &shared.node.health())
+        && let Some(response) = health::answer(path, parts.uri.query(), &shared.desk.node.health())
     {
         return response;
     }
     let roster = shared.roster.load_full();
     let Some(caller) = identify(&roster, names, &parts.headers) else {
         tracing::info!(target: "meridian::audit", %peer, method = %parts.method, path, outcome = "unauthenticated");
-        return api::problem(&Fault::Unauthenticated).map(boxed);
+        return api::problem(&Fault::Unauthenticated);
     };
-    let before = shared.node.current().map_or(0, |revision| revision.number);
-    let answer = api::answer(shared.host.as_ref(), &shared.node, caller, &parts, content).await;
+    let node = &shared.desk.node;
+    let before = node.current().map_or(0, |revision| revision.number);
+    let answer = api::answer(&shared.desk, caller, peer, &parts, content).await;
     // Reads change nothing and would drown the acts.
-    if parts.method != Method::GET {
-        let after = shared.node.current().map_or(0, |revision| revision.number);
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        let after = node.current().map_or(0, |revision| revision.number);
         let outcome = match &answer {
             Ok(_) => "done".to_owned(),
             Err(fault) => fault.problem().name().to_owned(),
@@ -296,13 +291,7 @@ async fn respond(
             who = caller.name, role = caller.role.name(), %peer, method = %parts.method, path, outcome, before, after,
         );
     }
-    answer
-        .unwrap_or_else(|fault| api::problem(&fault))
-        .map(boxed)
-}
-
-fn boxed(body: Full<Bytes>) -> Body {
-    body.map_err(|never| match never {}).boxed_unsync()
+    answer.unwrap_or_else(|fault| api::problem(&fault))
 }
 
 /// Who calls: by token, else by client certificate.

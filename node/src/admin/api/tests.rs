@@ -1,27 +1,32 @@
+use std::time::Duration;
+
+use http::{HeaderMap, Method, header};
+use http_body_util::{BodyExt, Full};
 use meridian_cluster::{
     directory::{Accepted, WriteError},
     host::os::OsHost,
 };
+use meridian_config::document::LIMITS_PER_NODE;
 use serde_json::{Value, json};
 
-use super::{super::testing::Pretend, *};
+use super::{super::testing::Pretend, config::LARGEST, *};
 use crate::admin::access::Role;
 
 /// The smallest document that passes the check.
 const DOCUMENT: &str = "# not ${EXPANDED}\nmeridian: 1\nregions: { eu: {} }\n";
 
-struct Desk {
+struct Office {
     node: Arc<Pretend>,
-    host: OsHost,
+    host: Arc<dyn Host>,
     _place: tempfile::TempDir,
 }
 
-impl Desk {
+impl Office {
     fn new(node: Pretend) -> Self {
         let place = tempfile::tempdir().unwrap();
         Self {
             node: Arc::new(node),
-            host: OsHost::new(place.path()).unwrap(),
+            host: Arc::new(OsHost::new(place.path()).unwrap()),
             _place: place,
         }
     }
@@ -43,8 +48,12 @@ impl Desk {
             name: "bob".into(),
             role,
         };
-        let node: Arc<dyn Administered> = self.node.clone();
-        let answer = answer(&self.host, &node, &caller, &parts, Full::new(body)).await;
+        let desk = super::Desk {
+            host: self.host.clone(),
+            node: self.node.clone(),
+        };
+        let peer = ([127, 0, 0, 1], 50_000).into();
+        let answer = answer(&desk, &caller, peer, &parts, Full::new(body)).await;
         let response = answer.unwrap_or_else(|fault| problem(&fault));
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -75,7 +84,7 @@ impl Desk {
 
 #[tokio::test]
 async fn status_tells_node_group_regions_and_that_limits_are_per_node() {
-    let (code, status, _) = Desk::new(Pretend::serving()).get("/api/v1/status").await;
+    let (code, status, _) = Office::new(Pretend::serving()).get("/api/v1/status").await;
     assert_eq!(code, 200);
     assert_eq!(status["node"], "n1");
     assert_eq!(status["stale"], false);
@@ -92,7 +101,7 @@ async fn status_tells_node_group_regions_and_that_limits_are_per_node() {
 async fn without_a_quorum_reads_answer_and_are_marked_stale() {
     let mut node = Pretend::serving();
     node.group.quorum = false;
-    let desk = Desk::new(node);
+    let desk = Office::new(node);
     for target in ["status", "regions", "nodes", "config", "config/history"] {
         let (code, value, _) = desk.get(&format!("/api/v1/{target}")).await;
         assert_eq!((code, &value["stale"]), (200, &json!(true)), "{target}");
@@ -101,7 +110,7 @@ async fn without_a_quorum_reads_answer_and_are_marked_stale() {
 
 #[tokio::test]
 async fn the_document_comes_with_its_number_as_etag() {
-    let desk = Desk::new(Pretend::serving());
+    let desk = Office::new(Pretend::serving());
     let (code, config, headers) = desk.get("/api/v1/config").await;
     assert_eq!(code, 200);
     assert_eq!(headers[header::ETAG], "\"7\"");
@@ -117,14 +126,14 @@ async fn the_document_comes_with_its_number_as_etag() {
 async fn a_cluster_without_a_document_says_so() {
     let mut node = Pretend::serving();
     node.current = None;
-    let (code, refusal, _) = Desk::new(node).get("/api/v1/config").await;
+    let (code, refusal, _) = Office::new(node).get("/api/v1/config").await;
     assert_eq!(code, 404);
     assert_eq!(refusal["type"], "urn:meridian:problem:no-revision");
 }
 
 #[tokio::test]
 async fn an_operator_applies_a_document_against_the_revision_it_saw() {
-    let desk = Desk::new(Pretend::serving());
+    let desk = Office::new(Pretend::serving());
     let (code, applied) = desk.put(Role::Operator, Some("\"7\""), DOCUMENT).await;
     assert_eq!(code, 200, "{applied}");
     assert_eq!(
@@ -139,7 +148,7 @@ async fn an_operator_applies_a_document_against_the_revision_it_saw() {
 
 #[tokio::test]
 async fn a_write_needs_role_precondition_and_a_valid_document() {
-    let desk = Desk::new(Pretend::serving());
+    let desk = Office::new(Pretend::serving());
     let example = DOCUMENT;
     for (role, tag, text, code, name) in [
         (Role::Viewer, Some("\"7\""), example, 403, "forbidden"),
@@ -175,7 +184,7 @@ async fn a_write_needs_role_precondition_and_a_valid_document() {
 
 #[tokio::test]
 async fn a_star_replaces_whichever_revision_is_the_newest() {
-    let desk = Desk::new(Pretend::serving());
+    let desk = Office::new(Pretend::serving());
     assert_eq!(desk.put(Role::Admin, Some("*"), DOCUMENT).await.0, 200);
     assert_eq!(desk.node.proposals.lock().unwrap()[0].expect, None);
 }
@@ -208,7 +217,7 @@ async fn the_directorys_refusals_have_their_statuses() {
     ] {
         let mut node = Pretend::serving();
         node.outcome = Err(error);
-        let (got, refusal) = Desk::new(node)
+        let (got, refusal) = Office::new(node)
             .put(Role::Admin, Some("\"7\""), DOCUMENT)
             .await;
         assert_eq!(got, code);
@@ -223,7 +232,7 @@ async fn a_body_past_the_limit_is_refused() {
         revision: 8,
         index: 13,
     });
-    let desk = Desk::new(node);
+    let desk = Office::new(node);
     let body = Bytes::from(vec![b' '; LARGEST + 1]);
     let (code, _, _) = desk
         .ask(Role::Admin, Method::PUT, "/api/v1/config", Some("*"), body)
@@ -233,7 +242,7 @@ async fn a_body_past_the_limit_is_refused() {
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_named() {
-    let desk = Desk::new(Pretend::serving());
+    let desk = Office::new(Pretend::serving());
     assert_eq!(desk.get("/api/v1/nothing").await.0, 404);
     assert_eq!(desk.get("/").await.0, 404);
     let (code, _, headers) = desk
@@ -247,13 +256,13 @@ async fn unknown_paths_and_methods_are_named() {
         .await;
     assert_eq!(
         (code, headers[header::ALLOW].as_bytes()),
-        (405, &b"GET, PUT"[..])
+        (405, &b"GET, HEAD, PUT"[..])
     );
 }
 
 #[tokio::test]
 async fn metrics_stand_at_both_paths() {
-    let desk = Desk::new(Pretend::serving());
+    let desk = Office::new(Pretend::serving());
     for target in ["/metrics", "/api/v1/metrics"] {
         let (code, page, headers) = desk.get(target).await;
         assert_eq!((code, page), (200, json!("meridian_config_revision 7\n")));
@@ -263,4 +272,86 @@ async fn metrics_stand_at_both_paths() {
                 .starts_with(b"text/plain")
         );
     }
+}
+
+#[tokio::test]
+async fn every_role_may_do_what_its_rows_say_and_nothing_else() {
+    let office = Office::new(Pretend::serving());
+    for row in table::rows() {
+        let target = row.path.replace(['{', '}'], "");
+        for role in Role::ALL {
+            let method = row.verb.name().parse().unwrap();
+            // The empty body is refused by whoever takes one: after the role was found good.
+            let (code, _, _) = office
+                .ask(role, method, &target, Some("*"), Bytes::new())
+                .await;
+            assert_eq!(
+                code != 403,
+                role.may(row.deed),
+                "{role} at {:?} {target}: {code}",
+                row.verb
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_is_answered_as_a_get() {
+    let office = Office::new(Pretend::serving());
+    let (code, _, _) = office
+        .ask(
+            Role::Viewer,
+            Method::HEAD,
+            "/api/v1/status",
+            None,
+            Bytes::new(),
+        )
+        .await;
+    assert_eq!(code, 200);
+}
+
+#[tokio::test]
+async fn a_query_that_a_resource_does_not_know_is_refused() {
+    let office = Office::new(Pretend::serving());
+    for target in [
+        "/api/v1/status?verbose=1",
+        "/api/v1/config?rev=7",
+        "/api/v1/config?revision=7&revision=6",
+        "/api/v1/config?revision=%f",
+    ] {
+        assert_eq!(office.get(target).await.0, 400, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_revision_becomes_the_newest_again_and_another_does_not() {
+    let mut node = Pretend::serving();
+    let mut kept = node.current.as_deref().unwrap().clone();
+    kept.files = Arc::from([meridian_config::diagnose::Source {
+        name: "gateway.yaml".into(),
+        text: DOCUMENT.into(),
+    }]);
+    node.current = Some(Arc::new(kept));
+    let office = Office::new(node);
+    for (body, code) in [
+        (r#"{ "revision": 7 }"#, 200),
+        (r#"{ "revision": 6 }"#, 404),
+        (r#"{ "revision": 7, "why": "" }"#, 400),
+    ] {
+        let (got, answer, _) = office
+            .ask(
+                Role::Operator,
+                Method::POST,
+                "/api/v1/config/rollback",
+                Some("\"7\""),
+                body.into(),
+            )
+            .await;
+        assert_eq!(got, code, "{answer}");
+    }
+    let proposals = office.node.proposals.lock().unwrap();
+    assert_eq!(proposals.len(), 1);
+    assert_eq!(proposals[0].message, "roll back to revision 7");
+    assert_eq!(proposals[0].files[0].text, DOCUMENT);
+    assert_eq!(proposals[0].expect, Some(7));
 }

@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use http_body_util::Empty;
 use meridian_cluster::host::os::OsHost;
 use meridian_config::{diagnose::Source, node_file::AdminTls};
@@ -138,8 +139,10 @@ async fn a_reread_file_withdraws_a_token_and_a_broken_one_changes_nothing() {
     let running = start().await;
     let tokens = running.folder.path().join("tokens.yaml");
     let shared = Shared {
-        host: running.host.clone(),
-        node: Arc::new(Pretend::serving()),
+        desk: Desk {
+            host: running.host.clone(),
+            node: Arc::new(Pretend::serving()),
+        },
         roster: ArcSwap::from_pointee(read_roster(&running.host, &tokens).await.unwrap()),
     };
     let known = || {

@@ -1,0 +1,142 @@
+//! The cluster as this node sees it: status, regions, nodes.
+
+use std::time::Duration;
+
+use meridian_cluster::{
+    host::GroupId,
+    membership::{Member, View},
+};
+use meridian_config::document::LIMITS_PER_NODE;
+
+use super::{
+    Asked, Desk, reply,
+    table::{Answer, Handler, Resource, shape},
+};
+use crate::admin::body;
+
+pub(super) const RESOURCES: &[Resource] = &[
+    Resource::get(
+        "/api/v1/status",
+        "Regions, nodes, leader and revision as this node sees them",
+        shape::<body::Status>,
+        Handler::Now(|desk, _| Ok(reply::json(&status(desk)))),
+    ),
+    Resource::get(
+        "/api/v1/regions",
+        "Every region and its health",
+        shape::<body::Regions>,
+        Handler::Now(read_regions),
+    ),
+    Resource::get(
+        "/api/v1/nodes",
+        "Every node, and what it says of itself",
+        shape::<body::Nodes>,
+        Handler::Now(read_nodes),
+    ),
+];
+
+fn read_regions(desk: &Desk, _: &Asked) -> Answer {
+    Ok(reply::json(&body::Regions {
+        stale: desk.stale(),
+        regions: regions(&desk.node.view()),
+    }))
+}
+
+fn read_nodes(desk: &Desk, _: &Asked) -> Answer {
+    Ok(reply::json(&body::Nodes {
+        stale: desk.stale(),
+        nodes: nodes(&desk.node.view()),
+    }))
+}
+
+fn status(desk: &Desk) -> body::Status {
+    let node = &desk.node;
+    let own = node.own();
+    let group = node.group();
+    let view = node.view();
+    let serving = node.health().revision;
+    let mut notes = Vec::new();
+    if serving.is_some() {
+        notes.push(LIMITS_PER_NODE.to_owned());
+    }
+    body::Status {
+        cluster: own.cluster,
+        node: own.id.to_string(),
+        region: own.region.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        stale: !group.quorum,
+        serving: serving.map(|number| body::Serving {
+            revision: number,
+            digest: node.revision(number).map(|kept| kept.digest.clone()),
+        }),
+        regions: regions(&view),
+        nodes: nodes(&view),
+        group: body::Group {
+            name: GroupId::Directory.name().to_owned(),
+            leader: group.leader.map(|id| id.to_string()),
+            role: format!("{:?}", group.role).to_lowercase(),
+            term: group.term,
+            commit_index: group.commit_index,
+            applied_index: group.applied_index,
+            voters: group.voters.iter().map(ToString::to_string).collect(),
+            learners: group.learners.iter().map(ToString::to_string).collect(),
+            quorum: group.quorum,
+        },
+        notes,
+    }
+}
+
+fn regions(view: &View) -> Vec<body::Region> {
+    view.regions
+        .iter()
+        .map(|(name, health)| body::Region {
+            name: name.to_string(),
+            state: health.liveness,
+            rtt_ms: health.rtt.map(milliseconds),
+            nodes: view
+                .members
+                .values()
+                .filter(|member| member.region == *name)
+                .count(),
+        })
+        .collect()
+}
+
+fn nodes(view: &View) -> Vec<body::Node> {
+    view.members.values().map(node_body).collect()
+}
+
+fn node_body(member: &Member) -> body::Node {
+    let announced = &member.announced;
+    let mut addresses = announced.addresses.clone();
+    addresses.insert("fabric".into(), member.control.to_string());
+    addresses.insert("bulk".into(), member.bulk.to_string());
+    body::Node {
+        id: member.id.to_string(),
+        region: member.region.to_string(),
+        state: member.liveness,
+        incarnation: member.incarnation,
+        revision: announced.revision,
+        rejected: announced
+            .rejected
+            .as_ref()
+            .map(|(revision, reason)| body::Rejected {
+                revision: *revision,
+                reason: reason.clone(),
+            }),
+        load: announced.load,
+        draining: announced.draining,
+        rtt_ms: member.rtt.map(milliseconds),
+        services: announced
+            .services
+            .iter()
+            .map(|(name, healthy)| (name.to_string(), *healthy))
+            .collect(),
+        addresses,
+    }
+}
+
+/// To a tenth of a microsecond is more than a round trip is ever known to.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e7).round() / 1e4
+}
