@@ -26,7 +26,7 @@ use crate::{
     identity::Issuers,
     limit::Limiter,
     listener::{Stops, tls::EdgeTls, tls::TlsError},
-    report::{AccessLog, Metrics, cluster::ClusterPage, pseudonym},
+    report::{AccessLog, Metrics, cluster::ClusterPage, fabric::FabricPage, pseudonym},
     revision::{Draft, adopt::Adopter},
     upstream::{Roots, Setup, Upstreams},
 };
@@ -151,6 +151,11 @@ async fn serve(
 
     let metrics = Metrics::new(host.workers());
     let page = ClusterPage::new(cluster.membership().clone(), cluster.directory().clone());
+    metrics
+        .registry()
+        .register(Box::new(page))
+        .expect("no other series has these names");
+    let page = FabricPage::new(cluster.fabric().clone());
     metrics
         .registry()
         .register(Box::new(page))

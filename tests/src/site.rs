@@ -218,6 +218,14 @@ impl Site {
             .json()
     }
 
+    /// A node's metrics page.
+    pub async fn metrics(&self, node: &Place) -> String {
+        let token = std::fs::read_to_string(self.path("admin.token")).expect("written before");
+        let page = get("/metrics").token(token.trim()).send(node.admin).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        String::from_utf8_lossy(&page.body).into_owned()
+    }
+
     /// Applies a document once the cluster takes one, and waits until every node runs it.
     pub async fn apply(&self, node: &Place, text: &str) {
         let path = self.path("gateway.yaml");

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     CallError, Fabric, FabricError, FabricSettings, Kind, PeerIdentity, Trust, dial::DialOrder,
-    endpoint, link, roster::Plane, shared::Shared, wire::Reset,
+    endpoint, link, refusals::Refusal, roster::Plane, shared::Shared, wire::Reset,
 };
 use crate::host::{Host, Place};
 
@@ -75,14 +75,14 @@ pub(super) async fn take(
                 Err(full) => {
                     let stream = full.into_inner();
                     (send, recv) = (stream.send, stream.recv);
-                    shared.refusals.count("bulk-queue-full");
+                    shared.refusals.count(Refusal::Overload);
                     Reset::Overloaded
                 }
             }
         }
         Ok(Ok(())) => {
             shared.refusals.note(
-                "kind",
+                Refusal::Kind,
                 &format!("node {}", from.id),
                 &format!("no messages of kind {} on the bulk connection", first[0]),
             );

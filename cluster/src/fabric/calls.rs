@@ -15,6 +15,7 @@ use tokio::{sync::mpsc, time::timeout};
 use super::{
     CallError, Fabric, Kind, PeerIdentity, Transport,
     link::frame,
+    refusals::Refusal,
     roster::Plane,
     shared::{Datagram, Received, Shared, UNPOISONED},
     wire::Reset,
@@ -182,7 +183,7 @@ async fn compute(
         // The caller gave up or went.
         Ok(None) => return Err(Reset::Abandoned),
         Err(_) => {
-            shared.refusals.count("slow-message");
+            shared.refusals.count(Refusal::Slow);
             return Err(Reset::Abandoned);
         }
     };
@@ -191,7 +192,7 @@ async fn compute(
         Err(ReadToEndError::TooLong) => {
             shared
                 .refusals
-                .note("message-size", &who(), &"a message above the size limit");
+                .note(Refusal::Size, &who(), &"a message above the size limit");
             return Err(Reset::TooLarge);
         }
         Err(ReadToEndError::Read(_)) => return Err(Reset::Abandoned),
@@ -204,7 +205,7 @@ async fn compute(
     });
     let Some((kind, handler)) = handler else {
         shared.refusals.note(
-            "kind",
+            Refusal::Kind,
             &who(),
             &format!("this node does not take messages of kind {byte} (yet)"),
         );
@@ -217,7 +218,7 @@ async fn compute(
         answer = handler.answer(from.clone(), body) => match answer {
             Ok(answer) => Ok((kind, answer)),
             Err(error) => {
-                shared.refusals.count("handler-failed");
+                shared.refusals.count(Refusal::Handler);
                 tracing::debug!(from = %from.id, %error, "a call was not answered");
                 Err(Reset::Failed)
             }

@@ -3,16 +3,17 @@
 //! In: orders from calls, gossip and `redial`. Out: connections that `link` serves, or why none came
 //! about.
 
-use std::{fmt::Display, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use meridian_config::name::NodeId;
 use quinn::{ConnectError, Connection, ConnectionError, Endpoint};
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    PeerIdentity,
+    PeerIdentity, alert,
     endpoint::SERVER_NAME,
     link::{self, HANDSHAKE_LIMIT},
+    refusals::Refusal,
     roster::Plane,
     shared::{Shared, UNPOISONED},
     wire::{Close, HelloFault},
@@ -195,7 +196,7 @@ async fn parted(
         }
         Some(Close::Refused) => {
             shared.refusals.note(
-                "refused-there",
+                Refusal::There,
                 who,
                 &format!("it refused this node: {reason}"),
             );
@@ -205,31 +206,15 @@ async fn parted(
     }
 }
 
-/// Notes a handshake that failed over certificates; silence and resets are no refusals.
+/// Notes a handshake that was refused; silence and resets are no refusals.
 pub(super) fn note_broken(shared: &Shared, who: &str, error: &ConnectionError) {
-    let (code, why): (_, &dyn Display) = match error {
-        ConnectionError::TransportError(ours) => (ours.code, ours),
-        ConnectionError::ConnectionClosed(theirs) => (theirs.error_code, theirs),
-        _ => return,
-    };
-    // RFC 9001 section 4.8: a TLS alert is an error code from 0x100 on; RFC 7301 section 3.2: alert 120.
-    if u64::from(code) == 0x100 + 120 {
-        shared.refusals.note(
-            "protocol",
-            who,
-            &"control and bulk ports are mixed up; fabric.join and fabric.advertise name control addresses (listen.fabric), fabric.advertise_bulk names the bulk address (listen.bulk)",
-        );
-    } else if (0x100..0x200).contains(&u64::from(code)) {
-        shared.refusals.note(
-            "certificate",
-            who,
-            &format!(
-                "one of the two nodes does not believe the other's certificate ({why}); both need certificates of this cluster's CA that are valid by the other's clock"
-            ),
-        );
-    } else {
-        shared.refusals.count("handshake");
-        tracing::debug!(who, "handshake failed: {why}");
+    match alert::read(error) {
+        None => {}
+        Some(refused) if refused.cause == Refusal::Handshake => {
+            shared.refusals.count(refused.cause);
+            tracing::debug!(who, "handshake failed: {}", refused.why);
+        }
+        Some(refused) => shared.refusals.note(refused.cause, who, &refused.why),
     }
 }
 

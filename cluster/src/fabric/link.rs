@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     Kind, PeerIdentity, bulk, calls,
     dial::{self, DialFault, DialOrder},
+    refusals::Refusal,
     roster::{Admission, Arrival, Plane},
     shared::{Datagram, Received, Shared, UNPOISONED},
     spiffe::SpiffeId,
@@ -82,7 +83,7 @@ async fn welcome(plane: Plane, incoming: Incoming, shared: Arc<Shared>) {
             return;
         }
         Err(_) => {
-            shared.refusals.count("silent");
+            shared.refusals.count(Refusal::Silent);
             return;
         }
     };
@@ -93,7 +94,7 @@ async fn welcome(plane: Plane, incoming: Incoming, shared: Arc<Shared>) {
             return;
         }
         Err(_) => {
-            shared.refusals.count("silent");
+            shared.refusals.count(Refusal::Silent);
             connection.close(Close::Silent.code(), b"no hello came in time");
             return;
         }
@@ -163,7 +164,11 @@ pub(super) async fn introduce(
                 shared.welcomed.store(true, Ordering::Release);
             }
             if plane == Plane::Control {
-                shared.refusals.well(&format!("node {}", peer.id));
+                shared.refusals.well(&[
+                    format!("node {}", peer.id),
+                    hello.control.to_string(),
+                    connection.remote_address().to_string(),
+                ]);
                 tracing::info!(peer = %peer.id, region = %peer.region, "fabric: connected");
             }
             shared.note_change();
@@ -175,7 +180,7 @@ pub(super) async fn introduce(
         }
         Admission::Stale { known } => {
             shared.refusals.note(
-                "stale",
+                Refusal::Stale,
                 &format!("node {}", peer.id),
                 &format!(
                     "it started before the node of that id that is already known (incarnations {} and {known}); stop one of the two, or give it a node.id of its own",
@@ -187,7 +192,7 @@ pub(super) async fn introduce(
         }
         Admission::Full => {
             shared.refusals.note(
-                "full",
+                Refusal::Full,
                 &format!("node {}", peer.id),
                 &"too many nodes are known",
             );
@@ -320,7 +325,7 @@ fn take_datagram(
         }
         _ => shared
             .refusals
-            .note("datagram", &format!("node {}", peer.id), &"a datagram of a kind this version does not take; run versions that are next to each other"),
+            .note(Refusal::Datagram, &format!("node {}", peer.id), &"a datagram of a kind this version does not take; run versions that are next to each other"),
     }
 }
 
@@ -337,13 +342,13 @@ fn deliver(shared: &Shared, kind: Datagram, from: &PeerIdentity, body: Bytes) {
     if let Some(inbox) = inboxes.get(&kind)
         && inbox.try_send(received).is_err()
     {
-        shared.refusals.count("inbox-full");
+        shared.refusals.count(Refusal::Overload);
     }
 }
 
 async fn take_gossip(shared: Arc<Shared>, from: PeerIdentity, mut recv: RecvStream) {
     let Ok(Ok(bytes)) = timeout(GOSSIP_TIME, recv.read_to_end(GOSSIP_LIMIT)).await else {
-        shared.refusals.count("gossip-stream");
+        shared.refusals.count(Refusal::Gossip);
         let _ = recv.stop(Reset::TooLarge.code());
         return;
     };
@@ -352,7 +357,7 @@ async fn take_gossip(shared: Arc<Shared>, from: PeerIdentity, mut recv: RecvStre
         let _ = body.split_to(1);
         deliver(&shared, Datagram::Gossip, &from, body);
     } else {
-        shared.refusals.count("gossip-stream");
+        shared.refusals.count(Refusal::Gossip);
     }
 }
 

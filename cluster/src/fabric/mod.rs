@@ -11,6 +11,7 @@
 //! - [`Transport`], [`Handler`]: calls to a peer, and who answers them (`calls`);
 //! - [`BulkStream`]: a forwarded request's stream (`bulk`).
 
+mod alert;
 mod authority;
 mod bulk;
 mod calls;

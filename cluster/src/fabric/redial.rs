@@ -13,7 +13,7 @@ use meridian_config::name::NodeId;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::{interval, timeout};
 
-use super::{link::HANDSHAKE_LIMIT, roster::Plane, settings, shared::Shared};
+use super::{link::HANDSHAKE_LIMIT, refusals::Refusal, roster::Plane, settings, shared::Shared};
 
 /// Looks at who is wanted this often.
 const ROUND: Duration = Duration::from_millis(100);
@@ -59,14 +59,14 @@ pub(super) async fn keep_joined(shared: Arc<Shared>, name: String) {
                 continue;
             }
             if let Some(id) = meet(&shared, &name).await {
-                shared.refusals.well(&name);
+                shared.refusals.well(std::slice::from_ref(&name));
                 failures = 0;
                 disconnected(&shared, &id).await;
                 pauses = Pauses::new(pauses.random);
             } else {
                 failures += 1;
                 if failures == COMPLAIN_AFTER {
-                    shared.refusals.note("join", &name, &UNANSWERED);
+                    shared.refusals.note(Refusal::Join, &name, &UNANSWERED);
                 }
             }
         }
@@ -88,9 +88,11 @@ async fn meet(shared: &Arc<Shared>, name: &str) -> Option<NodeId> {
     let addresses = match timeout(HANDSHAKE_LIMIT, settings::resolve(&shared.host, name)).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => {
-            shared
-                .refusals
-                .note("join", name, &format!("{error}; correct fabric.join"));
+            shared.refusals.note(
+                Refusal::Join,
+                name,
+                &format!("{error}; correct fabric.join"),
+            );
             return None;
         }
         Err(_) => return None,

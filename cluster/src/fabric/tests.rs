@@ -13,8 +13,8 @@ use meridian_config::name::NodeId;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Authority, CallError, Datagram, Fabric, FabricError, Handler, Kind, MESSAGE_LIMIT,
-    PeerIdentity, Sent, Transport,
+    Authority, CallError, Datagram, Fabric, FabricError, FabricSettings, Handler, Kind,
+    MESSAGE_LIMIT, PeerIdentity, Sent, Transport,
     testing::{Makings, eventually},
 };
 use crate::host::BoxFuture;
@@ -102,6 +102,7 @@ async fn two_that_dial_each_other_end_with_one_connection() {
 async fn a_node_with_a_certificate_of_another_ca_is_refused_and_counted() {
     let makings = Makings::new();
     let a = makings.start("a", "eu", 1).await;
+    // Of the same name, then of another.
     for (number, cluster) in [(2, "test"), (3, "other")] {
         let other = Authority::create(cluster, Some([number; 32])).unwrap();
         let b = makings
@@ -111,7 +112,7 @@ async fn a_node_with_a_certificate_of_another_ca_is_refused_and_counted() {
         eventually("both count it", || {
             [&a, &b]
                 .iter()
-                .all(|node| node.fabric.refused().get("certificate") > Some(&0))
+                .all(|node| node.fabric.refused()["authority"] > 0)
         })
         .await;
         assert!(!connected(&a.fabric, "b"));
@@ -130,8 +131,9 @@ async fn a_node_of_another_cluster_by_id_is_refused_and_parted_from() {
     b.fabric.set_cluster_id("two");
     b.fabric.part(&"a".into(), "so that they meet again");
     eventually("a refuses b", || {
-        a.fabric.refused().get("cluster-id") > Some(&0)
-            || b.fabric.refused().get("cluster-id") > Some(&0)
+        [&a, &b]
+            .iter()
+            .any(|node| node.fabric.refused()["cluster-id"] > 0)
     })
     .await;
     eventually("they are parted", || !connected(&a.fabric, "b")).await;
@@ -375,12 +377,48 @@ async fn a_certificate_that_expired_by_the_others_clock_is_refused_on_both_sides
     let a = makings.start_later("a", "eu", 1, years, &authority).await;
     let b = makings.start("b", "us", 2).await;
     for node in [&a, &b] {
-        eventually("it is counted", || {
-            node.fabric.refused().get("certificate") > Some(&0)
-        })
-        .await;
+        eventually("it is counted", || node.fabric.refused()["expired"] > 0).await;
     }
     assert!(!connected(&a.fabric, "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_hello_is_not_its_certificates_is_refused_and_counted() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    type Claim = fn(&mut FabricSettings);
+    let lies: [(&str, Claim); 3] = [
+        ("node", |says| says.id = "c".into()),
+        ("region", |says| says.region = "eu".into()),
+        ("cluster-name", |says| says.cluster = "other".into()),
+    ];
+    for (number, (cause, lie)) in (2..).zip(lies) {
+        let liar = makings.start_liar(number, lie).await;
+        eventually("a counts it", || a.fabric.refused()[cause] > 0).await;
+        eventually("the liar is told", || {
+            liar.fabric.refused()["refused-there"] > 0
+        })
+        .await;
+        assert_eq!(a.fabric.peers(), vec![]);
+        liar.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trusted_ca_of_another_cluster_lets_none_of_its_nodes_in() {
+    let mut makings = Makings::new();
+    let other = Authority::create("other", Some([2; 32])).unwrap();
+    // The mistake of one large ca.pem for everything.
+    makings.also_trusted = other.cert_pem().to_owned() + makings.authority.cert_pem();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings
+        .start_with("b", "us", 2, Duration::ZERO, &other)
+        .await
+        .unwrap();
+    for node in [&a, &b] {
+        eventually("it is counted", || node.fabric.refused()["name"] > 0).await;
+        assert_eq!(node.fabric.peers(), vec![]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -462,9 +500,8 @@ async fn a_bulk_port_dialled_as_control_is_told_apart_from_a_bad_certificate() {
     b.fabric
         .shared
         .dial(super::roster::Plane::Control, a.fabric.local_bulk());
-    eventually("b counts it", || {
-        b.fabric.refused().contains_key("protocol")
-    })
-    .await;
-    assert!(!b.fabric.refused().contains_key("certificate"));
+    eventually("b counts it", || b.fabric.refused()["protocol"] > 0).await;
+    for other in ["authority", "certificate", "name"] {
+        assert_eq!(b.fabric.refused()[other], 0, "{other}");
+    }
 }

@@ -6,7 +6,8 @@
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
@@ -20,7 +21,7 @@ use rustls::{
     time_provider::TimeProvider,
 };
 
-use super::spiffe::SpiffeId;
+use super::spiffe::{NoIdentity, SpiffeId};
 use crate::host::Host;
 
 /// Verifies peers, whichever side dialled.
@@ -63,17 +64,20 @@ impl PeerVerifier {
             now,
             self.algorithms.all,
         )
+        .map_err(as_unknown_issuer)
     }
 
     fn check_name(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
-        let id = SpiffeId::of(certificate).map_err(|error| Error::General(error.to_string()))?;
-        if id.cluster == self.cluster {
-            return Ok(());
-        }
-        Err(Error::General(format!(
-            "the peer is a node of cluster {}, this one of {}",
-            id.cluster, self.cluster
-        )))
+        let stranger = match SpiffeId::of(certificate) {
+            Ok(id) if id.cluster == self.cluster => return Ok(()),
+            Ok(id) => Stranger::Cluster {
+                theirs: id.cluster,
+                ours: self.cluster.clone(),
+            },
+            Err(cause) => Stranger::Nobody(cause),
+        };
+        // rustls sends `certificate_unknown` for it, and for nothing else.
+        Err(CertificateError::Other(OtherError(Arc::new(stranger))).into())
     }
 }
 
@@ -136,7 +140,8 @@ impl ClientCertVerifier for PeerVerifier {
     ) -> Result<ClientCertVerified, Error> {
         let verified = self
             .clients
-            .verify_client_cert(end_entity, intermediates, now)?;
+            .verify_client_cert(end_entity, intermediates, now)
+            .map_err(as_unknown_issuer)?;
         self.check_name(end_entity)?;
         Ok(verified)
     }
@@ -161,6 +166,28 @@ impl ClientCertVerifier for PeerVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// A certificate whose name does not fit.
+#[derive(Debug, thiserror::Error)]
+enum Stranger {
+    /// A node of another cluster, whose CA is trusted here.
+    #[error("the peer is a node of cluster {theirs}, this one of {ours}")]
+    Cluster { theirs: String, ours: String },
+    /// No node.
+    #[error("{0}")]
+    Nobody(NoIdentity),
+}
+
+/// Two CAs of one cluster have the same subject, so a certificate of the one that is not trusted shows as
+/// one whose signature is wrong. It is the same mistake, and needs the same help.
+fn as_unknown_issuer(error: Error) -> Error {
+    match error {
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            CertificateError::UnknownIssuer.into()
+        }
+        error => error,
     }
 }
 

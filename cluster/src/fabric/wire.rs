@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use meridian_config::name::{NodeId, RegionName};
 use serde::{Deserialize, Serialize};
 
-use super::{PeerIdentity, spiffe::SpiffeId};
+use super::{PeerIdentity, refusals::Refusal, spiffe::SpiffeId};
 
 /// The protocol of the control connection (ALPN), so that a bulk port dialled as control says so.
 pub(super) const CONTROL_PROTOCOL: &[u8] = b"meridian-control/1";
@@ -52,15 +52,25 @@ pub(super) enum HelloFault {
     /// Not a hello.
     #[error("its first message is not a hello")]
     Malformed,
-    /// Certificate and hello differ.
+    /// It goes by a name that is not its own.
     #[error(
-        "it says it is {claim}, but its certificate is for {certificate}; give each node its own certificate"
+        "it says it is node {claim}, but its certificate is for node {certificate}; give each node its own certificate (meridian ca issue)"
     )]
-    Claim {
+    Node {
         /// What the hello says.
-        claim: String,
+        claim: NodeId,
         /// What the certificate says.
-        certificate: String,
+        certificate: NodeId,
+    },
+    /// It claims a region that is not its own.
+    #[error(
+        "it says it is in region {claim}, but its certificate is for region {certificate}; correct its node.region, or issue its certificate again (meridian ca issue)"
+    )]
+    Region {
+        /// What the hello says.
+        claim: RegionName,
+        /// What the certificate says.
+        certificate: RegionName,
     },
     /// Another cluster by name.
     #[error(
@@ -85,14 +95,15 @@ pub(super) enum HelloFault {
 }
 
 impl HelloFault {
-    /// Its name in counters.
-    pub(super) fn cause(&self) -> &'static str {
+    /// The cause to count.
+    pub(super) fn cause(&self) -> Refusal {
         match self {
-            Self::Version(_) => "version",
-            Self::Malformed => "malformed-hello",
-            Self::Claim { .. } => "claim",
-            Self::ClusterName { .. } => "cluster-name",
-            Self::ClusterId { .. } => "cluster-id",
+            Self::Version(_) => Refusal::Version,
+            Self::Malformed => Refusal::Hello,
+            Self::Node { .. } => Refusal::Node,
+            Self::Region { .. } => Refusal::Region,
+            Self::ClusterName { .. } => Refusal::ClusterName,
+            Self::ClusterId { .. } => Refusal::ClusterId,
         }
     }
 }
@@ -118,10 +129,16 @@ impl Hello {
         certificate: &SpiffeId,
         own: &Self,
     ) -> Result<PeerIdentity, HelloFault> {
-        if self.node != certificate.node || self.region != certificate.region {
-            return Err(HelloFault::Claim {
-                claim: format!("node {} of region {}", self.node, self.region),
-                certificate: format!("node {} of region {}", certificate.node, certificate.region),
+        if self.node != certificate.node {
+            return Err(HelloFault::Node {
+                claim: self.node.clone(),
+                certificate: certificate.node.clone(),
+            });
+        }
+        if self.region != certificate.region {
+            return Err(HelloFault::Region {
+                claim: self.region.clone(),
+                certificate: certificate.region.clone(),
             });
         }
         if self.cluster != own.cluster {
@@ -270,13 +287,19 @@ mod tests {
     }
 
     #[test]
-    fn a_hello_that_claims_another_certificates_name_is_refused() {
+    fn a_hello_that_claims_another_name_or_region_than_its_certificate_is_refused() {
         let mut liar = hello();
         liar.node = "n2".into();
         let own = hello();
         assert!(matches!(
             liar.judge(&certificate(), &own),
-            Err(HelloFault::Claim { .. })
+            Err(HelloFault::Node { .. })
+        ));
+        let mut liar = hello();
+        liar.region = "us".into();
+        assert!(matches!(
+            liar.judge(&certificate(), &own),
+            Err(HelloFault::Region { .. })
         ));
     }
 

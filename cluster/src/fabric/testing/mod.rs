@@ -157,7 +157,7 @@ impl TestNet {
 pub(crate) struct TestHost {
     net: Arc<TestNet>,
     files: Arc<MemoryFiles>,
-    named: BTreeMap<PathBuf, Vec<u8>>,
+    named: Mutex<BTreeMap<PathBuf, Vec<u8>>>,
     unix_start: Duration,
     started: Option<Instant>,
     seed: [u8; 32],
@@ -169,7 +169,7 @@ impl TestHost {
         Arc::new(Self {
             net: Arc::default(),
             files: Arc::default(),
-            named: BTreeMap::new(),
+            named: Mutex::default(),
             unix_start: unix_time,
             started: None,
             seed: [0; 32],
@@ -184,7 +184,7 @@ impl TestHost {
         file: &NodeFile,
         files: &Arc<MemoryFiles>,
         (issued, now): (Duration, Duration),
-    ) -> Arc<dyn Host> {
+    ) -> Arc<Self> {
         let issued = authority
             .issue(&file.id, &file.region, &[], &[], issued)
             .unwrap();
@@ -197,11 +197,20 @@ impl TestHost {
         Arc::new(Self {
             net: Arc::clone(net),
             files: Arc::clone(files),
-            named: named.into(),
+            named: Mutex::new(named.into()),
             unix_start: now,
             started: Some(Instant::now()),
             seed: *blake3::hash(file.id.as_str().as_bytes()).as_bytes(),
         })
+    }
+
+    /// Replaces a file that the operator named, or takes it away.
+    pub(crate) fn put(&self, name: &str, text: Option<&str>) {
+        let mut named = self.named.lock().unwrap();
+        match text {
+            Some(text) => named.insert(name.into(), text.into()),
+            None => named.remove(Path::new(name)),
+        };
     }
 }
 
@@ -252,7 +261,8 @@ impl Host for TestHost {
     }
 
     fn read_named(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.named
+        let named = self.named.lock().unwrap();
+        named
             .get(path)
             .cloned()
             .ok_or_else(|| io::ErrorKind::NotFound.into())

@@ -10,7 +10,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{EPOCH, MemoryFiles, TestHost, TestNet, node_file};
-use crate::fabric::{Authority, Fabric, FabricError, FabricSettings, Trust};
+use crate::{
+    fabric::{Authority, Fabric, FabricError, FabricSettings, Trust},
+    host::Host,
+};
 
 /// A running fabric and what it takes to stop it.
 pub(crate) struct Node {
@@ -33,6 +36,8 @@ pub(crate) struct Makings {
     pub(crate) net: Arc<TestNet>,
     pub(crate) authority: Authority,
     pub(crate) disks: Mutex<BTreeMap<String, Arc<MemoryFiles>>>,
+    /// Certificates that every node finds in its `ca.pem` beside its own authority's.
+    pub(crate) also_trusted: String,
 }
 
 impl Makings {
@@ -41,6 +46,7 @@ impl Makings {
             net: Arc::default(),
             authority: Authority::create("test", Some([1; 32])).unwrap(),
             disks: Mutex::default(),
+            also_trusted: String::new(),
         }
     }
 
@@ -60,7 +66,8 @@ impl Makings {
         ahead: Duration,
         authority: &Authority,
     ) -> Result<Node, FabricError> {
-        self.launch(id, region, number, ahead, authority, EPOCH)
+        let times = (EPOCH, EPOCH + ahead);
+        self.launch(id, region, number, times, authority, |_| {})
             .await
     }
 
@@ -73,7 +80,19 @@ impl Makings {
         ahead: Duration,
         authority: &Authority,
     ) -> Node {
-        self.launch(id, region, number, ahead, authority, EPOCH + ahead)
+        let times = (EPOCH + ahead, EPOCH + ahead);
+        self.launch(id, region, number, times, authority, |_| {})
+            .await
+            .unwrap()
+    }
+
+    /// Starts a node with the certificate of node `b` in region `us` that says something else of itself.
+    pub(crate) async fn start_liar(
+        &self,
+        number: u8,
+        claim: impl FnOnce(&mut FabricSettings),
+    ) -> Node {
+        self.launch("b", "us", number, (EPOCH, EPOCH), &self.authority, claim)
             .await
             .unwrap()
     }
@@ -83,26 +102,24 @@ impl Makings {
         id: &str,
         region: &str,
         number: u8,
-        ahead: Duration,
+        times: (Duration, Duration),
         authority: &Authority,
-        issued: Duration,
+        claim: impl FnOnce(&mut FabricSettings),
     ) -> Result<Node, FabricError> {
         let mut file = node_file(authority.cluster(), id, region);
         file.listen.fabric = format!("10.0.0.{number}:7400").parse().unwrap();
         file.listen.bulk = format!("10.0.0.{number}:7450").parse().unwrap();
         file.fabric.join = vec!["10.0.0.1:7400".into()];
         let disk = Arc::clone(self.disks.lock().unwrap().entry(id.into()).or_default());
-        let host = TestHost::on(&self.net, authority, &file, &disk, (issued, EPOCH + ahead));
-        let trust = Trust::load(&host, &file).await.unwrap();
+        let host = TestHost::on(&self.net, authority, &file, &disk, times);
+        let bundle = format!("{}{}", authority.cert_pem(), self.also_trusted);
+        host.put("ca.pem", Some(&bundle));
+        let outside: Arc<dyn Host> = host;
+        let trust = Trust::load(&outside, &file).await.unwrap();
+        let mut settings = FabricSettings::from(&file);
+        claim(&mut settings);
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let fabric = Fabric::start(
-            host,
-            FabricSettings::from(&file),
-            trust,
-            tracker.clone(),
-            stop.clone(),
-        )
-        .await?;
+        let fabric = Fabric::start(outside, settings, trust, tracker.clone(), stop.clone()).await?;
         Ok(Node {
             fabric,
             stop,
