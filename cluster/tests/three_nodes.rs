@@ -17,7 +17,7 @@ use std::{
 use meridian_cluster::{
     Cluster, Options,
     consensus::Profile,
-    directory::{Proposal, SourceFile, WriteError},
+    directory::{Actor, Proposal, SourceFile, WriteError},
     fabric::Authority,
     host::{Host, os::OsHost},
     membership::Liveness,
@@ -76,7 +76,7 @@ impl Node {
     fn apply(&self, text: &str, expect: Option<u64>) -> Result<u64, WriteError> {
         let proposal = Proposal {
             files: vec![source(text)],
-            author: "test".into(),
+            actor: Actor::new("test", "operator", None),
             message: String::new(),
             expect,
         };

@@ -12,7 +12,7 @@ use std::{
 };
 
 use meridian_cluster::{
-    directory::{Proposal, SourceFile},
+    directory::{Actor, Proposal, SourceFile},
     fabric::Authority,
     host::{
         BoxFuture, BoxListener, BoxStream, Files, Host, LogStore, Place, StoreError, os::OsHost,
@@ -168,7 +168,7 @@ async fn apply(handles: &Handles, text: &str) -> u64 {
             name: "gateway.yaml".to_owned(),
             text: text.to_owned(),
         }],
-        author: "test".to_owned(),
+        actor: Actor::new("test", "operator", None),
         message: String::new(),
         expect: None,
     };
@@ -227,7 +227,7 @@ async fn a_node_serves_what_is_applied_and_ends_when_it_is_asked_to() {
                     name: "gateway.yaml".to_owned(),
                     text: "meridian: 2\n".to_owned(),
                 }],
-                author: "test".to_owned(),
+                actor: Actor::new("test", "operator", None),
                 message: String::new(),
                 expect: None,
             })

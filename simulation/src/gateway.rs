@@ -7,7 +7,7 @@ use std::{future::Future, sync::Arc};
 
 use meridian_cluster::{
     consensus::Profile,
-    directory::{Accepted, Directory, Proposal, Revision, SourceFile, WriteError},
+    directory::{Accepted, Actor, Directory, Proposal, Revision, SourceFile, WriteError},
     host::Host,
     membership::{Liveness, Member, Membership},
 };
@@ -116,7 +116,7 @@ impl Gateway {
                 name: source.name,
                 text: source.text,
             }],
-            author: "operator".to_owned(),
+            actor: Actor::new("operator", "operator", None),
             message: "a change of the simulation".to_owned(),
             expect: None,
         };

@@ -1,23 +1,18 @@
 //! What the directory's group agrees on: commands, and what came of them.
 //!
-//! In: a document or a fact of the cluster. Out: bytes for the log, encoded by [`crate::wire`], whose
-//! version stands in front. The core that gives them meaning is [`super::state`].
+//! In: a document or a fact of the cluster, and who asks for it. Out: bytes for the log, encoded by
+//! [`crate::wire`], whose version stands in front. The core that gives them meaning is [`super::state`].
 
 use std::fmt;
 
+use meridian_config::name::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::SourceFile;
-use crate::wire::{self, Payload, Unreadable};
+use super::{actor::Actor, packed::Packed};
+use crate::wire::{self, Unreadable};
 
-/// The greatest document: all names and texts together. A thousand routes take about 200 KiB.
-pub const DOCUMENT_LIMIT: usize = 4 << 20;
-
-/// The greatest document after compression, as it goes over the wire and into the log.
-const PACKED_LIMIT: usize = 2 << 20;
-
-/// The longest message, and the longest author: they stand in the history, which every node keeps.
-const REMARK_LIMIT: usize = 4096;
+/// The longest message: it stands in the history, which every node keeps.
+const MESSAGE_LIMIT: usize = 4096;
 
 /// Distinguishes one proposal from every other, so that one that is sent again is applied once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,11 +33,16 @@ pub(crate) struct Command {
     pub(crate) log_time: u64,
     /// The proposing node's wall clock in ms: for display and purging.
     pub(crate) unix_ms: u64,
+    /// Who asks for it.
+    pub(crate) actor: Actor,
+    /// The node that took it, as its certificate says.
+    pub(crate) node: NodeId,
     /// What is to be done.
     pub(crate) action: Action,
 }
 
-/// What a command does.
+/// What a command does. A new one says in [`Action::act`] how the audit names it, and has its meaning in
+/// the part of [`super::state`] that it changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Action {
     /// Gives the cluster its id; the first one stays.
@@ -52,6 +52,10 @@ pub(crate) enum Action {
     },
     /// Makes a document the newest revision.
     Apply(Apply),
+    /// Makes a kept revision's document the newest revision again.
+    Rollback(Rollback),
+    /// Writes down an act that changes nothing of this state.
+    Note(Note),
 }
 
 /// A document to become the newest revision.
@@ -61,33 +65,68 @@ pub(crate) struct Apply {
     pub(crate) files: Packed,
     /// BLAKE3 over names and texts, in hex.
     pub(crate) digest: String,
-    /// Who applies it.
-    pub(crate) author: String,
     /// What the author says about it.
     pub(crate) message: String,
     /// The revision that must be the newest, where the author knows one; 0: none yet.
     pub(crate) expect: Option<u64>,
 }
 
-impl Apply {
-    /// Whether author and message are short enough to keep, or a line on each that is not.
-    pub(crate) fn check_remarks(&self) -> Result<(), Vec<String>> {
-        let too_long = [("author", &self.author), ("message", &self.message)]
-            .into_iter()
-            .filter(|(_, text)| text.len() > REMARK_LIMIT)
-            .map(|(name, text)| {
-                format!(
-                    "the {name} is {} bytes long; {REMARK_LIMIT} is the most",
-                    text.len()
-                )
-            });
-        let too_long: Vec<String> = too_long.collect();
-        if too_long.is_empty() {
-            Ok(())
-        } else {
-            Err(too_long)
-        }
+/// A kept revision to become the newest again, under a number of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rollback {
+    /// Which one.
+    pub(crate) revision: u64,
+    /// What the author says about it.
+    pub(crate) message: String,
+    /// As of [`Apply::expect`].
+    pub(crate) expect: Option<u64>,
+}
+
+/// An act that is made elsewhere than in this state, for the audit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// What was done, by the name of its command: `drain`, `remove`, `backup`.
+    pub act: String,
+    /// What it was done to.
+    pub target: String,
+    /// Why it was not done; none where it was.
+    pub refused: Option<String>,
+}
+
+/// How the audit names a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Act {
+    /// By the name of the operator's command.
+    pub(crate) name: String,
+    /// What it is done to.
+    pub(crate) target: String,
+}
+
+impl Action {
+    /// How the audit names it; none for what no operator asked for.
+    pub(crate) fn act(&self) -> Option<Act> {
+        let (name, target) = match self {
+            Self::Found { .. } => return None,
+            Self::Apply(_) => ("apply", "document".to_owned()),
+            Self::Rollback(back) => ("rollback", format!("revision {}", back.revision)),
+            Self::Note(note) => (note.act.as_str(), note.target.clone()),
+        };
+        Some(Act {
+            name: name.to_owned(),
+            target,
+        })
     }
+}
+
+/// Whether a message is short enough to keep, or a line that says it is not.
+pub(crate) fn check_message(message: &str) -> Result<(), Vec<String>> {
+    if message.len() <= MESSAGE_LIMIT {
+        return Ok(());
+    }
+    Err(vec![format!(
+        "the message is {} bytes long; {MESSAGE_LIMIT} is the most",
+        message.len()
+    )])
 }
 
 /// What came of a command; the same on every node.
@@ -109,7 +148,30 @@ pub(crate) enum Outcome {
     Conflict {
         /// The newest.
         current: u64,
+        /// Who applied it; empty where there is none.
+        author: String,
     },
+    /// The revision to go back to is not kept any more, or never was.
+    NotKept,
+    /// It is done, by the log entry at this index.
+    Done {
+        /// Where in the log it was applied first.
+        index: u64,
+    },
+}
+
+impl Outcome {
+    /// Why the command changed nothing; none where it did what it says.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Founded { .. } | Self::Applied { .. } | Self::Done { .. } => None,
+            Self::Conflict { current: 0, .. } => Some("there is no revision yet".to_owned()),
+            Self::Conflict { current, author } => {
+                Some(format!("revision {current} of {author} was the newest"))
+            }
+            Self::NotKept => Some("the revision is not kept".to_owned()),
+        }
+    }
 }
 
 impl Command {
@@ -122,107 +184,23 @@ impl Command {
     }
 }
 
-/// A document's files, compressed with zstd.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Packed(Payload);
-
-/// A document that is longer than the directory takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooLarge {
-    pub(crate) length: usize,
-    pub(crate) limit: usize,
-}
-
-impl Packed {
-    /// Compresses the files.
-    pub(crate) fn new(files: &[SourceFile]) -> Result<Self, TooLarge> {
-        let length = files
-            .iter()
-            .map(|file| file.name.len() + file.text.len())
-            .sum();
-        if length > DOCUMENT_LIMIT {
-            return Err(TooLarge {
-                length,
-                limit: DOCUMENT_LIMIT,
-            });
-        }
-        let packed = zstd::bulk::compress(&wire::encode(&files), 3)
-            .expect("compression into memory fails only without memory");
-        if packed.len() > PACKED_LIMIT {
-            return Err(TooLarge {
-                length: packed.len(),
-                limit: PACKED_LIMIT,
-            });
-        }
-        Ok(Self(Payload(packed.into())))
-    }
-
-    /// The files again.
-    pub(crate) fn unpack(&self) -> Result<Vec<SourceFile>, Unreadable> {
-        // The files' lengths and the encoding's own bytes: never more than the wire's limit.
-        let bytes = zstd::bulk::decompress(&self.0.0, wire::LIMIT)
-            .map_err(|error| Unreadable::Malformed(error.to_string()))?;
-        wire::decode(&bytes)
-    }
-
-    /// Length in bytes.
-    pub(crate) fn len(&self) -> usize {
-        self.0.0.len()
-    }
-}
-
-/// BLAKE3 over names and texts, in hex. Lengths go in too, so that no two documents run together.
-pub(crate) fn digest(files: &[SourceFile]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for file in files {
-        for part in [&file.name, &file.text] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
-    }
-    hasher.finalize().to_hex().to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn file(name: &str, text: &str) -> SourceFile {
-        SourceFile {
-            name: name.to_owned(),
-            text: text.to_owned(),
-        }
-    }
-
     #[test]
-    fn where_a_name_ends_is_part_of_the_digest() {
-        assert_ne!(digest(&[file("a", "bc")]), digest(&[file("ab", "c")]));
-    }
-
-    #[test]
-    fn a_document_over_the_limit_is_refused() {
-        let text = "x".repeat(DOCUMENT_LIMIT);
-        assert!(matches!(
-            Packed::new(&[file("a", &text)]),
-            Err(TooLarge { length, limit }) if length == limit + 1
-        ));
-        Packed::new(&[file("a", &text[1..])]).unwrap();
+    fn a_message_that_is_too_long_to_keep_is_told_so() {
+        assert!(check_message(&"x".repeat(MESSAGE_LIMIT)).is_ok());
+        let lines = check_message(&"x".repeat(MESSAGE_LIMIT + 1)).unwrap_err();
+        assert!(lines[0].contains("4097"), "{lines:?}");
     }
 
     proptest! {
         #[test]
-        fn files_come_back_byte_for_byte(files: Vec<(String, String)>) {
-            let files: Vec<SourceFile> =
-                files.iter().map(|(name, text)| file(name, text)).collect();
-            prop_assert_eq!(Packed::new(&files).unwrap().unpack(), Ok(files));
-        }
-
-        #[test]
         fn any_bytes_give_an_answer(bytes: Vec<u8>) {
             let _ = Command::decode(&bytes);
-            prop_assert!(Packed(Payload(bytes.into())).unpack().is_err());
         }
     }
 }

@@ -6,12 +6,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use meridian_config::name::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::{
     DocumentCheck,
-    command::{Action, Command, Outcome, ProposalId},
+    actor::Actor,
+    command::{Action, Command, Outcome, ProposalId, check_message},
     machine::Shown,
+    packed::Packed,
 };
 use crate::{
     consensus::{Group, ProposeError},
@@ -26,6 +29,7 @@ pub(crate) struct Write {
     pub(crate) id: ProposalId,
     /// The accepting node's wall clock.
     pub(crate) unix_ms: u64,
+    pub(crate) actor: Actor,
     pub(crate) action: Action,
 }
 
@@ -54,22 +58,19 @@ pub(crate) struct Proposer {
 }
 
 impl Proposer {
-    /// Proposes a write and waits for its outcome, at most as long as a write may wait.
-    pub(super) async fn propose(&self, write: Write) -> Verdict {
-        if let Action::Apply(apply) = &write.action {
-            let files = match apply.files.unpack() {
-                Ok(files) => files,
-                Err(why) => return Verdict::Invalid(vec![why.to_string()]),
-            };
-            if let Err(mistakes) = apply.check_remarks().and_then(|()| (self.check)(&files)) {
-                return Verdict::Invalid(mistakes);
-            }
+    /// Proposes a write that the node `via` took and waits for its outcome, at most as long as a write
+    /// may wait.
+    pub(super) async fn propose(&self, write: Write, via: NodeId) -> Verdict {
+        if let Err(mistakes) = self.examine(&write.action) {
+            return Verdict::Invalid(mistakes);
         }
         let now = u64::try_from(self.host.unix_time().as_millis()).unwrap_or(u64::MAX);
         let command = Command {
             id: write.id,
             log_time: self.shown.state().log_time().max(now),
             unix_ms: write.unix_ms,
+            actor: write.actor,
+            node: via,
             action: write.action,
         };
         let proposal = self.group.propose(command.encode().into());
@@ -86,6 +87,26 @@ impl Proposer {
         tracing::trace!(target: "meridian::decision", id = ?write.id, ?verdict, "proposed");
         verdict
     }
+
+    /// Whether the action may be proposed, as far as it carries what can be wrong.
+    fn examine(&self, action: &Action) -> Result<(), Vec<String>> {
+        let (message, files) = match action {
+            Action::Apply(apply) => (&apply.message, Some(apply.files.clone())),
+            Action::Rollback(back) => {
+                let state = self.shown.state();
+                let kept = state.documents.revision(back.revision);
+                // One that is not kept is refused when the command is applied.
+                (&back.message, kept.map(|kept| kept.files.clone()))
+            }
+            Action::Found { .. } | Action::Note(_) => return Ok(()),
+        };
+        check_message(message)?;
+        let unpack = |files: Packed| files.unpack().map_err(|why| vec![why.to_string()]);
+        match files.map(unpack).transpose()? {
+            Some(files) => (self.check)(&files),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Handler for Proposer {
@@ -96,10 +117,10 @@ impl Handler for Proposer {
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         Box::pin(async move {
             let write: Write = wire::decode(&body).map_err(|why| CallError::Refused {
-                peer: from.id,
+                peer: from.id.clone(),
                 cause: why.to_string(),
             })?;
-            Ok(wire::encode(&self.propose(write).await).into())
+            Ok(wire::encode(&self.propose(write, from.id).await).into())
         })
     }
 }

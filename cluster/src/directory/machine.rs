@@ -1,8 +1,8 @@
 //! The directory as a Raft group's machine: its state, the revision shown to readers, and the file that
 //! serves a restarted node before Raft runs.
 //!
-//! In: the log's commands. Out: the newest [`Revision`] on a watch, and the file `last-revision`. The core
-//! is [`super::state`].
+//! In: the log's commands. Out: the newest [`Revision`] on a watch, the file `last-revision`, and a line in
+//! the node's log for each act. The core is [`super::state`].
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::{
     Revision,
     command::Command,
-    state::{Kept, State},
+    state::{AuditEntry, Kept, State},
 };
 use crate::{
     consensus::Machine,
@@ -72,11 +72,17 @@ pub(super) struct DirectoryMachine {
     shown: Arc<Shown>,
     /// Durable in its file, to be shown next.
     next: Option<Arc<Revision>>,
+    /// The newest act that stands in the node's log; none before the first state of this life.
+    logged: Option<u64>,
 }
 
 impl DirectoryMachine {
     pub(super) fn new(shown: Arc<Shown>) -> Self {
-        Self { shown, next: None }
+        Self {
+            shown,
+            next: None,
+            logged: None,
+        }
     }
 
     fn shown_number(&self) -> u64 {
@@ -92,12 +98,48 @@ impl DirectoryMachine {
             .unwrap_or_else(PoisonError::into_inner);
         change(&mut state)
     }
+
+    /// Writes the acts since the last call to the node's log, which keeps those that fall out of the
+    /// state. What a start reads back from its own snapshot was logged in an earlier life; a restarted
+    /// node logs what it applies again from its log a second time, under the same index.
+    fn log_acts(&mut self) {
+        let state = self.shown.state();
+        let newest = state.audit.newest().map_or(0, |entry| entry.index);
+        if self.logged.is_some_and(|logged| logged < newest) {
+            for entry in state.audit.page(self.logged, usize::MAX) {
+                log_act(&entry);
+            }
+        }
+        drop(state);
+        self.logged = self.logged.max(Some(newest));
+    }
+}
+
+fn log_act(entry: &AuditEntry) {
+    tracing::info!(
+        target: "meridian::audit",
+        index = entry.index,
+        unix_ms = entry.unix_ms,
+        who = %entry.actor.name,
+        role = %entry.actor.role,
+        from = entry.actor.from.map(tracing::field::display),
+        node = %entry.node,
+        target = %entry.target,
+        before = entry.before,
+        after = entry.after,
+        refused = entry.refused.as_deref(),
+        "{}",
+        entry.act
+    );
 }
 
 impl Machine for DirectoryMachine {
     fn apply(&mut self, index: u64, command: &[u8]) -> Result<Bytes, Unreadable> {
         let command = Command::decode(command)?;
+        // An empty state is complete: what comes now is new to it.
+        self.logged.get_or_insert(0);
         let outcome = self.change(|state| state.apply(index, command));
+        self.log_acts();
         tracing::trace!(target: "meridian::decision", index, ?outcome, "applied");
         Ok(wire::encode(&outcome).into())
     }
@@ -109,6 +151,7 @@ impl Machine for DirectoryMachine {
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), Unreadable> {
         let restored = wire::decode(snapshot)?;
         self.change(|state| *state = restored);
+        self.log_acts();
         Ok(())
     }
 
@@ -116,8 +159,8 @@ impl Machine for DirectoryMachine {
         // While a restarted node applies its log again it passes revisions older than the one it serves.
         let newer = {
             let state = self.shown.state();
-            state
-                .newest()
+            let newest = state.documents.newest();
+            newest
                 .filter(|kept| kept.summary.revision > self.shown_number())
                 .map(unpack)
         };

@@ -7,35 +7,37 @@
 //!             Directory::{current, watch, history} ◄─────┘  └ the file last-revision
 //! ```
 
+mod actor;
 mod command;
+mod error;
 mod forward;
 mod machine;
+mod packed;
 mod revision;
 mod state;
 mod writer;
 
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use meridian_config::name::NodeId;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::sync::watch;
 
-pub use command::DOCUMENT_LIMIT;
+pub use actor::Actor;
+pub use command::Note;
+pub use error::{OpenError, WriteError};
+pub use packed::DOCUMENT_LIMIT;
 pub use revision::{Revision, SourceFile};
-pub use state::Summary;
+pub use state::{AuditEntry, Summary};
 
 use crate::{
-    consensus::{Foundation, Group, GroupError, GroupStatus},
+    consensus::{Foundation, Group, GroupStatus},
     fabric::{Handler, Transport},
     host::{GroupId, Host},
 };
-use command::{Action, Apply, Outcome, Packed, ProposalId, digest};
+use command::{Action, Apply, Outcome, ProposalId, Rollback, check_message};
 use forward::{Proposer, Write};
 use machine::{DirectoryMachine, Shown};
+use packed::{Packed, digest};
 use writer::Writer;
 
 /// Says whether a document is one, or what is wrong with it, a line each. The accepting node and the
@@ -47,11 +49,24 @@ pub type DocumentCheck = Arc<dyn Fn(&[SourceFile]) -> Result<(), Vec<String>> + 
 pub struct Proposal {
     /// The operator's files; names are unique, order does not matter.
     pub files: Vec<SourceFile>,
-    /// Who applies it (the admin token's name).
-    pub author: String,
+    /// Who applies it.
+    pub actor: Actor,
     /// What the author says about it.
     pub message: String,
     /// The revision that must be the newest (`If-Match`); 0: none yet. `None`: whichever is.
+    pub expect: Option<u64>,
+}
+
+/// A kept revision to become the newest again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WayBack {
+    /// Which one.
+    pub revision: u64,
+    /// Who goes back to it.
+    pub actor: Actor,
+    /// What the author says about it.
+    pub message: String,
+    /// As of [`Proposal::expect`].
     pub expect: Option<u64>,
 }
 
@@ -62,82 +77,6 @@ pub struct Accepted {
     pub revision: u64,
     /// Its place in the log.
     pub index: u64,
-}
-
-/// Why a write was not made, or is not known to have been made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WriteError {
-    /// This node sees fewer than a majority of the voters; nothing was written.
-    #[error(
-        "no quorum: this node reaches fewer than a majority of the voters ({}); nothing was written, try again when they are back",
-        names(voters)
-    )]
-    NoQuorum {
-        /// Who has a vote.
-        voters: Vec<NodeId>,
-    },
-    /// No leader was elected in time; nothing was written.
-    #[error("no leader was elected within {patience:?}; nothing was written, try again")]
-    NoLeader {
-        /// How long the write waited.
-        patience: Duration,
-    },
-    /// The write was sent, but no answer came in time: it may have been made or may yet be.
-    #[error(
-        "the write was not confirmed within {patience:?} and may or may not take effect; look at the history before trying again"
-    )]
-    Unconfirmed {
-        /// How long the write waited.
-        patience: Duration,
-    },
-    /// This node belongs to no cluster yet.
-    #[error(
-        "the cluster is not founded yet: all nodes of `cluster.bootstrap` must be running and reach each other; nothing was written"
-    )]
-    NotFounded,
-    /// Another revision than the expected one is the newest; nothing was written.
-    #[error(
-        "revision {current} is the newest, not the expected {expected}; look at what changed and apply again"
-    )]
-    Conflict {
-        /// What the author expected.
-        expected: u64,
-        /// What is.
-        current: u64,
-    },
-    /// The document is longer than the cluster keeps.
-    #[error("the document is {length} bytes long, {limit} is the most; nothing was written")]
-    TooLarge {
-        /// Its length.
-        length: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// The document does not pass the check; one line a mistake.
-    #[error("the document is not valid; nothing was written:\n{}", .0.join("\n"))]
-    Invalid(Vec<String>),
-    /// This node takes no part in agreement any more.
-    #[error("this node takes no part in agreement any more: {cause}; write through another node")]
-    Stopped {
-        /// Why.
-        cause: String,
-    },
-}
-
-fn names(nodes: &[NodeId]) -> String {
-    let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
-    names.join(", ")
-}
-
-/// Why the directory could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The node's files could not be read.
-    #[error("the node's files cannot be read: {0}; mend the disk and start the node again")]
-    Files(#[from] io::Error),
-    /// Its Raft group could not be started.
-    #[error(transparent)]
-    Group(#[from] GroupError),
 }
 
 /// The replicated directory on this node. A cheap clone.
@@ -210,7 +149,7 @@ impl Directory {
     /// The kept revisions without their files, the newest first: the last 64, fewer where they are large
     /// (4 MiB compressed beside the newest).
     pub fn history(&self) -> Vec<Summary> {
-        self.shown.state().history()
+        self.shown.state().documents.history()
     }
 
     /// A kept revision.
@@ -219,8 +158,15 @@ impl Directory {
         if let Some(current) = current.filter(|current| current.number == number) {
             return Some(current);
         }
-        let kept = self.shown.state().revision(number).cloned()?;
+        let kept = self.shown.state().documents.revision(number).cloned()?;
         machine::unpack(&kept).ok().map(Arc::new)
+    }
+
+    /// At most `limit` acts on the cluster in the order they were agreed on: the first ones after that
+    /// index of the log, or without one the last there are. The last 4096 are kept, fewer where they are
+    /// long (1 MiB).
+    pub fn audit(&self, after: Option<u64>, limit: usize) -> Vec<AuditEntry> {
+        self.shown.state().audit.page(after, limit)
     }
 
     /// The group as this node sees it now.
@@ -245,26 +191,44 @@ impl Directory {
             limit: large.limit,
         })?;
         (self.check)(&files).map_err(WriteError::Invalid)?;
+        check_message(&proposal.message).map_err(WriteError::Invalid)?;
         let apply = Apply {
             files: packed,
             digest: digest(&files),
-            author: proposal.author,
             message: proposal.message,
             expect: proposal.expect,
         };
-        apply.check_remarks().map_err(WriteError::Invalid)?;
-        match self.write(Action::Apply(apply)).await? {
-            Outcome::Applied { revision, index } => {
-                self.wait_until_shown(revision).await;
-                Ok(Accepted { revision, index })
-            }
-            Outcome::Conflict { current } => Err(WriteError::Conflict {
-                expected: proposal.expect.unwrap_or(current),
-                current,
+        let outcome = self.write(proposal.actor, Action::Apply(apply)).await?;
+        self.accepted(outcome, proposal.expect).await
+    }
+
+    /// Makes a kept revision's document the newest revision again, from any node. As of
+    /// [`apply`](Self::apply).
+    pub async fn roll_back(&self, back: WayBack) -> Result<Accepted, WriteError> {
+        let WayBack {
+            revision,
+            actor,
+            message,
+            expect,
+        } = back;
+        check_message(&message).map_err(WriteError::Invalid)?;
+        let action = Action::Rollback(Rollback {
+            revision,
+            message,
+            expect,
+        });
+        match self.write(actor, action).await? {
+            Outcome::NotKept => Err(WriteError::NotKept {
+                revision,
+                kept: self.kept(),
             }),
-            // A leader that answers another question proves nothing about this one.
-            Outcome::Founded { .. } => Err(self.unconfirmed()),
+            outcome => self.accepted(outcome, expect).await,
         }
+    }
+
+    /// Records an act that is made elsewhere than in this state; its place in the log.
+    pub async fn note(&self, actor: Actor, note: Note) -> Result<u64, WriteError> {
+        self.done(actor, Action::Note(note)).await
     }
 
     /// Before a planned stop: where this node leads, another takes over, so that writes do not wait for an
@@ -275,9 +239,12 @@ impl Directory {
 
     /// Gives the cluster its id, unless it has one; the id it has.
     pub(crate) async fn found(&self, cluster_id: String) -> Result<String, WriteError> {
-        match self.write(Action::Found { cluster_id }).await? {
+        match self
+            .write(Actor::system(), Action::Found { cluster_id })
+            .await?
+        {
             Outcome::Founded { cluster_id } => Ok(cluster_id),
-            Outcome::Applied { .. } | Outcome::Conflict { .. } => Err(self.unconfirmed()),
+            _ => Err(self.unconfirmed()),
         }
     }
 
@@ -286,12 +253,47 @@ impl Directory {
         self.shown.cluster_id()
     }
 
+    /// The oldest and the newest revision that are kept.
+    fn kept(&self) -> Option<(u64, u64)> {
+        let history = self.history();
+        Some((history.last()?.revision, history.first()?.revision))
+    }
+
+    /// What came of a write that makes a revision.
+    async fn accepted(
+        &self,
+        outcome: Outcome,
+        expect: Option<u64>,
+    ) -> Result<Accepted, WriteError> {
+        match outcome {
+            Outcome::Applied { revision, index } => {
+                self.wait_until_shown(revision).await;
+                Ok(Accepted { revision, index })
+            }
+            Outcome::Conflict { current, author } => Err(WriteError::Conflict {
+                expected: expect.unwrap_or(current),
+                current,
+                author,
+            }),
+            // A leader that answers another question proves nothing about this one.
+            _ => Err(self.unconfirmed()),
+        }
+    }
+
+    /// Has an action done whose outcome is its place in the log.
+    async fn done(&self, actor: Actor, action: Action) -> Result<u64, WriteError> {
+        match self.write(actor, action).await? {
+            Outcome::Done { index } => Ok(index),
+            _ => Err(self.unconfirmed()),
+        }
+    }
+
     fn unconfirmed(&self) -> WriteError {
         let patience = self.group.profile().patience();
         WriteError::Unconfirmed { patience }
     }
 
-    async fn write(&self, action: Action) -> Result<Outcome, WriteError> {
+    async fn write(&self, actor: Actor, action: Action) -> Result<Outcome, WriteError> {
         let id = {
             let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
             ProposalId(ids.random())
@@ -301,6 +303,7 @@ impl Directory {
             .write(Write {
                 id,
                 unix_ms,
+                actor,
                 action,
             })
             .await

@@ -72,7 +72,10 @@ impl Writer {
             tracing::trace!(target: "meridian::decision", id = ?write.id, ?way, "write");
             let verdict = match way {
                 Way::Here => {
-                    let proposed = timeout_at(deadline, self.proposer.propose(write.clone()));
+                    let proposed = timeout_at(
+                        deadline,
+                        self.proposer.propose(write.clone(), group.own().clone()),
+                    );
                     Some(proposed.await.unwrap_or(Verdict::Unknown))
                 }
                 Way::There(leader) => {

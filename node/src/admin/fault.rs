@@ -77,6 +77,7 @@ impl Fault {
                 WriteError::Stopped { .. } => (503, "stopping", "Node is stopping"),
                 WriteError::Unconfirmed { .. } => (504, "unconfirmed", "Write not confirmed"),
                 WriteError::Conflict { .. } => (412, "revision-conflict", "Another revision"),
+                WriteError::NotKept { .. } => (404, "revision-not-kept", "Revision not kept"),
                 WriteError::TooLarge { .. } => (413, "document-too-large", "Document too large"),
                 WriteError::Invalid(_) => (422, "invalid-document", "Invalid document"),
             },

@@ -128,6 +128,7 @@ impl Administered for Pretend {
                 author: kept.author.clone(),
                 message: kept.message.clone(),
                 unix_ms: kept.unix_ms,
+                rollback_of: None,
             })
             .into_iter()
             .collect()

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::world::{World, document, text, until};
 use crate::{
     consensus::{Profile, Role},
-    directory::{Proposal, WriteError},
+    directory::{Actor, Note, Proposal, WayBack, WriteError},
     fabric::Kind,
     host::{
         LogStore,
@@ -154,9 +154,104 @@ async fn an_expectation_that_fails_is_a_conflict() {
     let conflict = WriteError::Conflict {
         expected: 0,
         current: 1,
+        author: "ada".to_owned(),
     };
     assert_eq!(directory.apply(expecting(0)).await, Err(conflict));
     assert_eq!(directory.apply(expecting(1)).await.unwrap().revision, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_writers_at_once_one_wins_and_the_other_hears_who() {
+    let world = World::founded().await;
+    let by = |name: &str| Proposal {
+        actor: Actor::new(name, "operator", Some(([192, 0, 2, 1], 9).into())),
+        expect: Some(0),
+        ..document(name)
+    };
+    let (a, b) = (world.directory("a"), world.directory("b"));
+    let (first, second) = tokio::join!(a.apply(by("ada")), b.apply(by("bob")));
+    let (winner, conflict) = match (first, second) {
+        (Ok(_), Err(conflict)) => ("ada", conflict),
+        (Err(conflict), Ok(_)) => ("bob", conflict),
+        both => panic!("not one of each: {both:?}"),
+    };
+    let expected = WriteError::Conflict {
+        expected: 0,
+        current: 1,
+        author: winner.to_owned(),
+    };
+    assert_eq!(conflict, expected);
+    assert!(conflict.to_string().contains(&format!("by {winner}")));
+    until("both acts on every node", || {
+        world
+            .running()
+            .all(|(_, directory)| directory.audit(None, 10).len() == 2)
+    })
+    .await;
+    let entries = a.audit(None, 10);
+    assert!(
+        world
+            .running()
+            .all(|(_, other)| other.audit(None, 10) == entries)
+    );
+    let done: Vec<bool> = entries
+        .iter()
+        .map(|entry| entry.refused.is_none())
+        .collect();
+    assert_eq!(done, [true, false]);
+    assert_eq!(entries[0].actor.name, winner);
+    // Each through the node that took it, whoever led.
+    for entry in &entries {
+        let node = if entry.actor.name == "ada" { "a" } else { "b" };
+        assert_eq!(entry.node.as_str(), node);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_brings_the_old_document_back_under_a_new_number() {
+    let world = World::founded().await;
+    let follower = world.follower().await;
+    let directory = world.directory(&follower);
+    for wanted in ["one", "two"] {
+        directory.apply(document(wanted)).await.unwrap();
+    }
+    let back = |revision| WayBack {
+        revision,
+        actor: Actor::new("ada", "operator", None),
+        message: "two was worse".to_owned(),
+        expect: Some(2),
+    };
+    let missing = directory.roll_back(back(7)).await.unwrap_err();
+    assert_eq!(missing.to_string(), "revision 7 is not kept; 1 to 2 are");
+    assert_eq!(directory.roll_back(back(1)).await.unwrap().revision, 3);
+    everywhere(&world, "one").await;
+    assert_eq!(directory.history()[0].rollback_of, Some(1));
+    assert!(matches!(
+        directory.roll_back(back(1)).await,
+        Err(WriteError::Conflict { current: 3, .. })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_act_of_another_kind_is_noted_in_its_turn() {
+    let world = World::founded().await;
+    let follower = world.follower().await;
+    let note = Note {
+        act: "drain".to_owned(),
+        target: "node c".to_owned(),
+        refused: None,
+    };
+    let directory = world.directory(&follower);
+    let index = directory
+        .note(Actor::new("ada", "operator", None), note)
+        .await
+        .unwrap();
+    until("the act at the node that took it", || {
+        directory.audit(None, 1).first().is_some_and(|entry| {
+            (entry.index, entry.act.as_str(), entry.target.as_str()) == (index, "drain", "node c")
+        })
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     bootstrap::{BootstrapError, Start, start},
     consensus::Profile,
-    directory::{Directory, Proposal, SourceFile},
+    directory::{Actor, Directory, Proposal, SourceFile},
     fabric::{CallError, Handler, Kind, PeerIdentity, Transport},
     host::{
         BoxFuture, Host,
@@ -359,7 +359,7 @@ pub(super) fn document(text: &str) -> Proposal {
             name: "gateway.yaml".to_owned(),
             text: text.to_owned(),
         }],
-        author: "ada".to_owned(),
+        actor: Actor::new("ada", "operator", None),
         message: String::new(),
         expect: None,
     }

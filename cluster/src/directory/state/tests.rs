@@ -1,7 +1,15 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{directory::SourceFile, directory::command::digest, wire};
+use crate::{
+    directory::{
+        SourceFile,
+        actor::Actor,
+        command::{Apply, Note, Rollback},
+        packed::{Packed, digest},
+    },
+    wire,
+};
 
 fn id(number: u64) -> ProposalId {
     let mut bytes = [0; 16];
@@ -16,20 +24,35 @@ fn files(text: &str) -> Vec<SourceFile> {
     }]
 }
 
-fn apply(number: u64, text: &str, expect: Option<u64>) -> Command {
-    let files = files(text);
+fn command(number: u64, action: Action) -> Command {
     Command {
         id: id(number),
         log_time: number,
         unix_ms: number,
-        action: Action::Apply(Apply {
-            files: Packed::new(&files).unwrap(),
-            digest: digest(&files),
-            author: "ada".to_owned(),
-            message: "why".to_owned(),
-            expect,
-        }),
+        actor: Actor::new("ada", "operator", Some(([192, 0, 2, 7], 4000).into())),
+        node: "a".into(),
+        action,
     }
+}
+
+fn apply(number: u64, text: &str, expect: Option<u64>) -> Command {
+    let files = files(text);
+    let apply = Apply {
+        files: Packed::new(&files).unwrap(),
+        digest: digest(&files),
+        message: "why".to_owned(),
+        expect,
+    };
+    command(number, Action::Apply(apply))
+}
+
+fn roll_back(number: u64, revision: u64, expect: Option<u64>) -> Command {
+    let back = Rollback {
+        revision,
+        message: "it broke".to_owned(),
+        expect,
+    };
+    command(number, Action::Rollback(back))
 }
 
 #[test]
@@ -45,10 +68,15 @@ fn revisions_count_up_and_keep_their_bytes() {
             }
         );
     }
-    let second = state.revision(2).unwrap();
+    let second = state.documents.revision(2).unwrap();
     assert_eq!(second.files.unpack(), Ok(files("text 2")));
     assert_eq!(second.summary.digest, digest(&files("text 2")));
-    let history: Vec<u64> = state.history().iter().map(|s| s.revision).collect();
+    let history: Vec<u64> = state
+        .documents
+        .history()
+        .iter()
+        .map(|s| s.revision)
+        .collect();
     assert_eq!(history, [3, 2, 1]);
 }
 
@@ -56,9 +84,12 @@ fn revisions_count_up_and_keep_their_bytes() {
 fn an_expectation_that_fails_changes_nothing() {
     let mut state = State::default();
     state.apply(1, apply(1, "one", Some(0)));
-    let conflict = Outcome::Conflict { current: 1 };
+    let conflict = Outcome::Conflict {
+        current: 1,
+        author: "ada".to_owned(),
+    };
     assert_eq!(state.apply(2, apply(2, "two", Some(0))), conflict);
-    assert_eq!(state.newest_number(), 1);
+    assert_eq!(state.documents.newest_number(), 1);
     // The same proposal again gets the same answer, though it would fit now.
     state.apply(3, apply(3, "two", Some(1)));
     assert_eq!(state.apply(4, apply(2, "two", Some(2))), conflict);
@@ -69,7 +100,7 @@ fn a_proposal_sent_again_is_applied_once() {
     let mut state = State::default();
     let first = state.apply(5, apply(1, "one", None));
     assert_eq!(state.apply(6, apply(1, "one", None)), first);
-    assert_eq!(state.newest_number(), 1);
+    assert_eq!(state.documents.newest_number(), 1);
 }
 
 #[test]
@@ -78,14 +109,12 @@ fn the_first_cluster_id_stays() {
     for (number, name) in [(1, "a"), (2, "b")] {
         let outcome = state.apply(
             number,
-            Command {
-                id: id(number),
-                log_time: 0,
-                unix_ms: 0,
-                action: Action::Found {
+            command(
+                number,
+                Action::Found {
                     cluster_id: name.to_owned(),
                 },
-            },
+            ),
         );
         let cluster_id = "a".to_owned();
         assert_eq!(outcome, Outcome::Founded { cluster_id });
@@ -102,16 +131,144 @@ fn time_never_goes_back() {
 }
 
 #[test]
+fn a_rollback_is_a_new_revision_with_the_old_bytes() {
+    let mut state = State::default();
+    state.apply(1, apply(1, "one", None));
+    state.apply(2, apply(2, "two", None));
+    let outcome = state.apply(3, roll_back(3, 1, Some(2)));
+    let applied = Outcome::Applied {
+        revision: 3,
+        index: 3,
+    };
+    assert_eq!(outcome, applied);
+    let newest = state.documents.newest().unwrap();
+    assert_eq!(newest.files.unpack(), Ok(files("one")));
+    assert_eq!(newest.summary.digest, digest(&files("one")));
+    assert_eq!(newest.summary.rollback_of, Some(1));
+    assert_eq!(newest.summary.message, "it broke");
+}
+
+#[test]
+fn a_rollback_to_what_is_not_kept_or_past_another_revision_changes_nothing() {
+    let mut state = State::default();
+    state.apply(1, apply(1, "one", None));
+    assert_eq!(state.apply(2, roll_back(2, 9, None)), Outcome::NotKept);
+    let conflict = state.apply(3, roll_back(3, 1, Some(7)));
+    assert!(matches!(conflict, Outcome::Conflict { current: 1, .. }));
+    assert_eq!(state.documents.newest_number(), 1);
+}
+
+#[test]
+fn every_act_is_recorded_with_its_revisions_and_refusals_with_their_cause() {
+    let mut state = State::default();
+    let found = Action::Found {
+        cluster_id: "x".to_owned(),
+    };
+    state.apply(1, command(1, found));
+    state.apply(2, apply(2, "one", None));
+    state.apply(3, apply(3, "late", Some(0)));
+    // Sent again: one act.
+    state.apply(4, apply(3, "late", Some(0)));
+    state.apply(5, roll_back(5, 1, None));
+    let note = Note {
+        act: "drain".to_owned(),
+        target: "node b".to_owned(),
+        refused: Some("it is the last one".to_owned()),
+    };
+    state.apply(6, command(6, Action::Note(note)));
+    let seen: Vec<_> = state
+        .audit
+        .page(Some(0), 10)
+        .into_iter()
+        .map(|entry| {
+            assert_eq!(
+                (entry.actor.name.as_str(), entry.node.as_str()),
+                ("ada", "a")
+            );
+            let revisions = (entry.before, entry.after);
+            (
+                entry.index,
+                entry.act,
+                entry.target,
+                revisions,
+                entry.refused,
+            )
+        })
+        .collect();
+    let text = str::to_owned;
+    assert_eq!(
+        seen,
+        [
+            (2, text("apply"), text("document"), (0, 1), None),
+            (
+                3,
+                text("apply"),
+                text("document"),
+                (1, 1),
+                Some(text("revision 1 of ada was the newest"))
+            ),
+            (5, text("rollback"), text("revision 1"), (1, 2), None),
+            (
+                6,
+                text("drain"),
+                text("node b"),
+                (2, 2),
+                Some(text("it is the last one"))
+            ),
+        ]
+    );
+}
+
+fn note(number: u64, target: &str) -> Command {
+    let note = Note {
+        act: "drain".to_owned(),
+        target: target.to_owned(),
+        refused: None,
+    };
+    command(number, Action::Note(note))
+}
+
+#[test]
+fn the_oldest_acts_make_room_for_new_ones() {
+    let mut state = State::default();
+    let many = audit::KEPT as u64 + 10;
+    for number in 1..=many {
+        state.apply(number, note(number, "node b"));
+    }
+    let all = state.audit.page(Some(0), usize::MAX);
+    assert_eq!(all.len(), audit::KEPT);
+    assert_eq!((all[0].index, all.last().unwrap().index), (11, many));
+    let indices =
+        |page: Vec<AuditEntry>| -> Vec<u64> { page.into_iter().map(|entry| entry.index).collect() };
+    assert_eq!(indices(state.audit.page(Some(20), 2)), [21, 22]);
+    assert_eq!(indices(state.audit.page(None, 2)), [many - 1, many]);
+    assert_eq!(indices(state.audit.page(Some(many), 2)), [0; 0]);
+}
+
+#[test]
+fn long_acts_are_cut_and_bounded_by_their_bytes() {
+    let mut state = State::default();
+    let long = "x".repeat(100_000);
+    for number in 1..=3000 {
+        state.apply(number, note(number, &long));
+    }
+    let length = wire::encode(&state.audit).len();
+    assert!(length <= audit::KEPT_BYTES, "{length}");
+    assert_eq!(state.audit.newest().unwrap().index, 3000);
+    assert!(state.audit.newest().unwrap().target.len() < 1000);
+}
+
+#[test]
 fn old_revisions_are_forgotten_and_numbers_go_on() {
     let mut state = State::default();
-    let many = KEPT as u64 + 10;
+    let many = documents::KEPT as u64 + 10;
     for number in 1..=many {
         state.apply(number, apply(number, "text", None));
     }
-    assert_eq!(state.history().len(), KEPT);
-    assert_eq!(state.newest_number(), many);
-    assert_eq!(state.revision(10), None);
-    assert!(state.revision(11).is_some());
+    assert_eq!(state.documents.history().len(), documents::KEPT);
+    assert_eq!(state.documents.newest_number(), many);
+    assert_eq!(state.documents.revision(10), None);
+    assert!(state.documents.revision(11).is_some());
 }
 
 #[test]
@@ -127,8 +284,8 @@ fn documents_that_do_not_compress_are_bounded_by_their_bytes() {
     for number in 1..=12 {
         state.apply(number, apply(number, &text, None));
     }
-    assert!(state.history().len() < 12);
-    assert_eq!(state.newest_number(), 12);
+    assert!(state.documents.history().len() < 12);
+    assert_eq!(state.documents.newest_number(), 12);
     let length = wire::encode(&state).len();
     assert!(length < wire::LIMIT, "{length}");
 }
@@ -136,18 +293,22 @@ fn documents_that_do_not_compress_are_bounded_by_their_bytes() {
 proptest! {
     #[test]
     fn a_replica_that_restores_a_snapshot_ends_the_same(
-        steps in prop::collection::vec((0..30_u64, prop::option::of(0..20_u64)), 0..60),
+        steps in prop::collection::vec((0..30_u64, prop::option::of(0..20_u64), 0..3_u8), 0..60),
         at: prop::sample::Index,
     ) {
         let at = at.index(steps.len() + 1);
         let mut whole = State::default();
         let mut restored = State::default();
-        for (position, (number, expect)) in steps.iter().enumerate() {
+        for (position, (number, expect, kind)) in steps.iter().enumerate() {
             if position == at {
                 restored = wire::decode(&wire::encode(&whole)).unwrap();
             }
             let index = position as u64 + 1;
-            let command = apply(*number, &format!("text {number}"), *expect);
+            let command = match kind {
+                0 => apply(*number, &format!("text {number}"), *expect),
+                1 => roll_back(*number, *number, *expect),
+                _ => note(*number, "node b"),
+            };
             let outcome = whole.apply(index, command.clone());
             if position >= at {
                 prop_assert_eq!(restored.apply(index, command), outcome);
@@ -171,7 +332,8 @@ proptest! {
                 current += 1;
                 prop_assert_eq!(outcome, Outcome::Applied { revision: current, index: number });
             } else {
-                prop_assert_eq!(outcome, Outcome::Conflict { current });
+                let conflict = matches!(outcome, Outcome::Conflict { current: c, .. } if c == current);
+                prop_assert!(conflict);
             }
         }
     }

@@ -136,7 +136,7 @@ async fn propose(desk: Desk, asked: Asked, wanted: body::Wanted) -> Answer {
         .node
         .apply(Proposal {
             files: wanted.files,
-            author: asked.caller.name,
+            actor: asked.actor(),
             message: wanted.message,
             expect: asked.if_match,
         })

@@ -8,6 +8,7 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use meridian_cluster::directory::Actor;
 use serde::de::DeserializeOwned;
 
 use super::table::{Found, Resource};
@@ -35,6 +36,12 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// Who asks, as the directory records it.
+    pub(crate) fn actor(&self) -> Actor {
+        let Caller { name, role, .. } = &self.caller;
+        Actor::new(name, role.name(), Some(self.peer))
+    }
+
     /// A parameter of the path.
     ///
     /// # Panics

@@ -3,7 +3,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, header};
 use http_body_util::{BodyExt, Full};
 use meridian_cluster::{
-    directory::{Accepted, WriteError},
+    directory::{Accepted, Actor, WriteError},
     host::os::OsHost,
 };
 use meridian_config::document::LIMITS_PER_NODE;
@@ -142,7 +142,10 @@ async fn an_operator_applies_a_document_against_the_revision_it_saw() {
     );
     let proposals = desk.node.proposals.lock().unwrap();
     assert_eq!(proposals[0].expect, Some(7));
-    assert_eq!(proposals[0].author, "bob");
+    assert_eq!(
+        proposals[0].actor,
+        Actor::new("bob", "operator", Some(([127, 0, 0, 1], 50_000).into()))
+    );
     assert_eq!(proposals[0].message, "why");
 }
 
@@ -203,6 +206,7 @@ async fn the_directorys_refusals_have_their_statuses() {
             WriteError::Conflict {
                 expected: 7,
                 current: 9,
+                author: "carol".into(),
             },
             412,
             "revision-conflict",

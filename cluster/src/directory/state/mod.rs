@@ -1,0 +1,108 @@
+//! The directory's state and the meaning of its commands.
+//!
+//! In: commands in the log's order. Out: an [`Outcome`] each. A core: every replica that applies the same
+//! commands has the same state. Shell: [`super::machine`].
+//!
+//! One part for each thing that is agreed on, in a file of its own: [`documents`] and [`audit`]. `State`
+//! settles a proposal once, hands its action to the part that it changes, and has the audit record it.
+
+mod audit;
+mod documents;
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+pub use audit::AuditEntry;
+pub use documents::Summary;
+
+use super::command::{Action, Command, Outcome, ProposalId};
+use audit::Audit;
+pub(crate) use documents::Kept;
+use documents::{Documents, Maker};
+
+/// Proposals whose outcome is remembered. A proposal is sent again within seconds, while few others come.
+const SETTLED: usize = 1024;
+
+/// The replicated state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    cluster_id: Option<String>,
+    log_time: u64,
+    unix_ms: u64,
+    settled: VecDeque<(ProposalId, Outcome)>,
+    /// The document.
+    pub(crate) documents: Documents,
+    /// Who did what.
+    pub(crate) audit: Audit,
+}
+
+impl State {
+    /// Applies the command at `index`.
+    pub(crate) fn apply(&mut self, index: u64, command: Command) -> Outcome {
+        self.log_time = self.log_time.max(command.log_time);
+        self.unix_ms = self.unix_ms.max(command.unix_ms);
+        // It was sent again because its answer was lost: the answer is the same.
+        if let Some((_, outcome)) = self.settled.iter().find(|(id, _)| *id == command.id) {
+            return outcome.clone();
+        }
+        let Command {
+            id,
+            unix_ms,
+            actor,
+            node,
+            action,
+            log_time: _,
+        } = command;
+        let act = action.act();
+        let before = self.documents.newest_number();
+        let maker = Maker {
+            index,
+            author: &actor.name,
+            unix_ms,
+        };
+        let mut refused = None;
+        let outcome = match action {
+            Action::Found { cluster_id } => Outcome::Founded {
+                cluster_id: self.cluster_id.get_or_insert(cluster_id).clone(),
+            },
+            Action::Apply(apply) => self.documents.apply(maker, apply),
+            Action::Rollback(back) => self.documents.roll_back(maker, back),
+            Action::Note(note) => {
+                refused = note.refused;
+                Outcome::Done { index }
+            }
+        };
+        if let Some(act) = act {
+            self.audit.record(AuditEntry {
+                index,
+                unix_ms,
+                actor,
+                node,
+                act: act.name,
+                target: act.target,
+                before,
+                after: self.documents.newest_number(),
+                refused: refused.or_else(|| outcome.refusal()),
+            });
+        }
+        if self.settled.len() == SETTLED {
+            self.settled.pop_front();
+        }
+        self.settled.push_back((id, outcome.clone()));
+        outcome
+    }
+
+    /// The cluster's id, once it has one.
+    pub(crate) fn cluster_id(&self) -> Option<&str> {
+        self.cluster_id.as_deref()
+    }
+
+    /// The greatest leader's time applied.
+    pub(crate) fn log_time(&self) -> u64 {
+        self.log_time
+    }
+}
+
+#[cfg(test)]
+mod tests;
