@@ -48,6 +48,25 @@ impl Fabric {
         Ok((send, recv))
     }
 
+    /// Whether a bulk connection to a node stands.
+    pub fn has_bulk(&self, to: &NodeId) -> bool {
+        let roster = self.shared.roster();
+        roster.connection(Plane::Bulk, to).is_some()
+    }
+
+    /// Dials a node's bulk endpoint ahead of need, unless a connection stands or a dial is under way.
+    pub fn prepare_bulk(&self, to: &NodeId) {
+        let address = {
+            let roster = self.shared.roster();
+            let entry = roster.entry(to).filter(|entry| !entry.has(Plane::Bulk));
+            entry.map(|entry| entry.address(Plane::Bulk))
+        };
+        if let Some(address) = address {
+            // Its outcome shows as a change of the peers.
+            drop(self.shared.dial(Plane::Bulk, address));
+        }
+    }
+
     /// The next stream that a peer opened, or `None` when the node stops. Cancel-safe.
     pub async fn accept_bulk(&self) -> Option<BulkStream> {
         let mut streams = self.bulk_streams.lock().await;

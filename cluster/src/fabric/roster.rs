@@ -59,6 +59,9 @@ struct Link<C> {
     incarnation: u64,
     dialled_by: NodeId,
     since: Instant,
+    /// The connection of the same life that we dialled and the peer's own dial replaced. The peer closes it
+    /// when it has taken its own in; if it has given that dial up meanwhile, this one stands again.
+    spare: Option<Box<Self>>,
 }
 
 /// A connection whose hello was accepted.
@@ -141,13 +144,26 @@ impl<C: Clone> Roster<C> {
         entry.bulk = arrival.bulk;
         entry.cluster_id = arrival.cluster_id;
         entry.left = entry.left.filter(|left| *left >= peer.incarnation);
-        let superseded: Vec<C> = entry
-            .links
-            .extract_if(.., |plane, link| {
-                *plane == arrival.plane || link.incarnation < peer.incarnation
-            })
-            .map(|(_, link)| link.connection)
-            .collect();
+        let mut spare = None;
+        let mut superseded = Vec::new();
+        let replaced = entry.links.extract_if(.., |plane, link| {
+            *plane == arrival.plane || link.incarnation < peer.incarnation
+        });
+        for (_, link) in replaced {
+            let ours_again = !arrival.dialled_here
+                && link.incarnation == peer.incarnation
+                && link.dialled_by == self.own
+                && now.saturating_duration_since(link.since) < SIMULTANEOUS;
+            if ours_again {
+                superseded.extend(link.spare.map(|spare| spare.connection));
+                spare = Some(Box::new(Link {
+                    spare: None,
+                    ..link
+                }));
+            } else {
+                superseded.extend(link.connections());
+            }
+        }
         entry.links.insert(
             arrival.plane,
             Link {
@@ -155,6 +171,7 @@ impl<C: Clone> Roster<C> {
                 incarnation: peer.incarnation,
                 dialled_by,
                 since: now,
+                spare,
             },
         );
         Admission::Stay { superseded }
@@ -213,7 +230,7 @@ impl<C: Clone> Roster<C> {
         oldest.is_some_and(|id| self.entries.remove(&id).is_some())
     }
 
-    /// A connection ended. True if it was the one that stands.
+    /// A connection ended. True if it was the one that stands, and none stands any more.
     pub(super) fn lost(
         &mut self,
         plane: Plane,
@@ -224,18 +241,33 @@ impl<C: Clone> Roster<C> {
         let Some(entry) = self.entries.get_mut(id) else {
             return false;
         };
-        let Some(link) = entry
-            .links
-            .get(&plane)
-            .filter(|link| same(&link.connection))
-        else {
+        let Some(link) = entry.links.get_mut(&plane) else {
             return false;
         };
+        if link
+            .spare
+            .as_ref()
+            .is_some_and(|spare| same(&spare.connection))
+        {
+            link.spare = None;
+            return false;
+        }
+        if !same(&link.connection) {
+            return false;
+        }
         if left {
             entry.left = Some(link.incarnation);
         }
-        entry.links.remove(&plane);
-        true
+        match link.spare.take() {
+            Some(spare) if !left => {
+                *link = *spare;
+                false
+            }
+            _ => {
+                entry.links.remove(&plane);
+                true
+            }
+        }
     }
 
     /// Takes out all connections to a node, to be closed.
@@ -247,7 +279,7 @@ impl<C: Clone> Roster<C> {
         links
             .into_iter()
             .flatten()
-            .map(|(_, link)| link.connection)
+            .flat_map(|(_, link)| link.connections())
             .collect()
     }
 
@@ -273,6 +305,14 @@ impl<C: Clone> Roster<C> {
             .filter(|(_, entry)| entry.control == control)
             .max_by_key(|(_, entry)| entry.links.contains_key(&Plane::Control))
             .map(|(id, _)| id)
+    }
+}
+
+impl<C> Link<C> {
+    /// The connection that stands and the one behind it.
+    fn connections(self) -> impl Iterator<Item = C> {
+        let spare = self.spare.map(|spare| spare.connection);
+        [self.connection].into_iter().chain(spare)
     }
 }
 
@@ -335,6 +375,30 @@ mod tests {
             there_first.connection(Plane::Control, &"b".into()),
             Some(&1)
         );
+    }
+
+    #[test]
+    fn a_connection_that_the_peers_dial_replaced_stands_again_if_that_dial_was_given_up() {
+        let now = tokio::time::Instant::now().into_std();
+        let (a, b) = (NodeId::new("a"), NodeId::new("b"));
+        let mut roster = Roster::new(b);
+        roster.admit(arrival("a", 1, true, 1), now);
+        // The peer's dial wins, but ours is not closed before the peer has taken its own in.
+        assert_eq!(roster.admit(arrival("a", 1, false, 2), now), stay(&[]));
+        assert_eq!(roster.connection(Plane::Control, &a), Some(&2));
+        assert!(!roster.lost(Plane::Control, &a, false, |it| *it == 2));
+        assert_eq!(roster.connection(Plane::Control, &a), Some(&1));
+
+        // It has: ours ends without a word.
+        roster.admit(arrival("a", 1, false, 3), now);
+        assert!(!roster.lost(Plane::Control, &a, false, |it| *it == 1));
+        assert_eq!(roster.connection(Plane::Control, &a), Some(&3));
+        assert!(roster.lost(Plane::Control, &a, false, |it| *it == 3));
+
+        // A later life takes both along.
+        roster.admit(arrival("a", 1, true, 4), now);
+        roster.admit(arrival("a", 1, false, 5), now);
+        assert_eq!(roster.admit(arrival("a", 2, false, 6), now), stay(&[5, 4]));
     }
 
     #[test]
