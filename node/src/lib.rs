@@ -15,6 +15,7 @@ pub mod admin;
 pub mod cli;
 mod dev;
 pub mod exchange;
+pub mod explain;
 pub mod forward;
 pub mod guard;
 pub mod identity;

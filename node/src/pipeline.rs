@@ -9,36 +9,31 @@
 //! refuses, and a refusal is answered by [`crate::problem`]. What the steps learn is kept in a
 //! [`Record`], which is counted and logged when the response's body ends, or the client goes.
 
+pub(crate) mod decide;
 mod record;
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::{
     body::{Body as _, Incoming},
     upgrade::OnUpgrade,
 };
-use tokio::time::Instant;
 
+use decide::{Decision, Purse, Step, decide};
 pub(crate) use record::Record;
 
 use crate::{
-    access,
-    exchange::{Body, Context, Served},
+    exchange::{Body, Served},
     guard::{self, body::Watched},
-    limit::{Charge, Outcome, Payer},
-    listener::{Connection, screened::REFUSED, tls},
+    listener::{Connection, screened::REFUSED},
     problem::{self, Refusal, UpstreamFault},
-    report::{health, metrics::Quota},
-    revision::{Compiled, CompiledRoute, Handling},
+    revision::Handling,
     transform::{
-        hop, quota,
-        request::{self, Inbound},
+        hop, quota, request,
         response::{self, Outbound},
-        template::Values,
     },
-    upstream::Errand,
     worker::Worker,
 };
 
@@ -67,145 +62,34 @@ async fn steps(
     {
         return Err(refusal);
     }
-    let admitted = guard::head::inspect(parts, &record.worker.limits)?;
-    record.admitted(admitted);
-    if let Some(tls) = &record.connection.tls
-        && let Some(hosts) = &tls.hosts
-        && !tls::serves(hosts, &record.host)
-    {
-        return Err(Refusal::Misdirected(record.host.clone()));
-    }
-    let compiled = record.compiled.clone().ok_or(Refusal::NotConfigured)?;
-    if let Some(answer) = probe(record, &compiled, parts) {
-        return Ok(answer);
-    }
-    let found = compiled
-        .table
-        .find(&record.host, record.path(), &parts.method)?;
-    let chosen = &compiled.routes[found.route];
-    record.routed(found.route, chosen.route.clone());
-    if chosen.rules.wants_variables {
-        record.context.variables = found.variables;
-    }
-    identify(record, &compiled, chosen, parts).await?;
-    guard::body::admit(&body.size_hint(), chosen.route.request.max_body)?;
-    charge(record, &compiled, chosen)?;
-    match &chosen.handling {
-        Handling::Respond {
-            status,
-            body,
-            content_type,
-        } => {
-            let mut answer = Response::new(problem::full(body.clone()));
-            *answer.status_mut() = *status;
-            if let Some(content_type) = content_type {
-                answer
-                    .headers_mut()
-                    .insert(header::CONTENT_TYPE, content_type.clone());
-            }
-            Ok(answer)
-        }
-        Handling::Service { .. } => send(record, &compiled, chosen, parts, body).await,
-    }
-}
-
-/// The probes, where the document has them at the edge. They are exempt from everything.
-fn probe(record: &Record, compiled: &Compiled, parts: &Parts) -> Option<Response<Body>> {
-    if !compiled.document.edge.probes || !matches!(parts.method, Method::GET | Method::HEAD) {
-        return None;
-    }
-    let is_probe = matches!(record.path(), "/livez" | "/readyz" | "/healthz");
-    is_probe
-        .then(|| health::answer(record.path(), parts.uri.query(), &(record.worker.health)()))
-        .flatten()
-}
-
-/// The steps identity and access, residency with them: refused before anything is charged.
-async fn identify(
-    record: &mut Record,
-    compiled: &Compiled,
-    chosen: &CompiledRoute,
-    parts: &Parts,
-) -> Result<(), Refusal> {
-    if chosen.route.exempt.auth {
-        return Ok(());
-    }
-    let identity = record
-        .worker
-        .identifier
-        .identify(&compiled.identity, &chosen.route, &parts.headers)
-        .await?;
-    record.context.identity = Some(identity.clone());
-    access::decide(&chosen.route.access, &identity)?;
-    if let Handling::Service { zones, .. } = &chosen.handling
-        && !identity.zones.is_empty()
-        && !identity.zones.iter().any(|zone| zones.contains(zone))
-    {
-        return Err(Refusal::Residency(identity.tenant.clone()));
-    }
-    Ok(())
-}
-
-/// The step limit.
-fn charge(record: &mut Record, compiled: &Compiled, chosen: &CompiledRoute) -> Result<(), Refusal> {
-    if chosen.route.exempt.limits {
-        return Ok(());
-    }
-    let identity = record.context.identity.clone();
-    let (payer, standing) = match &identity {
-        Some(identity) => {
-            let tenant = compiled.tenants.get(&identity.tenant);
-            let limits = tenant.map(|tenant| tenant.limits.as_slice());
-            (Payer::Tenant(&identity.tenant), limits.unwrap_or_default())
-        }
-        None => (
-            Payer::Client(record.context.client_ip),
-            compiled.document.defaults.unidentified.as_slice(),
-        ),
-    };
-    let charge = Charge {
-        payer,
-        standing,
-        route: &chosen.route.name,
-        route_limits: &chosen.route.limits,
-    };
-    let worker = record.worker.clone();
-    let now = Instant::now().into_std();
-    let outcome = worker.limiter.charge(charge, now, worker.host.unix_time());
-    let count = |decision: Quota| worker.metrics.quota.add(worker.index, decision as usize);
-    match outcome {
-        Outcome::Admit(states) => {
-            if !states.is_empty() {
-                count(Quota::Admit);
-            }
-            record.states = states;
-            Ok(())
-        }
-        Outcome::Refuse {
-            limit,
-            retry_after,
-            states,
-        } => {
-            count(Quota::Refuse);
-            record.states = states;
-            Err(Refusal::RateLimited {
-                tenant: identity.map(|identity| identity.tenant.clone()),
-                limit: limit.to_string(),
-                retry_after,
-            })
-        }
+    let size = body.size_hint();
+    let Record {
+        subject,
+        worker,
+        connection,
+        ..
+    } = record;
+    let tls = connection.tls.as_ref();
+    let hosts = tls.and_then(|tls| tls.hosts.as_deref());
+    match decide(subject, parts, &size, hosts, worker, Purse::Charge).await? {
+        Decision::Answer(answer) => Ok(answer),
+        Decision::Send => send(record, parts, body).await,
     }
 }
 
 /// The steps transform and upstream.
 async fn send(
     record: &mut Record,
-    compiled: &Compiled,
-    chosen: &CompiledRoute,
     parts: &mut Parts,
     body: Incoming,
 ) -> Result<Response<Body>, Refusal> {
-    let Handling::Service { destination, .. } = &chosen.handling else {
+    let Some(compiled) = record.compiled.clone() else {
+        return Err(Refusal::NotConfigured);
+    };
+    let chosen = record.route.and_then(|route| compiled.routes.get(route));
+    let Some((chosen, Handling::Service { destination, .. })) =
+        chosen.map(|chosen| (chosen, &chosen.handling))
+    else {
         return Err(Refusal::NoRoute);
     };
     let worker = record.worker.clone();
@@ -214,19 +98,7 @@ async fn send(
         // Other upgrades are not passed on, so nobody may take the connection over.
         parts.extensions.remove::<OnUpgrade>();
     }
-    let inbound = Inbound {
-        context: &record.context,
-        peer: record.connection.peer,
-        trusted: guard::client::trusted(
-            record.connection.peer,
-            &compiled.document.edge.trusted_proxies,
-        ),
-        host: &record.host,
-        port: record.port,
-        path: record.path(),
-        websocket,
-        values: record.values(worker.region.as_str()),
-    };
+    let inbound = record.inbound(worker.region.as_str(), websocket);
     request::apply(parts, &inbound, &chosen.rules)?;
     let limit = chosen.route.request.max_body;
     let (body, verdict) = watch(body, limit, &worker);
@@ -236,13 +108,8 @@ async fn send(
     std::mem::swap(outgoing.uri_mut(), &mut parts.uri);
     std::mem::swap(outgoing.headers_mut(), &mut parts.headers);
     std::mem::swap(outgoing.extensions_mut(), &mut parts.extensions);
-    let identity = record.context.identity.clone();
-    let errand = Errand {
-        destination,
-        zones: identity.as_ref().map_or(&[], |identity| &identity.zones),
-        tenant: identity.as_ref().map(|identity| &identity.tenant),
-        request_id: &record.context.request_id.clone(),
-    };
+    record.step = Step::Upstream;
+    let errand = record.errand(destination);
     let (mut answer, served) = match worker.client.send(errand, outgoing).await {
         Ok(answered) => answered,
         // The client's own fault explains the failure better than what the upstream made of it.
@@ -319,27 +186,6 @@ fn finish(
         None => problem::without_body_for(&record.method, answer),
     };
     record.answered(answer)
-}
-
-impl Record {
-    /// What templates are filled with.
-    fn values<'a>(&'a self, region: &'a str) -> Values<'a> {
-        let identity = self.context.identity.as_ref();
-        Values {
-            variables: &self.context.variables,
-            tenant: identity.map_or("", |identity| identity.tenant.as_str()),
-            subject: identity.map_or("", |identity| &identity.subject),
-            region,
-            request_id: &self.context.request_id,
-            client_ip: self.context.client_ip,
-        }
-    }
-
-    /// The route that took the request.
-    fn chosen(&self) -> Option<&CompiledRoute> {
-        let compiled = self.compiled.as_ref()?;
-        compiled.routes.get(self.route?)
-    }
 }
 
 #[cfg(test)]

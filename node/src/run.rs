@@ -23,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{Admin, AdminError, Node, Own},
+    explain::Explainer,
     identity::Issuers,
     limit::Limiter,
     listener::{Stops, tls::EdgeTls, tls::TlsError},
@@ -194,21 +195,6 @@ async fn serve(
     );
     tracker.spawn(following);
 
-    let (asked, shown) = (state.clone(), metrics.clone());
-    let node = Node {
-        own: Own {
-            cluster: file.cluster.clone(),
-            id: file.id.clone(),
-            region: file.region.clone(),
-        },
-        directory: cluster.directory().clone(),
-        view: cluster.membership().watch(),
-        health: Box::new(move || asked.health()),
-        metrics: Box::new(move || shown.render()),
-    };
-    let admin = Admin::start(host.clone(), file, Arc::new(node), tracker, stop).await?;
-    let admin = admin.local_addr();
-
     let close_log = CancellationToken::new();
     let log_tracker = TaskTracker::new();
     let log = AccessLog::start(host.clone(), &log_tracker, close_log.clone());
@@ -229,6 +215,22 @@ async fn serve(
         health: Arc::new(move || asked.health()),
         stops: stops.clone(),
     };
+    let (asked, shown) = (state.clone(), metrics.clone());
+    let node = Node {
+        own: Own {
+            cluster: file.cluster.clone(),
+            id: file.id.clone(),
+            region: file.region.clone(),
+        },
+        directory: cluster.directory().clone(),
+        view: cluster.membership().watch(),
+        health: Box::new(move || asked.health()),
+        metrics: Box::new(move || shown.render()),
+        explainer: Explainer::new(Arc::new(workers.worker(0, "explain")), workers.tls.clone()),
+    };
+    let admin = Admin::start(host.clone(), file, Arc::new(node), tracker, stop).await?;
+    let admin = admin.local_addr();
+
     meet::all_regions(&cluster).await;
     let placed = workers.start(file.listen.http, file.listen.https).await;
     let (bound, serving) = match placed {

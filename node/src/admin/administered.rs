@@ -14,7 +14,10 @@ use meridian_cluster::{
 use meridian_config::name::{NodeId, RegionName};
 use tokio::sync::watch;
 
-use crate::report::health::Health;
+use crate::{
+    explain::{Explainer, Explanation, Question},
+    report::health::Health,
+};
 
 /// The node behind the admin API.
 pub trait Administered: Send + Sync + 'static {
@@ -36,6 +39,8 @@ pub trait Administered: Send + Sync + 'static {
     fn apply(&self, proposal: Proposal) -> BoxFuture<'static, Result<Accepted, WriteError>>;
     /// The Prometheus text page.
     fn metrics(&self) -> String;
+    /// What this node would do with a request; an error says what is wrong with the question.
+    fn explain(&self, question: Question) -> BoxFuture<'static, Result<Explanation, String>>;
 }
 
 /// Which node answers.
@@ -61,6 +66,8 @@ pub struct Node {
     pub health: Box<dyn Fn() -> Health + Send + Sync>,
     /// The Prometheus text page.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Explains requests.
+    pub explainer: Explainer,
 }
 
 impl Administered for Node {
@@ -99,5 +106,10 @@ impl Administered for Node {
 
     fn metrics(&self) -> String {
         (self.metrics)()
+    }
+
+    fn explain(&self, question: Question) -> BoxFuture<'static, Result<Explanation, String>> {
+        let explainer = self.explainer.clone();
+        Box::pin(async move { explainer.explain(&question).await })
     }
 }

@@ -14,7 +14,10 @@ use meridian_cluster::{
 };
 
 use super::administered::{Administered, Own};
-use crate::report::health::Health;
+use crate::{
+    explain::{Explanation, Question},
+    report::health::Health,
+};
 
 /// A node of one region that does what its fields say.
 pub(crate) struct Pretend {
@@ -138,6 +141,15 @@ impl Administered for Pretend {
         self.proposals.lock().unwrap().push(proposal);
         let outcome = self.outcome.clone();
         Box::pin(async move { outcome })
+    }
+
+    fn explain(&self, question: Question) -> BoxFuture<'static, Result<Explanation, String>> {
+        Box::pin(async move {
+            Err(format!(
+                "a pretended node explains nothing: {}",
+                question.url
+            ))
+        })
     }
 
     fn metrics(&self) -> String {

@@ -129,6 +129,16 @@ impl Client {
         interpret(&base, status, &bytes)
     }
 
+    /// Asks for what does not fit into a URL.
+    pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, Failure> {
+        let (base, status, bytes) = self.send(Method::POST, path, None, Some(body)).await?;
+        interpret(&base, status, &bytes)
+    }
+
     /// The answer, and who gave it.
     async fn send<B: Serialize>(
         &self,

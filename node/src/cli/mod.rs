@@ -9,6 +9,7 @@ pub(crate) mod authority;
 mod check;
 pub(crate) mod client;
 mod dev;
+mod explain;
 mod export;
 pub(crate) mod node;
 mod source;
@@ -95,6 +96,8 @@ enum Command {
     Diff(apply::DiffArgs),
     /// Print the running document
     Export(export::ExportArgs),
+    /// What the running cluster would do with a request, step by step; charges nothing
+    Explain(explain::ExplainArgs),
     /// Who applied what, and when
     History,
     /// Make a new revision equal to an old one
@@ -125,6 +128,9 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<Exit, Failure> {
         }
         Command::Export(args) => {
             wait_for(async { export::export(&args, &client(common, terminal)?, terminal).await })
+        }
+        Command::Explain(args) => {
+            wait_for(async { explain::explain(args, &client(common, terminal)?, terminal).await })
         }
         Command::History => {
             wait_for(async { export::history(&client(common, terminal)?, terminal).await })

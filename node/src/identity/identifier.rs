@@ -115,6 +115,12 @@ impl Identifier {
     }
 }
 
+/// Whose token a request's says it is, believed or not: for telling an operator why it is refused.
+pub(crate) fn claimed_issuer(headers: &HeaderMap) -> Option<String> {
+    let token = Unverified::parse(bearer(headers).ok()?).ok()?;
+    token.issuer().map(str::to_owned)
+}
+
 impl From<TokenFault> for Refusal {
     fn from(fault: TokenFault) -> Self {
         Self::Unauthenticated(fault)

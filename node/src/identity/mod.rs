@@ -30,6 +30,7 @@ mod token;
 mod verified;
 
 pub use identifier::Identifier;
+pub(crate) use identifier::claimed_issuer;
 pub use issuer::IssuerStatus;
 pub use issuers::Issuers;
 pub use rules::Rules;

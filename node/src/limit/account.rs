@@ -63,6 +63,13 @@ impl<'a> Limits<'a> {
     }
 }
 
+/// Whether a request that passes is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Booking {
+    Count,
+    Look,
+}
+
 /// One payer's windows. A handful, so that a scan by id beats a map.
 #[derive(Debug, Default)]
 pub(super) struct Account {
@@ -72,6 +79,15 @@ pub(super) struct Account {
 impl Account {
     /// Charges one request to all `limits`.
     pub(super) fn charge(&mut self, limits: Limits<'_>, grain: Grain, now: Now) -> Outcome {
+        self.settle(limits, grain, now, Booking::Count)
+    }
+
+    /// What a charge would come to, with the states as they are before it.
+    pub(super) fn peek(&mut self, limits: Limits<'_>, grain: Grain, now: Now) -> Outcome {
+        self.settle(limits, grain, now, Booking::Look)
+    }
+
+    fn settle(&mut self, limits: Limits<'_>, grain: Grain, now: Now, booking: Booking) -> Outcome {
         let mut slots = Vec::with_capacity(limits.iter().count());
         let mut fullest: Option<(Duration, usize)> = None;
         let at_route = Place::Route(limits.route.0.clone());
@@ -89,7 +105,7 @@ impl Account {
                 slots.push((slot, limit.amount, free));
             }
         }
-        if fullest.is_none() {
+        if fullest.is_none() && booking == Booking::Count {
             for (slot, _, free) in &mut slots {
                 self.windows[*slot].admit(now);
                 *free -= 1;
@@ -255,6 +271,23 @@ mod tests {
         assert!(passes(&seeds, &fast));
         assert!(!passes(&plants, &slow));
         assert!(!passes(&seeds, &fast));
+    }
+
+    #[test]
+    fn a_look_says_what_a_charge_would_and_counts_nothing() {
+        let start = crate::limit::moment();
+        let plan = [limit("tenant-minute", 2, 60, Kind::Sliding)];
+        let mut account = Account::default();
+        let now = after(start, Duration::ZERO);
+        for left in [2, 1] {
+            for _ in 0..5 {
+                assert_eq!(remaining(&account.peek(on(&plan, &[]), GRAIN, now)), [left]);
+            }
+            account.charge(on(&plan, &[]), GRAIN, now);
+        }
+        let refused = account.peek(on(&plan, &[]), GRAIN, now);
+        assert_eq!(refused, account.charge(on(&plan, &[]), GRAIN, now));
+        assert!(matches!(refused, Outcome::Refuse { .. }));
     }
 
     #[test]

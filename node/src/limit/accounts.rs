@@ -105,6 +105,29 @@ impl Accounts {
             .charge(limits, CLIENT_GRAIN, now)
     }
 
+    /// What [`Self::charge_tenant`] would come to; nothing is counted or kept.
+    pub(super) fn peek_tenant(
+        &mut self,
+        tenant: &TenantId,
+        limits: Limits<'_>,
+        now: Now,
+    ) -> Outcome {
+        match self.tenants.get_mut(tenant) {
+            Some(account) => account.peek(limits, TENANT_GRAIN, now),
+            None => Account::default().peek(limits, TENANT_GRAIN, now),
+        }
+    }
+
+    /// What [`Self::charge_client`] would come to; nothing is counted or kept.
+    pub(super) fn peek_client(&mut self, client: Prefix, limits: Limits<'_>, now: Now) -> Outcome {
+        let full = self.clients.len() >= self.clients_max;
+        match self.clients.get_mut(&client) {
+            Some(account) => account.peek(limits, CLIENT_GRAIN, now),
+            None if full => self.overflow.peek(limits, CLIENT_GRAIN, now),
+            None => Account::default().peek(limits, CLIENT_GRAIN, now),
+        }
+    }
+
     /// Drops idle accounts, unless that was done less than `every` ago.
     fn sweep(&mut self, now: Now, every: Duration) {
         let swept = *self.swept.get_or_insert(now.instant);

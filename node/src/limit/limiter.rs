@@ -65,6 +65,34 @@ impl Limiter {
     /// Windows live on when the document changes, as long as a limit keeps its id, kind and span; see
     /// [`Outcome`] for what comes back. `now` is tokio's clock, `unix` the host's.
     pub fn charge(&self, charge: Charge<'_>, now: Instant, unix: Duration) -> Outcome {
+        self.settle(
+            charge,
+            now,
+            unix,
+            Accounts::charge_tenant,
+            Accounts::charge_client,
+        )
+    }
+
+    /// What [`Self::charge`] would come to, with the states as they are before it; counts nothing.
+    pub fn peek(&self, charge: Charge<'_>, now: Instant, unix: Duration) -> Outcome {
+        self.settle(
+            charge,
+            now,
+            unix,
+            Accounts::peek_tenant,
+            Accounts::peek_client,
+        )
+    }
+
+    fn settle(
+        &self,
+        charge: Charge<'_>,
+        now: Instant,
+        unix: Duration,
+        of_tenant: fn(&mut Accounts, &TenantId, Limits<'_>, Now) -> Outcome,
+        of_client: fn(&mut Accounts, Prefix, Limits<'_>, Now) -> Outcome,
+    ) -> Outcome {
         let limits = Limits {
             standing: charge.standing,
             route: (charge.route, charge.route_limits),
@@ -74,13 +102,14 @@ impl Limiter {
         }
         let now = Now { instant: now, unix };
         match charge.payer {
-            Payer::Tenant(tenant) => self
-                .shard(spread(tenant.as_str().as_bytes()))
-                .charge_tenant(tenant, limits, now),
+            Payer::Tenant(tenant) => {
+                let mut shard = self.shard(spread(tenant.as_str().as_bytes()));
+                of_tenant(&mut shard, tenant, limits, now)
+            }
             Payer::Client(address) => {
                 let prefix = Prefix::of(address);
-                self.shard(spread(&prefix.bytes().to_le_bytes()))
-                    .charge_client(prefix, limits, now)
+                let mut shard = self.shard(spread(&prefix.bytes().to_le_bytes()));
+                of_client(&mut shard, prefix, limits, now)
             }
         }
     }

@@ -4,30 +4,28 @@
 //! body has gone, or when the client has.
 
 use std::{
+    ops::{Deref, DerefMut},
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
 };
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, Uri, Version, request::Parts};
+use http::{Response, StatusCode, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use meridian_config::document::Route;
-use tokio::time::Instant;
 
-use super::{Context, Served};
+use super::{Served, decide::Subject};
 use crate::{
     exchange::{Body, BodyError},
-    guard::{self, head::Admitted},
-    limit::LimitState,
+    guard,
     listener::{Connection, connection::InFlight},
     problem::Refusal,
     report::{
         entry::{Detail, Entry},
         metrics, pseudonym,
     },
-    revision::{Compiled, Handling},
+    revision::Handling,
     worker::Worker,
 };
 
@@ -35,20 +33,7 @@ use crate::{
 pub(crate) struct Record {
     pub(crate) worker: Arc<Worker>,
     pub(crate) connection: Arc<Connection>,
-    /// The revision that the request is served by, from its start to its end.
-    pub(crate) compiled: Option<Arc<Compiled>>,
-    pub(crate) context: Context,
-    pub(crate) method: Method,
-    pub(crate) version: Version,
-    /// The target as it came.
-    target: Uri,
-    /// In normal form; empty before the guard has passed it.
-    pub(crate) host: String,
-    pub(crate) port: Option<u16>,
-    /// The normal form, where it differs.
-    normal_path: Option<String>,
-    pub(crate) route: Option<usize>,
-    pub(crate) states: Vec<LimitState>,
+    pub(crate) subject: Subject,
     pub(crate) served: Option<Served>,
     pub(crate) body: Option<Arc<guard::body::Verdict>>,
     refusal: Option<Refusal>,
@@ -61,68 +46,19 @@ pub(crate) struct Record {
 impl Record {
     /// A request whose head has just come.
     pub(super) fn new(worker: Arc<Worker>, connection: Arc<Connection>, parts: &Parts) -> Self {
-        let compiled = worker.current.load_full();
-        let proxies = compiled
-            .as_ref()
-            .map_or(&[][..], |compiled| &compiled.document.edge.trusted_proxies);
-        let peer = connection.peer;
-        let trusted = guard::client::trusted(peer, proxies);
-        let context = Context {
-            request_id: worker.ids.request_id(&parts.headers, trusted),
-            trace: worker.ids.trace(&parts.headers),
-            client_ip: guard::client::address(peer, &parts.headers, proxies),
-            received: Instant::now(),
-            scheme: if connection.tls.is_some() {
-                "https"
-            } else {
-                "http"
-            },
-            protocol: match parts.version {
-                Version::HTTP_10 => "HTTP/1.0",
-                Version::HTTP_2 => "HTTP/2",
-                _ => "HTTP/1.1",
-            },
-            route: None,
-            variables: Vec::new(),
-            identity: None,
-        };
+        let subject = Subject::new(&worker, parts, connection.peer, connection.tls.is_some());
         worker.metrics.in_flight.add(worker.index, 0);
         Self {
             _in_flight: connection.begin(),
             worker,
             connection,
-            compiled,
-            context,
-            method: parts.method.clone(),
-            version: parts.version,
-            target: parts.uri.clone(),
-            host: String::new(),
-            port: None,
-            normal_path: None,
-            route: None,
-            states: Vec::new(),
+            subject,
             served: None,
             body: None,
             refusal: None,
             status: None,
             bytes_out: 0,
         }
-    }
-
-    /// The path in normal form.
-    pub(crate) fn path(&self) -> &str {
-        self.normal_path.as_deref().unwrap_or(self.target.path())
-    }
-
-    pub(super) fn admitted(&mut self, admitted: Admitted) {
-        self.host = admitted.host;
-        self.port = admitted.port;
-        self.normal_path = admitted.path;
-    }
-
-    pub(super) fn routed(&mut self, index: usize, route: Arc<Route>) {
-        self.route = Some(index);
-        self.context.route = Some(route);
     }
 
     pub(super) fn refused(&mut self, refusal: Refusal) {
@@ -238,6 +174,20 @@ impl Record {
         let mut line = Vec::with_capacity(640);
         entry.write(detail, &mut line);
         worker.log.push(line);
+    }
+}
+
+impl Deref for Record {
+    type Target = Subject;
+
+    fn deref(&self) -> &Subject {
+        &self.subject
+    }
+}
+
+impl DerefMut for Record {
+    fn deref_mut(&mut self) -> &mut Subject {
+        &mut self.subject
     }
 }
 

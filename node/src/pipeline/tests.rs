@@ -1,5 +1,6 @@
 //! A worker over in-memory streams: requests as clients send them, responses as clients see them.
 
+mod explained;
 mod gateway;
 
 use std::time::Duration;

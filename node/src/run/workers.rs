@@ -88,7 +88,7 @@ impl Workers {
             http: place(&listeners, ListenerKind::Http),
             https: place(&listeners, ListenerKind::Https),
         };
-        let worker = Arc::new(self.worker(index));
+        let worker = Arc::new(self.worker(index, &format!("worker {index}")));
         let tracker = TaskTracker::new();
         for (kind, listener) in listeners {
             let acceptor = Acceptor {
@@ -146,8 +146,8 @@ impl Workers {
         Ok(listeners)
     }
 
-    fn worker(&self, index: usize) -> Worker {
-        let label = format!("worker {index}");
+    /// A worker's tools; `label` names its dice.
+    pub(super) fn worker(&self, index: usize, label: &str) -> Worker {
         Worker {
             index,
             node: self.node.clone(),
@@ -157,7 +157,7 @@ impl Workers {
             current: self.current.clone(),
             identifier: Identifier::new(self.host.clone(), self.issuers.clone()),
             limiter: self.limiter.clone(),
-            client: self.upstreams.client(&label),
+            client: self.upstreams.client(label),
             metrics: self.metrics.clone(),
             log: self.log.clone(),
             key: self.key.clone(),

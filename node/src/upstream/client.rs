@@ -49,7 +49,7 @@ pub struct Client {
     pub(super) shared: Arc<Shared>,
     pub(super) dialer: Arc<Dialer>,
     pub(super) pool: Arc<Pool>,
-    luck: Arc<Luck>,
+    pub(super) luck: Arc<Luck>,
 }
 
 /// An answer, whoever gave it.
@@ -319,15 +319,7 @@ impl Client {
                 return Ok(Target::Local(ticket));
             }
         }
-        let tenant = || trip.errand.tenant.cloned().unwrap_or_default();
-        let refusal = match reason {
-            Reason::Residency => Refusal::Residency(tenant()),
-            Reason::ResidencyUnavailable => Refusal::ResidencyUnavailable(tenant()),
-            Reason::NoHealthyUpstream if destination.own.iter().any(|own| own.full()) => {
-                Refusal::Overloaded
-            }
-            Reason::NoHealthyUpstream => Refusal::NoHealthyUpstream,
-        };
+        let refusal = refusal(&trip.errand, reason);
         tracing::trace!(
             target: "meridian::decision",
             request_id = trip.errand.request_id,
@@ -357,6 +349,19 @@ impl Client {
             }
         }
         None
+    }
+}
+
+/// What an errand that nobody takes is answered with.
+pub(super) fn refusal(errand: &Errand<'_>, reason: Reason) -> Refusal {
+    let tenant = || errand.tenant.cloned().unwrap_or_default();
+    match reason {
+        Reason::Residency => Refusal::Residency(tenant()),
+        Reason::ResidencyUnavailable => Refusal::ResidencyUnavailable(tenant()),
+        Reason::NoHealthyUpstream if errand.destination.own.iter().any(|own| own.full()) => {
+            Refusal::Overloaded
+        }
+        Reason::NoHealthyUpstream => Refusal::NoHealthyUpstream,
     }
 }
 

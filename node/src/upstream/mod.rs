@@ -10,7 +10,7 @@
 //!
 //! [`Upstreams`] is the node's: endpoints with their load and health, and the checks. [`Client`] is one
 //! worker's: its connections, its dice, its retry budgets. Cores: [`region`], [`balance`], [`budget`],
-//! [`retry`], [`health`]. What leaves for another region goes through [`crate::forward`].
+//! [`retry`], [`health`]. [`survey`] says where a request would go. What leaves for another region goes through [`crate::forward`].
 
 mod answer;
 mod balance;
@@ -30,6 +30,7 @@ mod outgoing;
 mod pool;
 mod region;
 mod retry;
+pub(crate) mod survey;
 mod trip;
 mod tunnel;
 mod wait;
@@ -64,6 +65,7 @@ pub(crate) use client::{Gate, Reply};
 pub(crate) use fault::Fault;
 pub(crate) use outgoing::{Outgoing, Progress};
 pub(crate) use region::permitted;
+pub(crate) use retry::repeatable;
 pub(crate) use trip::Trip;
 pub(crate) use tunnel::join;
 pub(crate) use wait::{Late, Limits, within};

@@ -82,12 +82,12 @@ pub(crate) fn choose(question: &Question<'_>, draw: &mut dyn FnMut(usize) -> usi
     if question.forwarded {
         return unavailable;
     }
-    let mut regions: Vec<(Duration, &RegionName)> = allowed()
-        .filter(|region| *region != own && !question.tried_regions.contains(region))
-        .filter_map(|region| {
-            let health = question.view.regions.get(region)?;
-            (health.liveness != Liveness::Down)
-                .then_some((health.rtt.unwrap_or(UNMEASURED), region))
+    let mut regions: Vec<(Duration, &RegionName)> = question
+        .places
+        .iter()
+        .filter_map(|(region, zone)| match stand(question, region, zone) {
+            Standing::Elsewhere(distance) => Some((distance, region)),
+            Standing::Own | Standing::Forbidden | Standing::Tried | Standing::Down => None,
         })
         .collect();
     regions.sort();
@@ -106,6 +106,75 @@ pub(crate) fn choose(question: &Question<'_>, draw: &mut dyn FnMut(usize) -> usi
     }
 }
 
+/// How a region where the service has endpoints stands to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It lies outside of the tenant's zones.
+    Forbidden,
+    /// It is this node's own: its endpoints are chosen among directly.
+    Own,
+    /// It has said that it can't serve this request.
+    Tried,
+    /// No node of it answers.
+    Down,
+    /// A peer in it may serve the request, so far away.
+    Elsewhere(Duration),
+}
+
+/// How this region stands to the question's request.
+pub(crate) fn stand(question: &Question<'_>, region: &RegionName, zone: &Zone) -> Standing {
+    if !permitted(question.zones, zone) {
+        return Standing::Forbidden;
+    }
+    if *region == question.view.own_region {
+        return Standing::Own;
+    }
+    if question.tried_regions.contains(region) {
+        return Standing::Tried;
+    }
+    match question.view.regions.get(region) {
+        Some(health) if health.liveness != Liveness::Down => {
+            Standing::Elsewhere(health.rtt.unwrap_or(UNMEASURED))
+        }
+        _ => Standing::Down,
+    }
+}
+
+/// Whether a peer may take a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fitness {
+    /// It says that it has so many healthy endpoints of the service.
+    Sure(u32),
+    /// It has not said anything of the service yet.
+    Unknown,
+    /// It takes no new work.
+    Draining,
+    /// It says that it has no healthy endpoint.
+    Empty,
+    /// It has failed this request already.
+    Tried,
+    /// It is taken for dead.
+    Down,
+}
+
+/// Whether this peer may take the question's request.
+pub(crate) fn fitness(question: &Question<'_>, member: &Member) -> Fitness {
+    if member.liveness == Liveness::Down {
+        return Fitness::Down;
+    }
+    if member.announced.draining {
+        return Fitness::Draining;
+    }
+    if question.tried_peers.contains(&member.id) {
+        return Fitness::Tried;
+    }
+    match member.announced.services.get(question.service) {
+        Some(0) => Fitness::Empty,
+        Some(healthy) => Fitness::Sure(*healthy),
+        None => Fitness::Unknown,
+    }
+}
+
 /// The region's members of one liveness that may take the request: those that announce healthy endpoints first, then
 /// those that have not announced anything yet. Within each, the less loaded of two random ones leads.
 fn members(
@@ -116,18 +185,14 @@ fn members(
 ) -> Vec<(NodeId, RegionName)> {
     let (mut sure, mut unknown) = (Vec::new(), Vec::new());
     for member in question.view.members.values() {
-        let usable = member.region == *region
-            && member.id != question.view.own
-            && member.liveness == liveness
-            && !member.announced.draining
-            && !question.tried_peers.contains(&member.id);
-        if !usable {
+        if member.region != *region || member.id == question.view.own || member.liveness != liveness
+        {
             continue;
         }
-        match member.announced.services.get(question.service) {
-            Some(0) => {}
-            Some(_) => sure.push(member),
-            None => unknown.push(member),
+        match fitness(question, member) {
+            Fitness::Sure(_) => sure.push(member),
+            Fitness::Unknown => unknown.push(member),
+            Fitness::Draining | Fitness::Empty | Fitness::Tried | Fitness::Down => {}
         }
     }
     for group in [&mut sure, &mut unknown] {

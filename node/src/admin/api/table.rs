@@ -7,7 +7,7 @@ use http::{Method, Response};
 use meridian_cluster::host::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::{Asked, Desk, cluster, config, observe, openapi, request::decode};
+use super::{Asked, Desk, cluster, config, explain, observe, openapi, request::decode};
 use crate::{
     admin::{access::Deed, fault::Fault},
     exchange::Body,
@@ -17,6 +17,7 @@ use crate::{
 pub(super) const TOPICS: &[&[Resource]] = &[
     cluster::RESOURCES,
     config::RESOURCES,
+    explain::RESOURCES,
     observe::RESOURCES,
     openapi::RESOURCES,
 ];

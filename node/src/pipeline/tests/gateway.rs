@@ -21,6 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    explain::Explainer,
     forward::{Arrival, Bulk, BulkError, ReadHalf, WriteHalf},
     guard::Limits,
     identity::{Identifier, Issuers},
@@ -43,6 +44,7 @@ const PROVIDER: ([u8; 4], u16) = ([10, 0, 0, 9], 80);
 pub(super) struct Gateway {
     pub(super) host: Arc<TestHost>,
     pub(super) metrics: Metrics,
+    pub(super) explainer: Explainer,
     key: Signer,
 }
 
@@ -121,19 +123,26 @@ impl Gateway {
                 ..Health::default()
             }),
         };
+        let worker = Arc::new(worker);
+        let explainer = Explainer::new(worker.clone(), None);
         let acceptor = Acceptor {
             kind: ListenerKind::Http,
             worker: 0,
             tls: None,
             limits: Limits::default(),
-            service: Arc::new(worker),
+            service: worker.clone(),
             metrics: metrics.path().clone(),
             tracker: tracker.clone(),
             stops: Stops::default(),
         };
         let listener = outside.listen(EDGE.into(), 0).expect("in memory");
         tracker.spawn(acceptor.run(listener));
-        Self { host, metrics, key }
+        Self {
+            host,
+            metrics,
+            explainer,
+            key,
+        }
     }
 
     pub(super) async fn connect(&self) -> BoxStream {
@@ -158,12 +167,20 @@ impl Gateway {
 
     /// The same with a token of the demo issuer for a tenant.
     pub(super) async fn ask_as(&self, tenant: &str, path: &str) -> Answer {
-        let claims = serde_json::json!({
+        let fields = format!("authorization: Bearer {}\r\n", self.token(tenant, &[]));
+        self.ask("GET", path, &fields, "").await
+    }
+
+    /// A token of the demo issuer for a tenant, with some claims of its own; null takes one out.
+    pub(super) fn token(&self, tenant: &str, own: &[(&str, serde_json::Value)]) -> String {
+        let mut claims = serde_json::json!({
             "iss": "http://10.0.0.9/", "aud": "api", "sub": "ann", "tenant": tenant,
             "scope": "plants:read", "exp": NOW + 3600,
         });
-        let fields = format!("authorization: Bearer {}\r\n", self.key.sign(&claims));
-        self.ask("GET", path, &fields, "").await
+        for (name, value) in own {
+            claims[*name] = value.clone();
+        }
+        self.key.sign(&claims)
     }
 
     /// Sends bytes and reads one response until the gateway closes.

@@ -1,0 +1,238 @@
+//! An explanation says what the request then gets.
+
+use serde_json::{Value, json};
+
+use super::{
+    DOCUMENT,
+    gateway::{CLIENT, Gateway},
+};
+use crate::explain::{Ending, Explanation, Field, Question, StepResult};
+
+impl Gateway {
+    /// The explanation of what [`Gateway::ask`] would send.
+    async fn explain(&self, method: &str, path: &str, fields: &str) -> Explanation {
+        let mut headers: Vec<Field> = fields
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| Field {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            })
+            .collect();
+        // What `ask` sends first.
+        headers.insert(
+            0,
+            Field {
+                name: "host".to_owned(),
+                value: "x".to_owned(),
+            },
+        );
+        let question = Question {
+            method: method.to_owned(),
+            url: format!("http://x{path}"),
+            headers,
+            client_ip: Some(CLIENT.parse().expect("an address")),
+        };
+        self.explainer.explain(&question).await.expect("a question")
+    }
+
+    /// Explains, asks, and compares. Returns the explanation.
+    async fn compare(&self, method: &str, path: &str, fields: &str) -> Explanation {
+        let told = self.explain(method, path, fields).await;
+        let answer = self.ask(method, path, fields, "").await;
+        let verdict = &told.verdict;
+        match verdict.outcome {
+            Ending::Forwarded => {
+                assert_eq!(
+                    answer.header("content-type"),
+                    "",
+                    "{method} {path}: {}",
+                    answer.body
+                );
+                let seen: Value =
+                    serde_json::from_str(&answer.body).expect("the upstream's answer");
+                let sent = told.upstream.as_ref().expect("it says what is sent");
+                assert_eq!(
+                    (seen["target"].as_str(), seen["method"].as_str()),
+                    (Some(&*sent.target), Some(&*sent.method))
+                );
+                for field in &sent.set {
+                    // Ids are made anew for each request.
+                    if !["x-request-id", "traceparent"].contains(&&*field.name) {
+                        assert_eq!(seen["headers"][&field.name], field.value, "{}", field.name);
+                    }
+                }
+                for name in &sent.removed {
+                    assert_eq!(seen["headers"][name], Value::Null, "{name}");
+                }
+            }
+            Ending::Answered => assert_eq!(Some(answer.status), verdict.status, "{method} {path}"),
+            Ending::Refused => {
+                assert_eq!(
+                    Some(answer.status),
+                    verdict.status,
+                    "{method} {path}: {told:?}"
+                );
+                let problem: Value = serde_json::from_str(&answer.body).expect("a problem");
+                assert_eq!(problem["type"].as_str(), verdict.problem.as_deref());
+                assert_eq!(
+                    told.steps.last().map(|step| step.result),
+                    Some(StepResult::Refuse)
+                );
+            }
+        }
+        let text = serde_json::to_string(&told).expect("JSON");
+        if let Some((_, token)) = fields.split_once("Bearer ") {
+            assert!(!text.contains(token.trim()), "the token is repeated");
+        }
+        told
+    }
+}
+
+fn bearer(token: &str) -> String {
+    format!("authorization: Bearer {token}\r\n")
+}
+
+/// The last step's name.
+fn last(told: &Explanation) -> &str {
+    told.steps.last().map_or("", |step| &step.step)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_verdict_is_what_the_request_gets() {
+    let gateway = Gateway::start(Some(DOCUMENT)).await;
+    let with = |tenant: &str, own: &[(&str, Value)]| bearer(&gateway.token(tenant, own));
+    let good = with("acme", &[]);
+    let mut forged = gateway.token("acme", &[]);
+    forged.replace_range(forged.len() - 8.., "AAAAAAAA");
+    for (method, path, fields, step) in [
+        ("GET", "/livez", String::new(), "guard"),
+        ("CONNECT", "/status", String::new(), "guard"),
+        ("GET", "/a%2fb", String::new(), "guard"),
+        ("GET", "/status", "host: b\r\n".into(), "guard"),
+        ("GET", "/nowhere", String::new(), "route"),
+        ("POST", "/status", String::new(), "route"),
+        ("GET", "/closed", String::new(), "identity"),
+        (
+            "GET",
+            "/closed",
+            "authorization: Basic eA==\r\n".into(),
+            "identity",
+        ),
+        ("GET", "/closed", bearer("a.b.c"), "identity"),
+        ("GET", "/closed", bearer(&forged), "identity"),
+        (
+            "GET",
+            "/closed",
+            with("acme", &[("iss", json!("http://other/"))]),
+            "identity",
+        ),
+        (
+            "GET",
+            "/closed",
+            with("acme", &[("aud", json!("other"))]),
+            "identity",
+        ),
+        (
+            "GET",
+            "/closed",
+            with("acme", &[("exp", json!(1))]),
+            "identity",
+        ),
+        (
+            "GET",
+            "/closed",
+            with("acme", &[("nbf", json!(99_999_999_999_u64))]),
+            "identity",
+        ),
+        (
+            "GET",
+            "/closed",
+            with("acme", &[("tenant", Value::Null)]),
+            "identity",
+        ),
+        ("GET", "/closed", with("nobody", &[]), "identity"),
+        ("GET", "/scoped", good.clone(), "access"),
+        ("GET", "/closed", with("strict", &[]), "residency"),
+        ("POST", "/echo/x", "content-length: 17\r\n".into(), "body"),
+        ("GET", "/status", String::new(), "transform"),
+        ("GET", "/abroad", good.clone(), "upstream"),
+        ("GET", "/abroad", with("strict", &[]), "upstream"),
+        ("GET", "/echo/a/../b?q=1", "cookie: a=b\r\n".into(), "guard"),
+        (
+            "GET",
+            "/echo/%61b?q=1",
+            "cookie: a=b\r\nx-forwarded-for: 9.9.9.9\r\nx-tenant: t\r\n".into(),
+            "upstream",
+        ),
+    ] {
+        let told = gateway.compare(method, path, &fields).await;
+        assert_eq!(last(&told), step, "{method} {path} {fields}: {told:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn explaining_charges_nothing_and_sees_what_is_charged() {
+    let gateway = Gateway::start(Some(DOCUMENT)).await;
+    let before = gateway.metrics.render();
+    for left in (0..=3).rev() {
+        for _ in 0..5 {
+            let told = gateway.explain("GET", "/limited", "").await;
+            assert_eq!(told.limits[0].remaining, left);
+            let refused = told.verdict.outcome == Ending::Refused;
+            assert_eq!(refused, left == 0, "{told:?}");
+        }
+        if left == 3 {
+            assert_eq!(gateway.metrics.render(), before);
+        }
+        let told = gateway.compare("GET", "/limited", "").await;
+        assert_eq!(told.verdict.retry_after.is_some(), left == 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_reads_what_is_missing_and_what_came_near() {
+    let gateway = Gateway::start(Some(DOCUMENT)).await;
+    let facts = |told: &Explanation| told.steps.last().expect("a step").facts.join("\n");
+    let told = gateway.explain("POST", "/only", "").await;
+    assert_eq!(
+        facts(&told),
+        "nearly: host: takes only the hosts api.example.com"
+    );
+    let told = gateway.explain("POST", "/status", "").await;
+    assert!(
+        facts(&told).contains("nearly: status: takes only GET"),
+        "{told:?}"
+    );
+    let other = gateway.token("acme", &[("aud", json!("other"))]);
+    let told = gateway.explain("GET", "/closed", &bearer(&other)).await;
+    assert!(
+        facts(&told).contains("tokens of demo must hold aud api"),
+        "{told:?}"
+    );
+    let told = gateway
+        .explain("GET", "/scoped", &bearer(&gateway.token("acme", &[])))
+        .await;
+    assert!(
+        facts(&told).contains("scopes needed: plants:write"),
+        "{told:?}"
+    );
+    let told = gateway
+        .explain("GET", "/closed", &bearer(&gateway.token("acme", &[])))
+        .await;
+    let endpoint = &told.candidates[0];
+    assert_eq!(
+        (endpoint.endpoint.as_deref(), endpoint.chosen),
+        (Some("10.0.0.8"), true)
+    );
+    let told = gateway
+        .explain("GET", "/abroad", &bearer(&gateway.token("acme", &[])))
+        .await;
+    assert_eq!(
+        (
+            told.candidates[0].region.as_str(),
+            told.candidates[0].usable
+        ),
+        ("there", false)
+    );
+}
