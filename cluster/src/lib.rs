@@ -15,6 +15,7 @@
 //! - [`host`]: the doors to everything outside a node;
 //! - [`fabric`]: authenticated connections between nodes;
 //! - [`membership`]: gossip, probes, the failure detector, and the [`membership::View`];
+//! - [`renewal`]: certificates that are replaced while a node runs;
 //! - [`consensus`]: Raft groups over the fabric, their log on disk;
 //! - [`control`]: sorts the control plane's calls by topic;
 //! - [`directory`]: the replicated document and its revisions;
@@ -28,6 +29,7 @@ pub mod directory;
 pub mod fabric;
 pub mod host;
 pub mod membership;
+pub mod renewal;
 mod start;
 mod wire;
 

@@ -12,6 +12,7 @@ use crate::{
     fabric::{Fabric, FabricError, FabricSettings, Trust, TrustError},
     host::Host,
     membership::Membership,
+    renewal::Renewals,
 };
 
 /// A node's part in its cluster. Clones share it.
@@ -20,6 +21,7 @@ pub struct Cluster {
     fabric: Fabric,
     membership: Membership,
     directory: Directory,
+    renewals: Renewals,
 }
 
 /// What a node brings along to its cluster beside `node.yaml`.
@@ -61,11 +63,17 @@ impl Cluster {
         let fabric = Fabric::start(
             Arc::clone(&host),
             FabricSettings::from(file),
-            trust,
+            trust.clone(),
             tracker.clone(),
             stop.clone(),
         )
         .await?;
+        let renewals = Renewals::default();
+        let followed = trust.followed(&host, file);
+        let following = renewals
+            .clone()
+            .follow(Arc::clone(&host), followed, stop.clone());
+        tracker.spawn(following);
         let membership = Membership::start(&fabric, &file.cluster, tracker, stop.clone());
         let start = Start {
             host,
@@ -92,6 +100,7 @@ impl Cluster {
             fabric,
             membership,
             directory,
+            renewals,
         })
     }
 
@@ -103,6 +112,11 @@ impl Cluster {
     /// Who is alive, and what each says of itself.
     pub fn membership(&self) -> &Membership {
         &self.membership
+    }
+
+    /// Which certificates are in force; other parts of the node add theirs.
+    pub fn renewals(&self) -> &Renewals {
+        &self.renewals
     }
 
     /// The replicated documents.

@@ -156,7 +156,7 @@ async fn serve(
         .registry()
         .register(Box::new(page))
         .expect("no other series has these names");
-    let page = FabricPage::new(cluster.fabric().clone());
+    let page = FabricPage::new(cluster.fabric().clone(), cluster.renewals().clone());
     metrics
         .registry()
         .register(Box::new(page))
@@ -229,6 +229,14 @@ async fn serve(
         explainer: Explainer::new(Arc::new(workers.worker(0, "explain")), workers.tls.clone()),
     };
     let admin = Admin::start(host.clone(), file, Arc::new(node), tracker, stop).await?;
+    if let Some(followed) = admin.followed() {
+        let renewals = cluster.renewals().clone();
+        tracker.spawn(renewals.follow(host.clone(), followed, stop.clone()));
+    }
+    for followed in workers.tls.iter().flat_map(EdgeTls::followed) {
+        let renewals = cluster.renewals().clone();
+        tracker.spawn(renewals.follow(host.clone(), followed, stop.clone()));
+    }
     let admin = admin.local_addr();
 
     meet::all_regions(&cluster).await;

@@ -46,11 +46,11 @@ pub(super) fn read(error: &ConnectionError) -> Option<Refused> {
         ),
         Some(CERTIFICATE_EXPIRED) if here => (
             Refusal::Expired,
-            format!("its certificate is not valid now ({said}); renew it (meridian ca issue), or set the clock of one of the two machines"),
+            format!("its certificate is not valid now ({said}); renew it (meridian ca renew), or set the clock of one of the two machines"),
         ),
         Some(CERTIFICATE_EXPIRED) => (
             Refusal::Expired,
-            "by its clock this node's certificate is not valid now; renew it (meridian ca issue), or set the clock of one of the two machines".to_owned(),
+            "by its clock this node's certificate is not valid now; renew it (meridian ca renew), or set the clock of one of the two machines".to_owned(),
         ),
         Some(CERTIFICATE_UNKNOWN) if here => (
             Refusal::Name,

@@ -3,6 +3,8 @@
 //! In: the cluster's name (and, for a simulation, a seed); then node, region and what else a
 //! certificate should name. Out: PEM texts. Nothing here touches a file or a clock; `meridian ca` does.
 
+mod renew;
+
 use std::net::IpAddr;
 
 use meridian_config::name::{NodeId, RegionName};
@@ -66,6 +68,9 @@ pub enum AuthorityError {
         "the CA certificate cannot be used: {0}; give the ca.pem that `meridian ca init` wrote"
     )]
     Certificate(String),
+    /// A certificate to be renewed names no node of the cluster.
+    #[error("the certificate cannot be renewed: {0}; issue a new one with `meridian ca issue`")]
+    Earlier(String),
     /// The CA's key cannot be read.
     #[error("the CA key cannot be used: {0}; give the ca.key that `meridian ca init` wrote")]
     Key(String),
@@ -107,7 +112,8 @@ impl Authority {
     }
 
     /// Reads an authority back from the PEM texts that [`cert_pem`](Self::cert_pem) and
-    /// [`key_pem`](Self::key_pem) gave.
+    /// [`key_pem`](Self::key_pem) gave. Certificates after the first are of earlier authorities that are
+    /// to be trusted as well.
     pub fn load(cert_pem: &str, key_pem: &str) -> Result<Self, AuthorityError> {
         let certificate = CertificateDer::from_pem_slice(cert_pem.as_bytes())
             .map_err(|error| AuthorityError::Certificate(error.to_string()))?;
@@ -136,7 +142,7 @@ impl Authority {
         &self.cluster
     }
 
-    /// Its certificate: the trust anchor of every node.
+    /// Its certificate, and those of earlier ones: the trust anchors of every node.
     pub fn cert_pem(&self) -> &str {
         &self.certificate_pem
     }

@@ -75,7 +75,10 @@ fn open(
     // The incarnation keeps two lives apart even where a host gives both the same seed: ids of a former
     // life must be unknown to this one, or it would not reset them.
     let seed = *blake3::keyed_hash(&host.entropy(label), &incarnation.to_be_bytes()).as_bytes();
-    let mut config = EndpointConfig::new(Arc::new(ResetKey(trust.secret(label))));
+    let mut config = EndpointConfig::new(Arc::new(ResetKey {
+        trust: trust.clone(),
+        purpose: label,
+    }));
     config.rng_seed(Some(seed));
     let ids = blake3::derive_key("meridian 2026 connection ids", &seed);
     config.cid_generator(move || Box::new(SeededIds(StdRng::from_seed(ids))));
@@ -195,12 +198,17 @@ impl Controller for SteadyWindow {
 }
 
 /// Signs stateless resets (RFC 9000 section 10.3) with a key of the node's: after a restart it answers
-/// packets of its former life with a reset that their sender believes at once.
-struct ResetKey([u8; 32]);
+/// packets of its former life with a reset that their sender believes at once. Connections made before a
+/// renewal of the key miss that once, and their peers notice by their silence.
+struct ResetKey {
+    trust: Trust,
+    purpose: &'static str,
+}
 
 impl HmacKey for ResetKey {
     fn sign(&self, data: &[u8], signature: &mut [u8]) {
-        signature.copy_from_slice(blake3::keyed_hash(&self.0, data).as_bytes());
+        let key = self.trust.secret(self.purpose);
+        signature.copy_from_slice(blake3::keyed_hash(&key, data).as_bytes());
     }
 
     fn signature_len(&self) -> usize {
@@ -208,7 +216,7 @@ impl HmacKey for ResetKey {
     }
 
     fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
-        let expected = blake3::keyed_hash(&self.0, data);
+        let expected = blake3::keyed_hash(&self.trust.secret(self.purpose), data);
         let given: [u8; blake3::OUT_LEN] = signature.try_into().map_err(|_| CryptoError)?;
         // blake3's comparison takes the same time whatever differs.
         if expected == blake3::Hash::from_bytes(given) {

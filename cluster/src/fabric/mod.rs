@@ -32,6 +32,8 @@ pub(crate) mod testing;
 mod tests;
 #[cfg(test)]
 mod tests_os;
+#[cfg(test)]
+mod tests_rotation;
 mod transport;
 mod trust;
 mod verifier;

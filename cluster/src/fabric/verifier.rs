@@ -1,19 +1,15 @@
 //! Judges a peer's certificate: of our CA, valid now, and naming a node of our cluster.
 //!
 //! In: the chain a peer showed and the host's wall clock. Out: accepted, or the TLS error. Server names
-//! play no part: peers are dialled by address and known by their SPIFFE id. Made by [`Trust`](super::Trust).
+//! play no part: peers are dialled by address and known by their SPIFFE id. Asked by [`Trust`](super::Trust).
 
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
-    SignatureScheme,
-    client::{
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
-    },
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    CertificateError, Error, OtherError, RootCertStore,
+    client::{danger::ServerCertVerified, verify_server_cert_signed_by_trust_anchor},
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
+    pki_types::{CertificateDer, UnixTime},
     server::{
         ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
@@ -67,35 +63,11 @@ impl PeerVerifier {
         .map_err(as_unknown_issuer)
     }
 
-    fn check_name(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
-        let stranger = match SpiffeId::of(certificate) {
-            Ok(id) if id.cluster == self.cluster => return Ok(()),
-            Ok(id) => Stranger::Cluster {
-                theirs: id.cluster,
-                ours: self.cluster.clone(),
-            },
-            Err(cause) => Stranger::Nobody(cause),
-        };
-        // rustls sends `certificate_unknown` for it, and for nothing else.
-        Err(CertificateError::Other(OtherError(Arc::new(stranger))).into())
-    }
-}
-
-impl fmt::Debug for PeerVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PeerVerifier")
-            .field("cluster", &self.cluster)
-            .finish_non_exhaustive()
-    }
-}
-
-impl ServerCertVerifier for PeerVerifier {
-    fn verify_server_cert(
+    /// Judges the certificate of a node that this one dialled.
+    pub(super) fn verify_server(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         self.check_chain(end_entity, intermediates, now)?;
@@ -103,36 +75,8 @@ impl ServerCertVerifier for PeerVerifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(only_tls13())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-impl ClientCertVerifier for PeerVerifier {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // A node has one certificate, so a hint would help nobody choose.
-        &[]
-    }
-
-    fn verify_client_cert(
+    /// Judges the certificate of a node that dialled this one.
+    pub(super) fn verify_client(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -146,26 +90,17 @@ impl ClientCertVerifier for PeerVerifier {
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(only_tls13())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+    fn check_name(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        let stranger = match SpiffeId::of(certificate) {
+            Ok(id) if id.cluster == self.cluster => return Ok(()),
+            Ok(id) => Stranger::Cluster {
+                theirs: id.cluster,
+                ours: self.cluster.clone(),
+            },
+            Err(cause) => Stranger::Nobody(cause),
+        };
+        // rustls sends `certificate_unknown` for it, and for nothing else.
+        Err(CertificateError::Other(OtherError(Arc::new(stranger))).into())
     }
 }
 
@@ -189,11 +124,6 @@ fn as_unknown_issuer(error: Error) -> Error {
         }
         error => error,
     }
-}
-
-/// The configurations offer TLS 1.3 alone, so this answers only a defect.
-fn only_tls13() -> Error {
-    Error::General("the fabric speaks TLS 1.3 only".into())
 }
 
 /// The host's wall clock as TLS sees it, so that a simulation decides what time it is.

@@ -80,6 +80,12 @@ pub trait Host: Send + Sync + 'static {
 
     /// Resolves when the process is asked to stop (SIGTERM, SIGINT). May be called more than once.
     fn stop_asked(&self) -> BoxFuture<'static, ()>;
+
+    /// Resolves when the operator asks for certificates to be read again (SIGHUP); never where there is
+    /// nobody to ask.
+    fn reload_asked(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
 }
 
 /// Where a piece of work runs.

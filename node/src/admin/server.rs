@@ -16,13 +16,15 @@ use arc_swap::ArcSwap;
 use http::{Method, Request, Response, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use meridian_cluster::host::{BoxListener, BoxStream, Host, blocking};
+use meridian_cluster::{
+    host::{BoxListener, BoxStream, Host, blocking},
+    renewal::Followed,
+};
 use meridian_config::node_file::NodeFile;
 use tokio::{
     sync::Semaphore,
     time::{interval, sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -57,6 +59,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Admin {
     address: SocketAddr,
+    tls: Option<tls::Current>,
 }
 
 /// Why the admin API cannot be served.
@@ -106,8 +109,8 @@ impl Admin {
         stop: &CancellationToken,
     ) -> Result<Self, AdminError> {
         let address = file.listen.admin;
-        let acceptor = match &file.admin.tls {
-            Some(files) => Some(tls::acceptor(&host, files).await?),
+        let tls = match &file.admin.tls {
+            Some(files) => Some(tls::Current::load(&host, files).await?),
             None if address.ip().is_loopback() => None,
             None => return Err(AdminError::Exposed(address)),
         };
@@ -136,16 +139,21 @@ impl Admin {
         tracker.spawn(serve(
             listener,
             shared,
-            acceptor,
+            tls.clone(),
             tracker.clone(),
             stop.clone(),
         ));
-        Ok(Self { address })
+        Ok(Self { address, tls })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its certificate files, to be kept in force; none over plain HTTP.
+    pub fn followed(&self) -> Option<Followed> {
+        self.tls.as_ref().map(tls::Current::followed)
     }
 }
 
@@ -189,7 +197,7 @@ async fn reread(shared: &Shared, path: &Path) -> Result<(), String> {
 async fn serve(
     mut listener: BoxListener,
     shared: Arc<Shared>,
-    acceptor: Option<TlsAcceptor>,
+    tls: Option<tls::Current>,
     tracker: TaskTracker,
     stop: CancellationToken,
 ) {
@@ -207,9 +215,9 @@ async fn serve(
             sleep(PAUSE).await;
             continue;
         };
-        let (shared, acceptor, stop) = (shared.clone(), acceptor.clone(), stop.clone());
+        let (shared, tls, stop) = (shared.clone(), tls.clone(), stop.clone());
         tracker.spawn(async move {
-            connection(stream, peer, shared, acceptor, stop).await;
+            connection(stream, peer, shared, tls, stop).await;
             drop(place);
         });
     }
@@ -219,12 +227,12 @@ async fn connection(
     stream: BoxStream,
     peer: SocketAddr,
     shared: Arc<Shared>,
-    acceptor: Option<TlsAcceptor>,
+    tls: Option<tls::Current>,
     stop: CancellationToken,
 ) {
-    let (stream, names): (BoxStream, Vec<String>) = match acceptor {
+    let (stream, names): (BoxStream, Vec<String>) = match tls {
         None => (stream, Vec::new()),
-        Some(acceptor) => match timeout(HEAD, acceptor.accept(stream)).await {
+        Some(tls) => match timeout(HEAD, tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => {
                 let names = tls::client_names(stream.get_ref().1);
                 (Box::new(stream), names)

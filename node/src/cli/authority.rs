@@ -2,6 +2,8 @@
 //!
 //! In: a folder and names. Out: `DIR/{ca.pem,ca.key}`, and for each node `DIR/ID/{ca.pem,node.pem,node.key}`.
 
+mod rotation;
+
 use std::{
     io,
     net::IpAddr,
@@ -47,6 +49,24 @@ pub(super) enum CaCommand {
         #[arg(long, value_name = "ADDR")]
         ip: Vec<IpAddr>,
     },
+    /// Issue certificates again, with new keys and the same names
+    Renew {
+        /// The authority's folder
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Only this node's [default: all that have one]
+        #[arg(long, value_name = "ID")]
+        node: Vec<String>,
+    },
+    /// Replace the authority: make the next one, and trust both until --finish
+    Rotate {
+        /// The authority's folder
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Stop trusting the old one: every node shows a certificate of the new one
+        #[arg(long)]
+        finish: bool,
+    },
 }
 
 pub(super) fn run(command: CaCommand, terminal: &Terminal) -> Result<Exit, Failure> {
@@ -78,6 +98,27 @@ pub(super) fn run(command: CaCommand, terminal: &Terminal) -> Result<Exit, Failu
                 place.display()
             ));
         }
+        CaCommand::Renew { folder, node } => {
+            let renewed = rotation::renew(&folder, &node)?;
+            terminal.say(&format!(
+                "Renewed: {}. Bring ca.pem, node.pem and node.key of each to its machine; a running node takes them in within seconds, or at once on SIGHUP.",
+                renewed.join(", ")
+            ));
+        }
+        CaCommand::Rotate { folder, finish } => {
+            let at = folder.display();
+            if finish {
+                rotation::finish(&folder)?;
+                terminal.say(&format!(
+                    "The old authority is dropped. Bring the ca.pem of {at}/ID to each node; from then on certificates of the old one are refused."
+                ));
+            } else {
+                rotation::begin(&folder)?;
+                terminal.say(&format!(
+                    "The next authority is in {at}, and every ca.pem there holds both. In this order:\n1. Bring the ca.pem of {at}/ID to each node, and wait until meridian_certificate_count of that file is 2 on all of them.\n2. meridian ca renew {at}; bring node.pem and node.key to each node, and wait until meridian_certificate_expiry_seconds of node.pem has changed on all of them.\n3. meridian ca rotate {at} --finish; bring ca.pem to each node once more."
+                ));
+            }
+        }
     }
     Ok(Exit::Done)
 }
@@ -108,6 +149,28 @@ pub(crate) fn issue(
     dns: &[String],
     ips: &[IpAddr],
 ) -> Result<PathBuf, Failure> {
+    let authority = load(folder)?;
+    let issued = authority
+        .issue(node, region, dns, ips, outside::unix_time())
+        .map_err(|error| refused(&error))?;
+    let place = folder.join(node.as_str());
+    if place.join("node.key").exists() {
+        return Err(Failure::failed(format!(
+            "{} has a certificate already; renew it with meridian ca renew {} --node {node}, or move that folder away to issue another",
+            place.display(),
+            folder.display()
+        )));
+    }
+    outside::create_private_folder(&place).map_err(|error| unwritable(&place, &error))?;
+    put(&place.join("ca.pem"), authority.cert_pem(), Readers::All)?;
+    put(&place.join("node.pem"), &issued.cert_pem, Readers::All)?;
+    // The key last: with it the folder counts as issued.
+    put(&place.join("node.key"), &issued.key_pem, Readers::Owner)?;
+    Ok(place)
+}
+
+/// The authority of a folder.
+fn load(folder: &Path) -> Result<Authority, Failure> {
     let read = |name: &str| {
         let path = folder.join(name);
         outside::read_text(&path).map_err(|error| {
@@ -118,24 +181,15 @@ pub(crate) fn issue(
             ))
         })
     };
-    let authority =
-        Authority::load(&read("ca.pem")?, &read("ca.key")?).map_err(|error| refused(&error))?;
-    let issued = authority
-        .issue(node, region, dns, ips, outside::unix_time())
-        .map_err(|error| refused(&error))?;
-    let place = folder.join(node.as_str());
-    if place.join("node.key").exists() {
-        return Err(Failure::failed(format!(
-            "{} has a certificate already; move that folder away to issue a new one",
-            place.display()
-        )));
-    }
-    outside::create_private_folder(&place).map_err(|error| unwritable(&place, &error))?;
-    put(&place.join("ca.pem"), authority.cert_pem(), Readers::All)?;
-    put(&place.join("node.pem"), &issued.cert_pem, Readers::All)?;
-    // The key last: with it the folder counts as issued.
-    put(&place.join("node.key"), &issued.key_pem, Readers::Owner)?;
-    Ok(place)
+    let certificate = read("ca.pem")?;
+    let loaded = match Authority::load(&certificate, &read("ca.key")?) {
+        Err(AuthorityError::NotAPair) if rotation::next_fits(folder, &certificate) => {
+            rotation::adopt_next(folder)?;
+            Authority::load(&certificate, &read("ca.key")?)
+        }
+        loaded => loaded,
+    };
+    loaded.map_err(|error| refused(&error))
 }
 
 fn put(path: &Path, text: &str, readers: Readers) -> Result<(), Failure> {

@@ -57,6 +57,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<(
     fs::rename(&unfinished, path)
 }
 
+/// Gives a file another name, in place of what has it.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
 /// Creates a folder that only its owner may enter, with its parents; one that exists is fine.
 pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new()

@@ -125,6 +125,10 @@ impl Host for DevHost {
             }
         })
     }
+
+    fn reload_asked(&self) -> BoxFuture<'static, ()> {
+        self.inner.reload_asked()
+    }
 }
 
 /// A UDP socket that loses packets to and from the severed addresses.

@@ -343,6 +343,57 @@ async fn tls_picks_the_certificate_by_name_and_http_2_by_alpn() {
     assert_eq!(answer.0, StatusCode::OK);
 }
 
+/// A client that trusts one certificate, and speaks HTTP/2.
+fn trusting(certificate: &rcgen::Certificate) -> tokio_rustls::TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate.der().clone()).expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config).into()
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_to_the_next_client_and_the_present_one_goes_on() {
+    let memory = TestHost::new();
+    let (file, first) = certificate(&memory, "a.example");
+    let host: Arc<dyn Host> = memory.clone();
+    let tls = EdgeTls::load(&host, std::slice::from_ref(&file))
+        .await
+        .expect("good");
+    let edge = edge(Some(tls.clone()));
+    let name = || "a.example".try_into().expect("a name");
+    let stream = trusting(&first).connect(name(), edge.connect()).await;
+    let mut present = http2(&edge, stream.expect("the first certificate")).await;
+    assert_eq!(
+        get(&mut present, "https://a.example/a").await.0,
+        StatusCode::OK
+    );
+
+    let (_, second) = certificate(&memory, "a.example");
+    let contents = [&file.cert, &file.key].map(|path| host.read_named(path).expect("put"));
+    let mut followed = tls.followed().pop().expect("one certificate");
+    let cut = [contents[0].clone(), contents[1][..40].to_vec()];
+    let refused = (followed.adopt)(&cut).expect_err("half a key");
+    assert!(refused.contains("/a.example.key"), "{refused}");
+    let still = trusting(&first).connect(name(), edge.connect()).await;
+    assert!(still.is_ok(), "what was in force stays");
+
+    (followed.adopt)(&contents).expect("a good pair");
+    let next = trusting(&second).connect(name(), edge.connect()).await;
+    assert!(next.is_ok(), "{:?}", next.err());
+    let old = trusting(&first).connect(name(), edge.connect()).await;
+    assert!(old.is_err(), "nobody is shown the old one any more");
+    assert_eq!(
+        get(&mut present, "https://a.example/b").await.0,
+        StatusCode::OK
+    );
+}
+
 #[tokio::test]
 async fn a_missing_certificate_is_named() {
     let host: Arc<dyn Host> = TestHost::new();

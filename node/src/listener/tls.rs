@@ -1,7 +1,7 @@
 //! Edge certificates, by the name that the client asks for.
 //!
-//! In: the node file's certificates, read through the host. Out: a rustls configuration, and for each name
-//! the hosts that its certificate serves (the guard answers 421 for others).
+//! In: the node file's certificates, read through the host, which may be replaced while the node runs. Out: a
+//! rustls configuration, and for each name the hosts that its certificate serves (the guard answers 421 for others).
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +10,15 @@ use std::{
     sync::Arc,
 };
 
-use meridian_cluster::host::{Host, blocking};
+use arc_swap::ArcSwap;
+use meridian_cluster::{
+    host::{Host, blocking},
+    renewal::Followed,
+};
 use meridian_config::node_file::EdgeCertificate;
 use rustls::{
     ServerConfig,
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
@@ -73,26 +78,12 @@ impl EdgeTls {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut entries = Vec::new();
         for file in files {
-            let chain: Vec<CertificateDer<'static>> =
-                pem(host, &file.cert)?.map_err(|path| TlsError::NotPem {
-                    path,
-                    what: "certificate",
-                })?;
-            let key = PrivateKeyDer::from_pem_slice(&read(host, &file.key)?).map_err(|_| {
-                TlsError::NotPem {
-                    path: file.key.clone(),
-                    what: "private key",
-                }
-            })?;
-            let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| {
-                TlsError::Unusable {
-                    path: file.cert.clone(),
-                    cause: error.to_string(),
-                }
-            })?;
+            let (cert, key) = (read(host, &file.cert)?, read(host, &file.key)?);
+            let certified = certified(file, &cert, &key, &provider)?;
             entries.push(Entry {
                 hosts: file.hosts.iter().map(|h| h.to_ascii_lowercase()).collect(),
-                key: Arc::new(certified),
+                key: ArcSwap::from_pointee(certified),
+                file: file.clone(),
             });
         }
         if entries.is_empty() {
@@ -116,6 +107,33 @@ impl EdgeTls {
         })
     }
 
+    /// Each certificate's files, and how their new content comes into force: for the next handshakes.
+    /// Connections that stand go on.
+    pub fn followed(&self) -> Vec<Followed> {
+        let entries = self.certificates.entries.iter().enumerate();
+        entries
+            .map(|(index, entry)| {
+                let tls = self.clone();
+                let host = entry.hosts.first().map_or("", String::as_str);
+                Followed {
+                    name: format!("edge {host}").trim_end().to_owned(),
+                    files: vec![entry.file.cert.clone(), entry.file.key.clone()],
+                    adopt: Box::new(move |contents| {
+                        let [cert, key] = contents else {
+                            unreachable!("two files have two contents")
+                        };
+                        let entry = &tls.certificates.entries[index];
+                        let renewed =
+                            certified(&entry.file, cert, key, tls.config.crypto_provider())
+                                .map_err(|error| error.to_string())?;
+                        entry.key.store(Arc::new(renewed));
+                        Ok(())
+                    }),
+                }
+            })
+            .collect()
+    }
+
     /// The hosts of the certificate that a client with this server name was shown.
     pub fn hosts(&self, server_name: &str) -> Arc<[String]> {
         self.certificates.choose(Some(server_name)).hosts.clone()
@@ -130,7 +148,8 @@ pub fn serves(hosts: &[String], host: &str) -> bool {
 #[derive(Debug)]
 struct Entry {
     hosts: Arc<[String]>,
-    key: Arc<CertifiedKey>,
+    key: ArcSwap<CertifiedKey>,
+    file: EdgeCertificate,
 }
 
 /// Certificates in the node file's order.
@@ -167,7 +186,7 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.choose(hello.server_name()).key.clone())
+        Some(self.choose(hello.server_name()).key.load_full())
     }
 }
 
@@ -178,13 +197,26 @@ fn read(host: &dyn Host, path: &Path) -> Result<Vec<u8>, TlsError> {
     })
 }
 
-type Chain = Vec<CertificateDer<'static>>;
-
-fn pem(host: &dyn Host, path: &Path) -> Result<Result<Chain, PathBuf>, TlsError> {
-    let bytes = read(host, path)?;
-    let chain: Result<Chain, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    Ok(match chain {
-        Ok(chain) if !chain.is_empty() => Ok(chain),
-        _ => Err(path.to_owned()),
+/// A certificate and its key, of their files' content.
+fn certified(
+    file: &EdgeCertificate,
+    cert: &[u8],
+    key: &[u8],
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    let not_pem = |path: &Path, what| TlsError::NotPem {
+        path: path.to_owned(),
+        what,
+    };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(cert)
+        .collect::<Result<_, _>>()
+        .map_err(|_| not_pem(&file.cert, "certificate"))?;
+    if chain.is_empty() {
+        return Err(not_pem(&file.cert, "certificate"));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| not_pem(&file.key, "private key"))?;
+    CertifiedKey::from_der(chain, key, provider).map_err(|error| TlsError::Unusable {
+        path: file.cert.clone(),
+        cause: error.to_string(),
     })
 }

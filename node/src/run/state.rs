@@ -7,7 +7,11 @@ use std::sync::{
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use meridian_cluster::{Cluster, membership::Liveness};
+use meridian_cluster::{
+    Cluster,
+    membership::Liveness,
+    renewal::{Stage, Standing, written},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::workers::Bound;
@@ -145,18 +149,46 @@ impl State {
                 },
             }
         });
+        let standings = self.cluster.renewals().standings().into_iter();
+        let certificates = standings.map(|(name, standing)| Dependency {
+            name: format!("certificate {name}"),
+            good: standing.fault.is_none() && standing.stage < Stage::Last,
+            state: certificate(&standing),
+        });
         Health {
             revision: self.current.load().as_ref().map(|compiled| compiled.number),
             rejected: self.rejected().clone(),
             listening: self.listening.load(Ordering::Relaxed),
             draining: self.draining.load(Ordering::Relaxed),
             quorum: self.cluster.directory().status().quorum,
-            dependencies: regions.chain(issuers).collect(),
+            dependencies: regions.chain(issuers).chain(certificates).collect(),
         }
     }
 
     fn rejected(&self) -> std::sync::MutexGuard<'_, Option<(u64, String)>> {
         self.rejected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the certificates of one purpose are.
+fn certificate(standing: &Standing) -> String {
+    let first = standing.files.iter().min_by_key(|file| file.expires);
+    let valid = match first {
+        Some(file) => format!(
+            "{} until {} ({})",
+            if standing.stage == Stage::Over {
+                "was valid"
+            } else {
+                "valid"
+            },
+            written(file.expires),
+            file.file.display()
+        ),
+        None => "not read yet".to_owned(),
+    };
+    match &standing.fault {
+        Some(fault) => format!("{valid}; what the files hold now is not in force: {fault}"),
+        None => valid,
     }
 }
 

@@ -15,4 +15,5 @@ mod hostile;
 mod mistakes;
 mod peers;
 mod restart;
+mod rotation;
 mod tokens;

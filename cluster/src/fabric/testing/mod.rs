@@ -166,6 +166,11 @@ pub(crate) struct TestHost {
 impl TestHost {
     /// A host without network and files, whose clock stands.
     pub(crate) fn at(unix_time: Duration) -> Arc<dyn Host> {
+        Self::still(unix_time)
+    }
+
+    /// The same, so that its files can be changed.
+    pub(crate) fn still(unix_time: Duration) -> Arc<Self> {
         Arc::new(Self {
             net: Arc::default(),
             files: Arc::default(),

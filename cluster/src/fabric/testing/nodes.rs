@@ -13,6 +13,7 @@ use super::{EPOCH, MemoryFiles, TestHost, TestNet, node_file};
 use crate::{
     fabric::{Authority, Fabric, FabricError, FabricSettings, Trust},
     host::Host,
+    renewal::Renewals,
 };
 
 /// A running fabric and what it takes to stop it.
@@ -36,6 +37,7 @@ pub(crate) struct Makings {
     pub(crate) net: Arc<TestNet>,
     pub(crate) authority: Authority,
     pub(crate) disks: Mutex<BTreeMap<String, Arc<MemoryFiles>>>,
+    hosts: Mutex<BTreeMap<String, Arc<TestHost>>>,
     /// Certificates that every node finds in its `ca.pem` beside its own authority's.
     pub(crate) also_trusted: String,
 }
@@ -46,8 +48,14 @@ impl Makings {
             net: Arc::default(),
             authority: Authority::create("test", Some([1; 32])).unwrap(),
             disks: Mutex::default(),
+            hosts: Mutex::default(),
             also_trusted: String::new(),
         }
+    }
+
+    /// The outside of the node that was last started under this id.
+    pub(crate) fn host(&self, id: &str) -> Arc<TestHost> {
+        Arc::clone(&self.hosts.lock().unwrap()[id])
     }
 
     /// Starts node `id` of `region` on host `10.0.0.NUMBER`; it joins host 1.
@@ -114,12 +122,22 @@ impl Makings {
         let host = TestHost::on(&self.net, authority, &file, &disk, times);
         let bundle = format!("{}{}", authority.cert_pem(), self.also_trusted);
         host.put("ca.pem", Some(&bundle));
-        let outside: Arc<dyn Host> = host;
+        let outside: Arc<dyn Host> = host.clone();
+        self.hosts.lock().unwrap().insert(id.into(), host);
         let trust = Trust::load(&outside, &file).await.unwrap();
         let mut settings = FabricSettings::from(&file);
         claim(&mut settings);
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let fabric = Fabric::start(outside, settings, trust, tracker.clone(), stop.clone()).await?;
+        let followed = trust.followed(&outside, &file);
+        let fabric = Fabric::start(
+            Arc::clone(&outside),
+            settings,
+            trust,
+            tracker.clone(),
+            stop.clone(),
+        )
+        .await?;
+        tracker.spawn(Renewals::default().follow(outside, followed, stop.clone()));
         Ok(Node {
             fabric,
             stop,

@@ -127,3 +127,74 @@ async fn a_missing_file_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn a_ca_bundle_that_is_cut_short_is_not_taken_for_a_smaller_one() {
+    let bench = bench();
+    let other = Authority::create("test", Some([2; 32])).unwrap();
+    let whole = format!("{}{}", bench.authority.cert_pem(), other.cert_pem());
+    let pem = |ca: &str| TrustPem {
+        ca: ca.into(),
+        cert: bench.issued.cert_pem.clone().into(),
+        key: bench.issued.key_pem.clone().into(),
+    };
+    let check = |ca: &str| Trust::check(&bench.host, &bench.file, &pem(ca));
+    assert!(check(&whole).is_ok());
+    let cut = check(&whole[..whole.len() - 60]).err().unwrap();
+    assert!(matches!(cut, TrustError::Damaged { .. }), "{cut}");
+}
+
+/// What two nodes agree on in their handshake, with the very configurations of both endpoints.
+#[test]
+fn two_nodes_exchange_keys_that_a_quantum_computer_cannot_recover() {
+    use rustls::{NamedGroup, ProtocolVersion, quic};
+
+    let trust = bench().check().unwrap();
+    let version = quic::Version::V1;
+    let protocol = b"meridian-control/1";
+    let name = "fabric.meridian.internal".try_into().unwrap();
+    let mut client = quic::ClientConnection::new(
+        Arc::new(trust.client(protocol)),
+        version,
+        name,
+        b"parameters".to_vec(),
+    )
+    .unwrap();
+    let mut server = quic::ServerConnection::new(
+        Arc::new(trust.server(protocol)),
+        version,
+        b"parameters".to_vec(),
+    )
+    .unwrap();
+    // Bytes of one key at a time: a change of keys ends a flight.
+    while client.is_handshaking() || server.is_handshaking() {
+        loop {
+            let mut bytes = Vec::new();
+            let more = client.write_hs(&mut bytes).is_some();
+            server.read_hs(&bytes).unwrap();
+            if !more {
+                break;
+            }
+        }
+        loop {
+            let mut bytes = Vec::new();
+            let more = server.write_hs(&mut bytes).is_some();
+            client.read_hs(&bytes).unwrap();
+            if !more {
+                break;
+            }
+        }
+    }
+    for group in [
+        client.negotiated_key_exchange_group(),
+        server.negotiated_key_exchange_group(),
+    ] {
+        assert_eq!(group.unwrap().name(), NamedGroup::X25519MLKEM768);
+    }
+    assert_eq!(client.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+    assert_eq!(
+        client.handshake_kind(),
+        Some(rustls::HandshakeKind::Full),
+        "in one round trip, without a retry for another group"
+    );
+}

@@ -198,6 +198,15 @@ impl Host for OsHost {
             }
         })
     }
+
+    fn reload_asked(&self) -> BoxFuture<'static, ()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        // From here on, not from the first poll: a signal in between is not lost.
+        let mut hangup = signal(SignalKind::hangup()).expect("a process may handle SIGHUP");
+        Box::pin(async move {
+            hangup.recv().await;
+        })
+    }
 }
 
 #[cfg(test)]
