@@ -10,6 +10,8 @@
 //!    alive)      one order)
 //!        │         │
 //!      View     directory (documents and their revisions)
+//!        └────┬────┘
+//!           facts (what must be known everywhere soon, with or without agreement)
 //! ```
 //!
 //! - [`host`]: the doors to everything outside a node;
@@ -19,6 +21,7 @@
 //! - [`consensus`]: Raft groups over the fabric, their log on disk;
 //! - [`control`]: sorts the control plane's calls by topic;
 //! - [`directory`]: the replicated document and its revisions;
+//! - [`facts`]: revocations and blocks: flooded, repaired, agreed on afterwards;
 //! - [`bootstrap`]: from an empty disk into the cluster, and back after a restart;
 //! - [`Cluster`]: all of it, put together for one node.
 
@@ -27,6 +30,7 @@ pub mod consensus;
 pub mod control;
 pub mod directory;
 pub mod fabric;
+pub mod facts;
 pub mod host;
 pub mod membership;
 pub mod renewal;

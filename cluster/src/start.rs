@@ -9,7 +9,8 @@ use crate::{
     bootstrap::{self, BootstrapError, Start},
     consensus::Profile,
     directory::{Directory, DocumentCheck},
-    fabric::{Fabric, FabricError, FabricSettings, Trust, TrustError},
+    fabric::{Fabric, FabricError, FabricSettings, Kind, Trust, TrustError},
+    facts::{Facts, Parts},
     host::Host,
     membership::Membership,
     renewal::Renewals,
@@ -22,6 +23,7 @@ pub struct Cluster {
     membership: Membership,
     directory: Directory,
     renewals: Renewals,
+    facts: Facts,
 }
 
 /// What a node brings along to its cluster beside `node.yaml`.
@@ -75,6 +77,16 @@ impl Cluster {
             .follow(Arc::clone(&host), followed, stop.clone());
         tracker.spawn(following);
         let membership = Membership::start(&fabric, &file.cluster, tracker, stop.clone());
+        let facts = Facts::start(Parts {
+            host: Arc::clone(&host),
+            transport: Arc::new(fabric.clone()),
+            view: membership.watch(),
+            tracker: tracker.clone(),
+            stop: stop.clone(),
+        })
+        .await
+        .map_err(BootstrapError::Files)?;
+        fabric.register(Kind::Facts, facts.handler());
         let start = Start {
             host,
             transport: Arc::new(fabric.clone()),
@@ -96,11 +108,16 @@ impl Cluster {
             fabric.register(kind, handler);
         })
         .await?;
+        let gossip = membership.clone();
+        facts.join(directory.clone(), move |digest| {
+            gossip.announce(|announced| announced.facts = Some(digest));
+        });
         Ok(Self {
             fabric,
             membership,
             directory,
             renewals,
+            facts,
         })
     }
 
@@ -117,6 +134,11 @@ impl Cluster {
     /// Which certificates are in force; other parts of the node add theirs.
     pub fn renewals(&self) -> &Renewals {
         &self.renewals
+    }
+
+    /// Revocations and blocks.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// The replicated documents.

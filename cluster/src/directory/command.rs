@@ -3,13 +3,16 @@
 //! In: a document or a fact of the cluster, and who asks for it. Out: bytes for the log, encoded by
 //! [`crate::wire`], whose version stands in front. The core that gives them meaning is [`super::state`].
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use meridian_config::name::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::{actor::Actor, packed::Packed};
-use crate::wire::{self, Unreadable};
+use crate::{
+    facts::{Fact, FactId},
+    wire::{self, Unreadable},
+};
 
 /// The longest message: it stands in the history, which every node keeps.
 const MESSAGE_LIMIT: usize = 4096;
@@ -56,6 +59,8 @@ pub(crate) enum Action {
     Rollback(Rollback),
     /// Writes down an act that changes nothing of this state.
     Note(Note),
+    /// Keeps facts of the fast lane.
+    KeepFacts(Vec<Arc<Fact>>),
 }
 
 /// A document to become the newest revision.
@@ -106,7 +111,8 @@ impl Action {
     /// How the audit names it; none for what no operator asked for.
     pub(crate) fn act(&self) -> Option<Act> {
         let (name, target) = match self {
-            Self::Found { .. } => return None,
+            // Each fact has an entry of its own, under the name of the operator who made it.
+            Self::Found { .. } | Self::KeepFacts(_) => return None,
             Self::Apply(_) => ("apply", "document".to_owned()),
             Self::Rollback(back) => ("rollback", format!("revision {}", back.revision)),
             Self::Note(note) => (note.act.as_str(), note.target.clone()),
@@ -158,13 +164,21 @@ pub(crate) enum Outcome {
         /// Where in the log it was applied first.
         index: u64,
     },
+    /// The facts are kept, but for these: there was no room for them.
+    FactsKept {
+        /// Ids of facts that are not kept.
+        refused: Vec<FactId>,
+    },
 }
 
 impl Outcome {
     /// Why the command changed nothing; none where it did what it says.
     pub(crate) fn refusal(&self) -> Option<String> {
         match self {
-            Self::Founded { .. } | Self::Applied { .. } | Self::Done { .. } => None,
+            Self::Founded { .. }
+            | Self::Applied { .. }
+            | Self::Done { .. }
+            | Self::FactsKept { .. } => None,
             Self::Conflict { current: 0, .. } => Some("there is no revision yet".to_owned()),
             Self::Conflict { current, author } => {
                 Some(format!("revision {current} of {author} was the newest"))

@@ -98,7 +98,7 @@ impl Proposer {
                 // One that is not kept is refused when the command is applied.
                 (&back.message, kept.map(|kept| kept.files.clone()))
             }
-            Action::Found { .. } | Action::Note(_) => return Ok(()),
+            Action::Found { .. } | Action::Note(_) | Action::KeepFacts(_) => return Ok(()),
         };
         check_message(message)?;
         let unpack = |files: Packed| files.unpack().map_err(|why| vec![why.to_string()]);

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use bytes::Bytes;
@@ -14,11 +14,12 @@ use tokio::sync::watch;
 
 use super::{
     Revision,
-    command::Command,
+    command::{Action, Command, Outcome},
     state::{AuditEntry, Kept, State},
 };
 use crate::{
     consensus::Machine,
+    facts::Fact,
     host::{Host, blocking},
     wire::{self, Unreadable},
 };
@@ -31,6 +32,10 @@ pub(super) struct Shown {
     state: RwLock<State>,
     revision: watch::Sender<Option<Arc<Revision>>>,
     cluster_id: watch::Sender<Option<String>>,
+    /// Facts that were applied and not taken by the fast lane yet: no more than the state keeps.
+    applied_facts: Mutex<Vec<Arc<Fact>>>,
+    /// Counts how often there were such.
+    facts_came: watch::Sender<u64>,
 }
 
 impl Shown {
@@ -50,6 +55,8 @@ impl Shown {
             state: RwLock::default(),
             revision: watch::Sender::new(revision),
             cluster_id: watch::Sender::new(None),
+            applied_facts: Mutex::default(),
+            facts_came: watch::Sender::new(0),
         }))
     }
 
@@ -64,6 +71,19 @@ impl Shown {
 
     pub(super) fn cluster_id(&self) -> watch::Receiver<Option<String>> {
         self.cluster_id.subscribe()
+    }
+
+    pub(super) fn facts_came(&self) -> watch::Receiver<u64> {
+        self.facts_came.subscribe()
+    }
+
+    pub(super) fn take_applied_facts(&self) -> Vec<Arc<Fact>> {
+        std::mem::take(&mut *self.applied_facts())
+    }
+
+    fn applied_facts(&self) -> MutexGuard<'_, Vec<Arc<Fact>>> {
+        let facts = self.applied_facts.lock();
+        facts.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,7 +158,15 @@ impl Machine for DirectoryMachine {
         let command = Command::decode(command)?;
         // An empty state is complete: what comes now is new to it.
         self.logged.get_or_insert(0);
+        let facts = match &command.action {
+            Action::KeepFacts(facts) => facts.clone(),
+            _ => Vec::new(),
+        };
         let outcome = self.change(|state| state.apply(index, command));
+        if let Outcome::FactsKept { refused } = &outcome {
+            let kept = facts.into_iter().filter(|fact| !refused.contains(&fact.id));
+            self.shown.applied_facts().extend(kept);
+        }
         self.log_acts();
         tracing::trace!(target: "meridian::decision", index, ?outcome, "applied");
         Ok(wire::encode(&outcome).into())
@@ -151,6 +179,8 @@ impl Machine for DirectoryMachine {
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), Unreadable> {
         let restored = wire::decode(snapshot)?;
         self.change(|state| *state = restored);
+        let facts = self.shown.state().facts.all().cloned().collect();
+        *self.shown.applied_facts() = facts;
         self.log_acts();
         Ok(())
     }
@@ -181,6 +211,9 @@ impl Machine for DirectoryMachine {
     fn publish(&mut self) {
         if let Some(next) = self.next.take() {
             self.shown.revision.send_replace(Some(next));
+        }
+        if !self.shown.applied_facts().is_empty() {
+            self.shown.facts_came.send_modify(|count| *count += 1);
         }
         let cluster_id = self.shown.state().cluster_id().map(str::to_owned);
         self.shown.cluster_id.send_if_modified(|shown| {

@@ -32,6 +32,7 @@ pub use state::{AuditEntry, Summary};
 use crate::{
     consensus::{Foundation, Group, GroupStatus},
     fabric::{Handler, Transport},
+    facts::{Fact, FactId},
     host::{GroupId, Host},
 };
 use command::{Action, Apply, Outcome, ProposalId, Rollback, check_message};
@@ -246,6 +247,28 @@ impl Directory {
             Outcome::Founded { cluster_id } => Ok(cluster_id),
             _ => Err(self.unconfirmed()),
         }
+    }
+
+    /// Keeps facts of the fast lane. Those that are not kept for want of room are named.
+    pub(crate) async fn keep_facts(
+        &self,
+        facts: Vec<Arc<Fact>>,
+    ) -> Result<Vec<FactId>, WriteError> {
+        let action = Action::KeepFacts(facts);
+        match self.write(Actor::system(), action).await? {
+            Outcome::FactsKept { refused } => Ok(refused),
+            _ => Err(self.unconfirmed()),
+        }
+    }
+
+    /// Changes whenever this node has applied facts.
+    pub(crate) fn applied_facts(&self) -> watch::Receiver<u64> {
+        self.shown.facts_came()
+    }
+
+    /// The facts applied since this was asked last.
+    pub(crate) fn take_applied_facts(&self) -> Vec<Arc<Fact>> {
+        self.shown.take_applied_facts()
     }
 
     /// The cluster's id, once this node has applied it.

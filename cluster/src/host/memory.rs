@@ -52,6 +52,11 @@ impl Disk {
     pub(crate) fn break_down(&self) {
         self.broken.store(true, Ordering::Relaxed);
     }
+
+    /// It can be written again.
+    pub(crate) fn mend(&self) {
+        self.broken.store(false, Ordering::Relaxed);
+    }
 }
 
 struct MemoryStore {

@@ -17,6 +17,8 @@ const REVISION: &str = "revision";
 const REJECTED: &str = "rejected";
 const LOAD: &str = "load";
 const DRAINING: &str = "draining";
+/// Count and digest of the facts held.
+const FACTS: &str = "facts";
 const SERVICE: &str = "service.";
 const ADDRESS: &str = "address.";
 /// In µs.
@@ -35,6 +37,9 @@ pub(super) fn write(announced: &Announced) -> (BTreeMap<String, String>, usize) 
     if let Some((revision, reason)) = &announced.rejected {
         let reason: String = reason.chars().take(REASON_LIMIT).collect();
         keys.insert(REJECTED.to_owned(), format!("{revision} {reason}"));
+    }
+    if let Some(digest) = &announced.facts {
+        keys.insert(FACTS.to_owned(), digest.to_string());
     }
     for (name, address) in &announced.addresses {
         keys.insert(format!("{ADDRESS}{name}"), address.clone());
@@ -85,6 +90,7 @@ pub(super) fn read<'a>(keys: impl Iterator<Item = (&'a str, &'a str)>) -> Announ
                 REVISION => announced.revision = value.parse().unwrap_or_default(),
                 LOAD => announced.load = value.parse().unwrap_or_default(),
                 DRAINING => announced.draining = true,
+                FACTS => announced.facts = value.parse().ok(),
                 REJECTED => {
                     announced.rejected = value.split_once(' ').and_then(|(revision, reason)| {
                         Some((revision.parse().ok()?, reason.to_owned()))
@@ -118,6 +124,7 @@ mod tests {
             services in prop::collection::btree_map("[a-z-]{1,12}", any::<u32>(), 0..8),
             addresses in prop::collection::btree_map("[a-z]{1,8}", "[0-9.:]{1,20}", 0..4),
             latencies in prop::collection::btree_map("[a-z-]{1,12}", any::<u32>(), 0..4),
+            facts in prop::option::of(any::<u32>()),
         ) {
             let announced = Announced {
                 revision,
@@ -130,6 +137,7 @@ mod tests {
                     .into_iter()
                     .map(|(name, n)| (name.as_str().into(), Duration::from_micros(n.into())))
                     .collect(),
+                facts: facts.map(|count| format!("{count} {:032x}", u128::from(count) << 64).parse().unwrap()),
             };
             let (keys, left_out) = write(&announced);
             prop_assert_eq!(left_out, 0);

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use meridian_config::name::{NodeId, RegionName, ServiceName};
 use serde::{Deserialize, Serialize};
 
+use crate::facts::Digest;
+
 /// The picture of the cluster that this node routes by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
@@ -81,6 +83,8 @@ pub struct Announced {
     /// Round trips to the nearest node of each other region; membership fills it in. All nodes' together
     /// are the latency matrix.
     pub latencies: BTreeMap<RegionName, Duration>,
+    /// Of the facts that it holds; none before it has said so.
+    pub facts: Option<Digest>,
 }
 
 /// A region in this node's eyes.

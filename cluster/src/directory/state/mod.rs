@@ -9,7 +9,7 @@
 mod audit;
 mod documents;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,12 +17,17 @@ pub use audit::AuditEntry;
 pub use documents::Summary;
 
 use super::command::{Action, Command, Outcome, ProposalId};
+use crate::facts::{Fact, FactSet, Taken};
 use audit::Audit;
 pub(crate) use documents::Kept;
 use documents::{Documents, Maker};
 
 /// Proposals whose outcome is remembered. A proposal is sent again within seconds, while few others come.
 const SETTLED: usize = 1024;
+
+/// How long facts are kept beyond their expiry. A fact is over when a node's own clock says so; here that
+/// only makes room, so late by the greatest clock seen that one which runs ahead forgets nothing in force.
+const FACTS_LINGER_MS: u64 = 3600 * 1000;
 
 /// The replicated state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +40,8 @@ pub(crate) struct State {
     pub(crate) documents: Documents,
     /// Who did what.
     pub(crate) audit: Audit,
+    /// Revocations and blocks.
+    pub(crate) facts: FactSet,
 }
 
 impl State {
@@ -72,6 +79,7 @@ impl State {
                 refused = note.refused;
                 Outcome::Done { index }
             }
+            Action::KeepFacts(facts) => self.keep_facts(index, facts),
         };
         if let Some(act) = act {
             self.audit.record(AuditEntry {
@@ -91,6 +99,35 @@ impl State {
         }
         self.settled.push_back((id, outcome.clone()));
         outcome
+    }
+
+    fn keep_facts(&mut self, index: u64, facts: Vec<Arc<Fact>>) -> Outcome {
+        let over = self.unix_ms.saturating_sub(FACTS_LINGER_MS);
+        self.facts.expire(over, usize::MAX);
+        let newest = self.documents.newest_number();
+        let mut refused = Vec::new();
+        for fact in facts {
+            let (taken, put_out) = self.facts.take(Arc::clone(&fact), over);
+            match taken {
+                Taken::Full => refused.push(fact.id),
+                Taken::New => {
+                    let (act, target) = fact.act(put_out.as_deref());
+                    self.audit.record(AuditEntry {
+                        index,
+                        unix_ms: fact.made_ms,
+                        actor: fact.actor.clone(),
+                        node: fact.node.clone(),
+                        act: act.to_owned(),
+                        target,
+                        before: newest,
+                        after: newest,
+                        refused: None,
+                    });
+                }
+                Taken::Known | Taken::Cancelled | Taken::Expired => {}
+            }
+        }
+        Outcome::FactsKept { refused }
     }
 
     /// The cluster's id, once it has one.
