@@ -14,6 +14,10 @@ const VERSION: u8 = 1;
 /// (snapshots) travel in parts; what claims to be longer is refused before memory is taken for it.
 pub(crate) const LIMIT: usize = 8 << 20;
 
+/// The greatest state of a group: what a snapshot may hold, in its file and on its way to a follower. It
+/// is held in memory whole, and once more while it is written, sent or taken in.
+pub(crate) const STATE_LIMIT: usize = 64 << 20;
+
 /// Bytes that this version does not take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unreadable {
@@ -40,6 +44,15 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// The value that [`encode`] made these bytes of.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
+    decode_within::<T, LIMIT>(bytes)
+}
+
+/// [`decode`] for the state of a group, which may be longer than a message.
+pub(crate) fn decode_state<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
+    decode_within::<T, STATE_LIMIT>(bytes)
+}
+
+fn decode_within<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T, Unreadable> {
     if bytes.len() > LIMIT {
         return Err(Unreadable::Length(bytes.len()));
     }
@@ -71,6 +84,16 @@ pub(crate) fn seal<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// The value that [`seal`] made these bytes of.
 pub(crate) fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
+    decode(body_of(bytes)?)
+}
+
+/// [`unseal`] for a file that holds the state of a group, and little beside it.
+pub(crate) fn unseal_state<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
+    const WITH_META: usize = STATE_LIMIT + LIMIT;
+    decode_within::<T, WITH_META>(body_of(bytes)?)
+}
+
+fn body_of(bytes: &[u8]) -> Result<&[u8], Unreadable> {
     let (sum, body) = bytes
         .split_first_chunk::<32>()
         .ok_or_else(|| Unreadable::Malformed("it is cut short".to_owned()))?;
@@ -79,7 +102,7 @@ pub(crate) fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable>
             "its checksum does not fit".to_owned(),
         ));
     }
-    decode(body)
+    Ok(body)
 }
 
 /// Bytes whose meaning is another's: encoded as one piece, and printed as a length only.

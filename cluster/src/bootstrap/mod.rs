@@ -118,7 +118,7 @@ struct Shared {
 }
 
 /// Opens the directory, which serves at once what the disk has, and brings this node into its cluster in
-/// the background. `register` hooks the handlers up to the fabric: those of kinds Raft and Control.
+/// the background. `register` hooks the handlers up to the fabric: those of kinds Raft, Snapshot and Control.
 pub async fn start(
     start: Start,
     register: &(dyn Fn(Kind, Arc<dyn Handler>) + Sync),
@@ -156,7 +156,8 @@ pub async fn start(
         set_cluster_id: start.set_cluster_id,
         elsewhere: watch::Sender::new(None),
     });
-    register(Kind::Raft, opened.raft);
+    register(Kind::Raft, opened.raft.raft);
+    register(Kind::Snapshot, opened.raft.snapshots);
     let control = Switchboard::default()
         .with(Topic::Directory, opened.writes)
         .with(Topic::Bootstrap, Arc::clone(&shared) as Arc<dyn Handler>);

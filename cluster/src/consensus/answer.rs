@@ -3,16 +3,16 @@
 //! In: calls of kind Raft. Out: what this node's Raft instance says to them. The asking side is
 //! [`super::network`].
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use meridian_config::name::NodeId;
 use openraft::raft::AppendEntriesResponse;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    message::{Answer, Ask, Part, Question},
-    types::{Raft, Snapshot, SnapshotMeta},
+    message::{Answer, Ask, Question},
+    types::Raft,
 };
 use crate::{
     fabric::{CallError, Handler, PeerIdentity},
@@ -35,16 +35,6 @@ pub(super) struct Answerer {
     /// it in: it may have voted in an earlier life that it does not remember.
     pub(super) admitted: watch::Receiver<bool>,
     pub(super) heard: watch::Sender<Option<Heard>>,
-    /// The snapshot that is coming in; one at a time, since there is one leader at a time.
-    pub(super) coming: Mutex<Option<Coming>>,
-}
-
-/// A snapshot of which some parts have come.
-pub(super) struct Coming {
-    from: NodeId,
-    meta: SnapshotMeta,
-    total: u64,
-    state: BytesMut,
 }
 
 impl Handler for Answerer {
@@ -106,21 +96,6 @@ impl Answerer {
                 Ok(response) => Answer::Vote(response),
                 Err(error) => stopped(error.to_string()),
             },
-            Question::Snapshot(part) => {
-                let vote = part.vote.clone();
-                match self.gather(from, part) {
-                    Gathered::More => Answer::More,
-                    Gathered::Gap => {
-                        Answer::Unavailable("parts of the snapshot came out of order".to_owned())
-                    }
-                    Gathered::Whole(snapshot) => {
-                        match self.raft.install_full_snapshot(vote, snapshot).await {
-                            Ok(response) => Answer::Snapshot(response),
-                            Err(error) => stopped(error.to_string()),
-                        }
-                    }
-                }
-            }
             Question::TransferLeader(request) => {
                 match self.raft.handle_transfer_leader(request).await {
                     Ok(response) => Answer::TransferLeader(response),
@@ -129,42 +104,4 @@ impl Answerer {
             }
         }
     }
-
-    fn gather(&self, from: &NodeId, part: Part) -> Gathered {
-        let mut slot = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
-        if part.offset == 0 {
-            *slot = Some(Coming {
-                from: from.clone(),
-                meta: part.meta.clone(),
-                total: part.total,
-                state: BytesMut::new(),
-            });
-        }
-        let fits = |coming: &&mut Coming| {
-            coming.from == *from
-                && coming.meta == part.meta
-                && coming.total == part.total
-                && coming.state.len() as u64 == part.offset
-                && part.total <= wire::LIMIT as u64
-                && part.offset + part.bytes.0.len() as u64 <= part.total
-        };
-        let Some(coming) = slot.as_mut().filter(fits) else {
-            return Gathered::Gap;
-        };
-        coming.state.extend_from_slice(&part.bytes.0);
-        if (coming.state.len() as u64) < coming.total {
-            return Gathered::More;
-        }
-        let whole = slot.take().expect("it was borrowed a moment ago");
-        Gathered::Whole(Snapshot {
-            meta: whole.meta,
-            snapshot: whole.state.freeze(),
-        })
-    }
-}
-
-enum Gathered {
-    More,
-    Gap,
-    Whole(Snapshot),
 }

@@ -23,6 +23,7 @@ use super::{
     answer::{Answerer, Heard},
     log::Log,
     network::Network,
+    receive::Receiver,
     state_machine::{Machine, StateMachine},
     status,
     types::{Id, Payload, Raft, Seat},
@@ -78,6 +79,14 @@ pub(crate) enum ProposeError {
     Stopped(String),
 }
 
+/// Who answers peers on behalf of a group.
+pub(crate) struct Answering {
+    /// Calls of kind Raft.
+    pub(crate) raft: Arc<dyn Handler>,
+    /// Calls of kind Snapshot.
+    pub(crate) snapshots: Arc<dyn Handler>,
+}
+
 /// A handle to a running group.
 #[derive(Clone)]
 pub(crate) struct Group {
@@ -94,11 +103,11 @@ pub(crate) struct Group {
 
 impl Group {
     /// Reads the group's state back from disk and takes part in it, if the cluster has taken this node
-    /// in. The handler answers peers' Raft calls.
+    /// in.
     pub(crate) async fn start(
         on: Foundation,
         machine: Box<dyn Machine>,
-    ) -> Result<(Self, Arc<dyn Handler>), GroupError> {
+    ) -> Result<(Self, Answering), GroupError> {
         let host = Arc::clone(&on.host);
         let group = on.group;
         let (store, was_admitted) = blocking(&*on.host, move || {
@@ -111,6 +120,7 @@ impl Group {
             Id(on.own.clone()),
             on.profile.config(group),
             Network {
+                host: Arc::clone(&on.host),
                 transport: Arc::clone(&on.transport),
                 own: Id(on.own.clone()),
                 group,
@@ -128,9 +138,19 @@ impl Group {
         let answerer = Arc::new(Answerer {
             group,
             raft: raft.clone(),
-            admitted: is_admitted,
+            admitted: is_admitted.clone(),
             heard,
+        });
+        let receiver = Arc::new(Receiver {
+            host: Arc::clone(&on.host),
+            group,
+            raft: raft.clone(),
+            admitted: is_admitted,
             coming: Mutex::new(None),
+        });
+        on.tracker.spawn({
+            let (receiver, stop) = (Arc::clone(&receiver), on.stop.clone());
+            async move { stop.run_until_cancelled(receiver.forget_idle()).await }
         });
         on.tracker.spawn({
             let (raft, stop) = (raft.clone(), on.stop.clone());
@@ -151,7 +171,11 @@ impl Group {
             store,
             group,
         };
-        Ok((handle, answerer))
+        let answering = Answering {
+            raft: answerer,
+            snapshots: receiver,
+        };
+        Ok((handle, answering))
     }
 
     /// Proposes a command as leader; the answer is the machine's, with the command's index.

@@ -1,19 +1,17 @@
 //! What Raft peers say to each other.
 //!
 //! In and out: the body of a call of kind [`crate::fabric::Kind::Raft`], encoded by [`crate::wire`]. The
-//! asking side is [`super::network`], the answering side [`super::answer`].
+//! asking side is [`super::network`], the answering side [`super::answer`]. Snapshots go another way:
+//! [`super::transfer`].
 
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
 };
 use serde::{Deserialize, Serialize};
 
-use super::types::{Id, Payload, SnapshotMeta, Types, Vote};
+use super::types::{Id, Types};
 use crate::host::GroupId;
-
-/// The bytes of a snapshot in one message: small beside the heartbeats that share the connection.
-pub(super) const PART: usize = 256 << 10;
 
 /// A message to a group of the peer.
 #[derive(Serialize, Deserialize)]
@@ -29,20 +27,7 @@ pub(super) enum Question {
     Append(AppendEntriesRequest<Types>),
     Vote(VoteRequest<Types>),
     PreVote(VoteRequest<Types>),
-    Snapshot(Part),
     TransferLeader(TransferLeaderRequest<Types>),
-}
-
-/// One part of a snapshot; parts come in order.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Part {
-    pub(super) vote: Vote,
-    pub(super) meta: SnapshotMeta,
-    /// Where in the snapshot the part begins.
-    pub(super) offset: u64,
-    /// Length of the whole snapshot.
-    pub(super) total: u64,
-    pub(super) bytes: Payload,
 }
 
 /// The answer to a question, of the same variant unless it failed.
@@ -51,9 +36,6 @@ pub(super) struct Part {
 pub(super) enum Answer {
     Append(AppendEntriesResponse<Types>),
     Vote(VoteResponse<Types>),
-    /// A part was taken, more are awaited.
-    More,
-    Snapshot(SnapshotResponse<Types>),
     TransferLeader(TransferLeaderResponse<Types>),
     /// The peer takes no Raft messages (yet, or any more), and why.
     Unavailable(String),
@@ -65,7 +47,6 @@ impl Question {
         let vote = match self {
             Self::Append(request) => &request.vote,
             Self::Vote(request) | Self::PreVote(request) => &request.vote,
-            Self::Snapshot(part) => &part.vote,
             Self::TransferLeader(request) => request.from_leader(),
         };
         &vote.leader_id.node_id
@@ -77,7 +58,6 @@ impl Question {
             Self::Append(_) => "append",
             Self::Vote(_) => "vote",
             Self::PreVote(_) => "pre-vote",
-            Self::Snapshot(_) => "snapshot",
             Self::TransferLeader(_) => "transfer-leader",
         }
     }

@@ -4,7 +4,7 @@
 //!            Group (propose, change, status)
 //!              │
 //!            openraft ── network ──► Transport ──► answer (on the peer) ──► its openraft
-//!            │      │
+//!            │      │       └ send ──► Transport (bulk) ──► receive (on the peer): snapshots
 //!          log    state_machine ──► Machine (what commands mean)
 //!           │              │
 //!        LogStore        Files (snapshot, and what the machine wants durable)
@@ -17,18 +17,21 @@ mod group;
 mod log;
 mod message;
 mod network;
+mod receive;
+mod send;
 mod state_machine;
 mod status;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod transfer;
 mod types;
 
 pub use group::GroupError;
 pub use status::{GroupStatus, Role};
 pub use timing::Profile;
 
-pub(crate) use group::{Foundation, Group, ProposeError};
+pub(crate) use group::{Answering, Foundation, Group, ProposeError};
 pub(crate) use openraft::ChangeMembers;
 pub(crate) use state_machine::Machine;
 use status::Changes;

@@ -1,7 +1,7 @@
 //! Raft's calls to peers, over the fabric.
 //!
 //! In: openraft's questions. Out: calls of kind Raft on a [`Transport`], one stream each. The peer's side
-//! is [`super::answer`].
+//! is [`super::answer`]. Snapshots are sent by [`super::send`].
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -17,12 +17,12 @@ use openraft::{
 };
 
 use super::{
-    message::{Answer, Ask, PART, Part, Question},
-    types::{Id, Payload, Seat, Snapshot, Types, Vote},
+    message::{Answer, Ask, Question},
+    types::{Id, Seat, Snapshot, Types, Vote},
 };
 use crate::{
     fabric::{CallError, Kind, Transport},
-    host::GroupId,
+    host::{GroupId, Host},
     wire,
 };
 
@@ -30,11 +30,9 @@ use crate::{
 /// AppendEntries one heartbeat interval, in which a document may not cross an ocean.
 const SLOWEST_BYTES_PER_MILLI: u64 = 128;
 
-/// How long one part of a snapshot may take beyond its length's share.
-const PART_PATIENCE: Duration = Duration::from_secs(5);
-
 /// Makes links to peers.
 pub(super) struct Network {
+    pub(super) host: Arc<dyn Host>,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) own: Id,
     pub(super) group: GroupId,
@@ -42,10 +40,11 @@ pub(super) struct Network {
 
 /// A link to one peer.
 pub(super) struct Link {
-    transport: Arc<dyn Transport>,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) transport: Arc<dyn Transport>,
     own: Id,
-    target: Id,
-    group: GroupId,
+    pub(super) target: Id,
+    pub(super) group: GroupId,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -53,6 +52,7 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: Id, _: &Seat) -> Link {
         Link {
+            host: Arc::clone(&self.host),
             transport: Arc::clone(&self.transport),
             own: self.own.clone(),
             target,
@@ -97,7 +97,12 @@ impl Link {
         }
     }
 
-    fn failure(&self, action: RPCTypes, patience: Duration, error: CallError) -> RPCError<Types> {
+    pub(super) fn failure(
+        &self,
+        action: RPCTypes,
+        patience: Duration,
+        error: CallError,
+    ) -> RPCError<Types> {
         match error {
             CallError::Unreachable(_) => RPCError::Unreachable(Unreachable::new(&error)),
             CallError::Late(_) => RPCError::Timeout(Timeout {
@@ -108,37 +113,6 @@ impl Link {
             }),
             CallError::Broken(_) | CallError::Refused { .. } => {
                 RPCError::Network(NetworkError::new(&error))
-            }
-        }
-    }
-
-    async fn send_snapshot(
-        &self,
-        vote: Vote,
-        snapshot: Snapshot,
-    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let state = snapshot.snapshot;
-        let mut offset = 0;
-        loop {
-            let end = state.len().min(offset + PART);
-            let part = Part {
-                vote: vote.clone(),
-                meta: snapshot.meta.clone(),
-                offset: offset as u64,
-                total: state.len() as u64,
-                bytes: Payload(state.slice(offset..end)),
-            };
-            let answer = self
-                .ask(
-                    RPCTypes::InstallSnapshot,
-                    Question::Snapshot(part),
-                    PART_PATIENCE,
-                )
-                .await?;
-            match answer {
-                Answer::Snapshot(response) => return Ok(response),
-                Answer::More if end < state.len() => offset = end,
-                _ => return Err(mismatch().into()),
             }
         }
     }
@@ -223,7 +197,7 @@ impl RaftNetworkV2<Types> for Link {
     }
 }
 
-fn mismatch() -> RPCError<Types> {
+pub(super) fn mismatch() -> RPCError<Types> {
     RPCError::Network(NetworkError::from_string(
         "the peer answered another question than the one asked",
     ))

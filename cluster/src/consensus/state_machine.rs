@@ -233,7 +233,7 @@ impl Shelf {
         let Some(bytes) = bytes else {
             return Ok(None);
         };
-        let stored: Stored = wire::unseal(&bytes).map_err(|why| {
+        let stored: Stored = wire::unseal_state(&bytes).map_err(|why| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("the file {} is damaged: {why}", self.file),

@@ -10,14 +10,14 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Foundation, Group, Machine, Profile,
+    Answering, Foundation, Group, Machine, Profile,
     log::Log,
     message::{Answer, Ask, Question},
     state_machine::StateMachine,
     types::{Id, Seat, Types, Vote},
 };
 use crate::{
-    fabric::{CallError, Handler, Kind, PeerIdentity, Transport},
+    fabric::{CallError, Kind, PeerIdentity, Transport},
     host::{
         BoxFuture, GroupId, Host, LogStore,
         memory::{Disk, MemoryHost},
@@ -26,6 +26,8 @@ use crate::{
     membership::View,
     wire::{self, Unreadable},
 };
+
+mod snapshots;
 
 /// Counts its commands.
 #[derive(Default)]
@@ -110,7 +112,7 @@ impl Transport for Nowhere {
     }
 }
 
-async fn group() -> (Group, Arc<dyn Handler>) {
+async fn group() -> (Group, Answering) {
     let view = View {
         own: "a".into(),
         own_region: "eu".into(),
@@ -132,13 +134,13 @@ async fn group() -> (Group, Arc<dyn Handler>) {
         .unwrap()
 }
 
-async fn ask(handler: &Arc<dyn Handler>, body: Vec<u8>) -> Result<Answer, CallError> {
+async fn ask(handler: &Answering, body: Vec<u8>) -> Result<Answer, CallError> {
     let from = PeerIdentity {
         id: "b".into(),
         region: "us".into(),
         incarnation: 1,
     };
-    let answer = Arc::clone(handler).answer(from, body.into()).await?;
+    let answer = Arc::clone(&handler.raft).answer(from, body.into()).await?;
     Ok(wire::decode(&answer).unwrap())
 }
 

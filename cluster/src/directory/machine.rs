@@ -177,7 +177,7 @@ impl Machine for DirectoryMachine {
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), Unreadable> {
-        let restored = wire::decode(snapshot)?;
+        let restored = wire::decode_state(snapshot)?;
         self.change(|state| *state = restored);
         let facts = self.shown.state().facts.all().cloned().collect();
         *self.shown.applied_facts() = facts;

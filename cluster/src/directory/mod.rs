@@ -30,7 +30,7 @@ pub use revision::{Revision, SourceFile};
 pub use state::{AuditEntry, Summary};
 
 use crate::{
-    consensus::{Foundation, Group, GroupStatus},
+    consensus::{Answering, Foundation, Group, GroupStatus},
     fabric::{Handler, Transport},
     facts::{Fact, FactId},
     host::{GroupId, Host},
@@ -95,8 +95,8 @@ pub struct Directory {
 pub(crate) struct Opened {
     pub(crate) directory: Directory,
     pub(crate) group: Group,
-    /// Answers Raft calls.
-    pub(crate) raft: Arc<dyn Handler>,
+    /// Answers Raft calls and takes in snapshots.
+    pub(crate) raft: Answering,
     /// Answers forwarded writes.
     pub(crate) writes: Arc<dyn Handler>,
 }

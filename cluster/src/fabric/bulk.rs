@@ -1,7 +1,7 @@
 //! Bulk streams: forwarded requests, on a connection and a runtime of their own.
 //!
 //! In: a node to send to; streams that peers open. Out: raw quinn streams after their kind byte. What
-//! travels on them is the node's business.
+//! travels on them is the node's business. Calls that travel here too (parts of snapshots) go to `calls`.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,8 +14,8 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    CallError, Fabric, FabricError, FabricSettings, Kind, PeerIdentity, Trust, dial::DialOrder,
-    endpoint, link, refusals::Refusal, roster::Plane, shared::Shared, wire::Reset,
+    CallError, Fabric, FabricError, FabricSettings, Kind, PeerIdentity, Trust, calls,
+    dial::DialOrder, endpoint, link, refusals::Refusal, roster::Plane, shared::Shared, wire::Reset,
 };
 use crate::host::{Host, Place};
 
@@ -99,13 +99,9 @@ pub(super) async fn take(
                 }
             }
         }
+        // A call, or a kind that nobody takes here.
         Ok(Ok(())) => {
-            shared.refusals.note(
-                Refusal::Kind,
-                &format!("node {}", from.id),
-                &format!("no messages of kind {} on the bulk connection", first[0]),
-            );
-            Reset::Unsupported
+            return calls::answer_kind(shared, Plane::Bulk, from, first[0], send, recv).await;
         }
         _ => Reset::Abandoned,
     };

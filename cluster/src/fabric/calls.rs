@@ -1,4 +1,4 @@
-//! Calls over the control connection: one bi-directional stream each, and the datagrams beside them.
+//! Calls between nodes: one bi-directional stream each, and the datagrams beside them.
 //!
 //! In: messages for peers; streams from peers. Out: answers, or a [`CallError`]. A stream is kind byte and
 //! body to its end, then the answer to its end.
@@ -92,7 +92,7 @@ async fn call(shared: &Shared, to: &NodeId, kind: Kind, body: Bytes) -> Result<B
         });
     }
     let broken = || CallError::Broken(to.clone());
-    let connection = shared.connection(Plane::Control, to).await?;
+    let connection = shared.connection(plane_of(kind), to).await?;
     let (send, mut recv) = connection.open_bi().await.map_err(|_| broken())?;
     let mut send = Unfinished(send);
     let _ = send.0.set_priority(priority(kind));
@@ -130,7 +130,16 @@ fn priority(kind: Kind) -> i32 {
         Kind::Raft => 3,
         Kind::Facts => 2,
         Kind::Gossip => 1,
-        Kind::Forward | Kind::Control => 0,
+        // On the bulk connection snapshots share with requests: neither may starve.
+        Kind::Forward | Kind::Control | Kind::Snapshot => 0,
+    }
+}
+
+/// Which connection calls of a kind travel on.
+fn plane_of(kind: Kind) -> Plane {
+    match kind {
+        Kind::Snapshot | Kind::Forward => Plane::Bulk,
+        Kind::Raft | Kind::Facts | Kind::Gossip | Kind::Control => Plane::Control,
     }
 }
 
@@ -145,59 +154,76 @@ impl Drop for Unfinished {
     }
 }
 
-/// Answers one stream of a peer.
+/// Answers one stream of a peer on the control connection.
 pub(super) async fn answer(
     shared: Arc<Shared>,
     from: PeerIdentity,
+    send: SendStream,
+    mut recv: RecvStream,
+) {
+    let mut first = [0];
+    match timeout(READ_LIMIT, recv.read_exact(&mut first)).await {
+        Ok(Ok(())) => answer_kind(shared, Plane::Control, from, first[0], send, recv).await,
+        // The caller gave up or went.
+        Ok(Err(_)) => abandon(send, recv, Reset::Abandoned),
+        Err(_) => {
+            shared.refusals.count(Refusal::Slow);
+            abandon(send, recv, Reset::Abandoned);
+        }
+    }
+}
+
+fn abandon(mut send: SendStream, mut recv: RecvStream, reset: Reset) {
+    let _ = recv.stop(reset.code());
+    let _ = send.reset(reset.code());
+}
+
+/// Answers one stream of a peer, whose kind byte has been read.
+pub(super) async fn answer_kind(
+    shared: Arc<Shared>,
+    plane: Plane,
+    from: PeerIdentity,
+    byte: u8,
     mut send: SendStream,
     mut recv: RecvStream,
 ) {
-    match compute(&shared, &from, &send, &mut recv).await {
+    match compute(&shared, plane, &from, byte, &send, &mut recv).await {
         Ok((kind, answer)) => {
             let _ = send.set_priority(priority(kind));
             if send.write_chunk(answer).await.is_ok() {
                 let _ = send.finish();
             }
         }
-        Err(reset) => {
-            let _ = recv.stop(reset.code());
-            let _ = send.reset(reset.code());
-        }
+        Err(reset) => abandon(send, recv, reset),
     }
 }
 
 async fn compute(
     shared: &Shared,
+    plane: Plane,
     from: &PeerIdentity,
+    byte: u8,
     send: &SendStream,
     recv: &mut RecvStream,
 ) -> Result<(Kind, Bytes), Reset> {
     let who = || format!("node {}", from.id);
-    let read = async {
-        let mut first = [0];
-        recv.read_exact(&mut first).await.ok()?;
-        Some((first[0], recv.read_to_end(MESSAGE_LIMIT).await))
-    };
-    let (byte, body) = match timeout(READ_LIMIT, read).await {
-        Ok(Some(read)) => read,
-        // The caller gave up or went.
-        Ok(None) => return Err(Reset::Abandoned),
+    let body = match timeout(READ_LIMIT, recv.read_to_end(MESSAGE_LIMIT)).await {
         Err(_) => {
             shared.refusals.count(Refusal::Slow);
             return Err(Reset::Abandoned);
         }
-    };
-    let body = match body {
-        Ok(body) => Bytes::from(body),
-        Err(ReadToEndError::TooLong) => {
+        Ok(Ok(body)) => Bytes::from(body),
+        Ok(Err(ReadToEndError::TooLong)) => {
             shared
                 .refusals
                 .note(Refusal::Size, &who(), &"a message above the size limit");
             return Err(Reset::TooLarge);
         }
-        Err(ReadToEndError::Read(_)) => return Err(Reset::Abandoned),
+        // The caller gave up or went.
+        Ok(Err(ReadToEndError::Read(_))) => return Err(Reset::Abandoned),
     };
-    let handler = kind_of(byte).and_then(|kind| {
+    let kind = kind_of(byte).filter(|kind| plane_of(*kind) == plane);
+    let handler = kind.and_then(|kind| {
         let handlers = shared.handlers.read().expect(UNPOISONED);
         handlers
             .get(&kind)
@@ -237,6 +263,7 @@ fn kind_of(byte: u8) -> Option<Kind> {
         Kind::Facts,
         Kind::Forward,
         Kind::Control,
+        Kind::Snapshot,
     ]
     .into_iter()
     .find(|kind| *kind as u8 == byte)

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Authority, CallError, Datagram, Fabric, FabricError, FabricSettings, Handler, Kind,
     MESSAGE_LIMIT, PeerIdentity, Sent, Transport,
+    roster::Plane,
     testing::{Makings, eventually},
 };
 use crate::host::BoxFuture;
@@ -327,6 +328,41 @@ async fn bulk_streams_carry_bytes_both_ways() {
         taken.send.finish().unwrap();
         assert_eq!(recv.read_to_end(100).await.unwrap(), b"answer");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_a_snapshot_travel_on_the_bulk_connection() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    b.fabric.register(Kind::Snapshot, Arc::<Parrot>::default());
+    meet(&a.fabric, &b.fabric).await;
+    let to = NodeId::new("b");
+    let part = Bytes::from(vec![7; 300_000]);
+    let answer = a.fabric.call(&to, Kind::Snapshot, part.clone(), DEADLINE);
+    assert_eq!(answer.await.unwrap().len(), part.len() + "a: ".len());
+    let sent = |plane| {
+        let roster = a.fabric.shared.roster();
+        roster.connection(plane, &to).unwrap().stats().udp_tx.bytes
+    };
+    assert!(sent(Plane::Bulk) > 300_000);
+    assert!(sent(Plane::Control) < 100_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_of_the_other_connection_is_refused() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    b.fabric.register(Kind::Control, Arc::<Parrot>::default());
+    meet(&a.fabric, &b.fabric).await;
+    let to = NodeId::new("b");
+    let connection = a.fabric.shared.connection(Plane::Bulk, &to).await.unwrap();
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(&[Kind::Control as u8, 1]).await.unwrap();
+    send.finish().unwrap();
+    assert!(recv.read_to_end(100).await.is_err());
+    assert_eq!(b.fabric.refused().get("kind"), Some(&1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,12 +32,14 @@ pub enum Kind {
     Forward = 4,
     /// Everything else between control planes: forwarded writes, bootstrap questions.
     Control = 5,
+    /// Parts of a Raft snapshot (bulk connection only).
+    Snapshot = 6,
 }
 
 /// Sends a message to a peer and waits for its answer.
 pub trait Transport: Send + Sync + 'static {
-    /// One bi-directional stream on the control connection: kind byte, body; the answer is read to its
-    /// end. Dials first where no connection stands. Cancel-safe: dropping the future resets the stream.
+    /// One bi-directional stream on the control connection (for [`Kind::Snapshot`] on the bulk
+    /// connection): kind byte, body; the answer is read to its end. Dials first where no connection stands. Cancel-safe: dropping the future resets the stream.
     fn call(
         &self,
         to: &NodeId,
