@@ -24,7 +24,7 @@ use super::{
     log::Log,
     network::Network,
     receive::Receiver,
-    state_machine::{Machine, StateMachine},
+    state_machine::{self, Machine, StateMachine},
     status,
     types::{Id, Payload, Raft, Seat},
 };
@@ -113,7 +113,15 @@ impl Group {
         let (store, was_admitted) = blocking(&*on.host, move || {
             let store = host.log_store()?;
             let admitted = store.marker(group, ADMITTED)?.is_some();
-            Ok::<_, StoreError>((store, admitted))
+            if !admitted {
+                state_machine::set_aside_orphan(&*host.files(), group).map_err(|error| {
+                    GroupError::State {
+                        group,
+                        cause: error.to_string(),
+                    }
+                })?;
+            }
+            Ok::<_, GroupError>((store, admitted))
         })
         .await?;
         let raft = Raft::new(

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use super::types::{LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
 use crate::{
-    host::{GroupId, Host, blocking},
+    host::{Files, GroupId, Host, blocking},
     wire::{self, Unreadable},
 };
 
@@ -64,7 +64,7 @@ impl StateMachine {
         Self {
             shelf: Shelf {
                 host: Arc::clone(&host),
-                file: format!("snapshot-{group}"),
+                file: file_of(group),
                 newest: Arc::default(),
             },
             host,
@@ -198,6 +198,25 @@ impl RaftSnapshotBuilder<Types> for Builder {
             snapshot: self.state.clone(),
         })
     }
+}
+
+fn file_of(group: GroupId) -> String {
+    format!("snapshot-{group}")
+}
+
+/// Sets a snapshot aside whose log is gone, and with it the node's vote: its membership would make this
+/// node a voter again that does not remember what it has voted for and acknowledged.
+pub(super) fn set_aside_orphan(files: &dyn Files, group: GroupId) -> io::Result<()> {
+    let name = file_of(group);
+    if let Some(bytes) = files.read(&name)? {
+        let aside = format!("{name}.without-log");
+        files.write(&aside, &bytes)?;
+        files.remove(&name)?;
+        tracing::error!(
+            "the log that the file {name} belongs to is gone; the file is now {aside}, and this node rejoins as a learner"
+        );
+    }
+    Ok(())
 }
 
 /// The file that holds the newest snapshot.

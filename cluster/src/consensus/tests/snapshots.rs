@@ -310,3 +310,28 @@ async fn parts_that_were_not_offered_and_other_nodes_names_are_refused() {
     assert!(matches!(taken, Ok(transfer::Answer::Taken)));
     b.stop.cancel();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_whose_log_is_gone_makes_no_voter() {
+    let road = Arc::default();
+    let a = leader(&road, LARGE).await;
+    let name = "snapshot-directory";
+    until("a snapshot", || {
+        a.disk.files.lock().unwrap().contains_key(name)
+    })
+    .await;
+    a.stop.cancel();
+    let snapshot = a.disk.files.lock().unwrap()[name].clone();
+    let disk = Disk::default();
+    let files = Arc::clone(&disk.files);
+    files
+        .lock()
+        .unwrap()
+        .insert(name.to_owned(), snapshot.clone());
+    let a = member("a", &Arc::default(), disk, 8).await;
+    assert!(a.group.status().voters.is_empty());
+    assert!(!a.group.has_log().await.unwrap());
+    let files = files.lock().unwrap();
+    assert!(!files.contains_key(name));
+    assert_eq!(files["snapshot-directory.without-log"], snapshot);
+}
