@@ -1,12 +1,12 @@
 //! A node's part in its cluster, put together: trust, fabric, membership, directory.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use meridian_config::node_file::NodeFile;
+use meridian_config::{name::NodeId, node_file::NodeFile};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    bootstrap::{self, BootstrapError, Start},
+    bootstrap::{self, Advice, BootstrapError, Greeting, Start},
     consensus::Profile,
     directory::{Directory, DocumentCheck},
     fabric::{Fabric, FabricError, FabricSettings, Kind, Trust, TrustError},
@@ -97,10 +97,7 @@ impl Cluster {
             bootstrap: file.bootstrap.clone(),
             profile: options.profile,
             check: options.check,
-            set_cluster_id: Arc::new({
-                let fabric = fabric.clone();
-                move |id| fabric.set_cluster_id(id)
-            }),
+            greeting: Arc::new(fabric.clone()),
             tracker: tracker.clone(),
             stop: stop.clone(),
         };
@@ -141,9 +138,26 @@ impl Cluster {
         &self.facts
     }
 
+    /// What an operator should know about how the cluster stands.
+    pub fn advice(&self) -> Vec<Advice> {
+        let (status, seats) = (self.directory.status(), self.directory.seats());
+        let marks = self.directory.marks().borrow().clone();
+        Advice::all(&status, &seats, &self.membership.view(), &marks)
+    }
+
     /// The replicated documents.
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+}
+
+impl Greeting for Fabric {
+    fn set_member(&self, cluster_id: &str, seat: u64) {
+        Self::set_member(self, cluster_id, seat);
+    }
+
+    fn set_removed(&self, removed: BTreeMap<NodeId, u64>) {
+        Self::set_removed(self, removed);
     }
 }
 

@@ -9,6 +9,7 @@
 //! end: new work is refused and announced so, what runs is finished or broken off at the deadline, the
 //! leadership is handed over, membership ends, the log is written.
 
+mod edge;
 mod meet;
 mod peers;
 mod state;
@@ -26,17 +27,15 @@ use crate::{
     explain::Explainer,
     identity::Issuers,
     limit::Limiter,
-    listener::{Stops, tls::EdgeTls, tls::TlsError},
+    listener::{tls::EdgeTls, tls::TlsError},
     report::{AccessLog, Metrics, cluster::ClusterPage, fabric::FabricPage, pseudonym},
     revision::{Draft, adopt::Adopter},
     upstream::{Roots, Setup, Upstreams},
 };
+use edge::{DRAIN, Edge};
 use state::State;
 use workers::{Bound, Workers};
 
-/// How long running requests may take to end once the node drains. 30 s: what orchestrators grant by
-/// default before they kill.
-const DRAIN: Duration = Duration::from_secs(30);
 /// Until the peers have heard by gossip that this node drains, and send it nothing more: chitchat
 /// at 100 ms a round takes a few rounds to reach everyone.
 const SPREAD: Duration = Duration::from_millis(800);
@@ -105,6 +104,16 @@ pub enum RunError {
         id: NodeId,
         /// The other's incarnation.
         incarnation: u64,
+    },
+    /// An operator removed this node.
+    #[error(
+        "{id} was removed from the cluster (by entry {index} of the log); to take it in again, empty its data_dir and start it: it joins as a new node"
+    )]
+    Removed {
+        /// This node.
+        id: NodeId,
+        /// Where in the log.
+        index: u64,
     },
     /// The data folder.
     #[error("the node's files cannot be written: {0}; free or mend the disk of data_dir")]
@@ -199,7 +208,6 @@ async fn serve(
     let log_tracker = TaskTracker::new();
     let log = AccessLog::start(host.clone(), &log_tracker, close_log.clone());
     let asked = state.clone();
-    let stops = Stops::default();
     let workers = Workers {
         host: host.clone(),
         node: file.id.clone(),
@@ -213,9 +221,8 @@ async fn serve(
         log,
         key,
         health: Arc::new(move || asked.health()),
-        stops: stops.clone(),
     };
-    let (asked, shown) = (state.clone(), metrics.clone());
+    let (asked, shown, advised) = (state.clone(), metrics.clone(), cluster.clone());
     let node = Node {
         own: Own {
             cluster: file.cluster.clone(),
@@ -226,9 +233,20 @@ async fn serve(
         view: cluster.membership().watch(),
         health: Box::new(move || asked.health()),
         metrics: Box::new(move || shown.render()),
+        advice: Box::new(move || advised.advice()),
         explainer: Explainer::new(Arc::new(workers.worker(0, "explain")), workers.tls.clone()),
     };
-    let admin = Admin::start(host.clone(), file, Arc::new(node), tracker, stop).await?;
+    // The API outlives the edge and ends before Raft does.
+    let admin_stop = stop.child_token();
+    let admin_tracker = TaskTracker::new();
+    let admin = Admin::start(
+        host.clone(),
+        file,
+        Arc::new(node),
+        &admin_tracker,
+        &admin_stop,
+    )
+    .await?;
     if let Some(followed) = admin.followed() {
         let renewals = cluster.renewals().clone();
         tracker.spawn(renewals.follow(host.clone(), followed, stop.clone()));
@@ -238,15 +256,30 @@ async fn serve(
         tracker.spawn(renewals.follow(host.clone(), followed, stop.clone()));
     }
     let admin = admin.local_addr();
+    let mut edge = Edge::new(
+        workers,
+        file.listen.http,
+        file.listen.https,
+        tracker.clone(),
+    );
+    let mut marks = cluster.directory().marks();
 
     meet::all_regions(&cluster).await;
-    let placed = workers.start(file.listen.http, file.listen.https).await;
-    let (bound, serving) = match placed {
-        Ok(placed) => placed,
-        Err(error) => {
-            stops.abort.cancel();
-            close_log.cancel();
-            return Err(error);
+    let drained = marks.borrow_and_update().is_drained(&file.id);
+    let bound = if drained {
+        tracing::info!(
+            "drained: no work is taken until `meridian undrain {}`",
+            file.id
+        );
+        state.drain(true);
+        Bound::default()
+    } else {
+        match edge.open().await {
+            Ok(bound) => bound,
+            Err(error) => {
+                close_log.cancel();
+                return Err(error);
+            }
         }
     };
     state.listening(&bound, admin);
@@ -264,42 +297,96 @@ async fn serve(
         });
     }
 
-    let replaced = tokio::select! {
-        biased;
-        () = host.stop_asked() => None,
-        incarnation = cluster.fabric().replaced() => Some(incarnation),
+    // One future for all of the node's life: a signal between two of them would be lost.
+    let mut ending = std::pin::pin!(end(host, &cluster));
+    let why = loop {
+        let ended = tokio::select! {
+            biased;
+            ended = ending.as_mut() => Some(ended),
+            // Its sender lives as long as the directory.
+            _ = marks.changed() => None,
+        };
+        if let Some(ended) = ended {
+            break ended;
+        }
+        let drained = marks.borrow_and_update().is_drained(&file.id);
+        if drained && edge.is_open() {
+            tracing::info!("drained by an operator: no new work is taken");
+            tracing::trace!(target: "meridian::decision", "drained");
+            state.drain(true);
+            edge.close(stop);
+        } else if !drained && !edge.is_open() {
+            match edge.open().await {
+                Ok(bound) => {
+                    tracing::info!("put back by an operator: work is taken again");
+                    tracing::trace!(target: "meridian::decision", "undrained");
+                    state.listening(&bound, admin);
+                    state.drain(false);
+                }
+                Err(error) => break End::Broken(error),
+            }
+        }
     };
     tracing::info!("draining: no new work is taken");
     tracing::trace!(target: "meridian::decision", "draining");
-    state.drain();
-    stops.drain.cancel();
+    state.drain(true);
+    edge.close(stop);
+    let aborts = edge.aborts();
     let mut ending = std::pin::pin!(async {
         let forwards = async {
             tokio::time::sleep(SPREAD).await;
             upstreams.forwards_ended().await;
         };
-        tokio::join!(serving, forwards);
+        tokio::join!(edge.ended(), forwards);
     });
     if timeout(DRAIN, ending.as_mut()).await.is_err() {
         tracing::warn!(limit = ?DRAIN, "some requests did not end in time; they are broken off");
-        stops.abort.cancel();
+        for abort in aborts {
+            abort.cancel();
+        }
         upstreams_stop.cancel();
         let _ = timeout(END, ending).await;
     }
     // Tunnels and what is served for peers: their time is over with the edge's.
     upstreams_stop.cancel();
-    if replaced.is_none() {
+    if matches!(why, End::Asked) {
         let _ = timeout(HAND_OVER, cluster.directory().hand_over()).await;
     }
+    // Writes that came in by this node's API are answered before Raft ends here.
+    admin_stop.cancel();
+    admin_tracker.close();
+    let _ = timeout(END, admin_tracker.wait()).await;
     stop.cancel();
     close_log.cancel();
     log_tracker.close();
     let _ = timeout(END, log_tracker.wait()).await;
-    match replaced {
-        None => Ok(()),
-        Some(incarnation) => Err(RunError::Replaced {
-            id: file.id.clone(),
-            incarnation,
-        }),
+    let id = file.id.clone();
+    match why {
+        End::Asked => Ok(()),
+        End::Replaced(incarnation) => Err(RunError::Replaced { id, incarnation }),
+        End::Removed(index) => Err(RunError::Removed { id, index }),
+        End::Broken(error) => Err(error),
+    }
+}
+
+/// Why a node ends.
+enum End {
+    /// Its host asks it to stop.
+    Asked,
+    /// A later start of its id, with this incarnation.
+    Replaced(u64),
+    /// An operator removed it, by the log's entry at this index.
+    Removed(u64),
+    /// It cannot listen again.
+    Broken(RunError),
+}
+
+/// Resolves when the node is to end.
+async fn end(host: &Arc<dyn Host>, cluster: &Cluster) -> End {
+    tokio::select! {
+        biased;
+        () = host.stop_asked() => End::Asked,
+        incarnation = cluster.fabric().replaced() => End::Replaced(incarnation),
+        index = cluster.fabric().expelled() => End::Removed(index),
     }
 }

@@ -69,7 +69,8 @@ impl Shared {
         if self.cluster_id().is_some() || self.has_log().await {
             return Err("this node belongs to a cluster".to_owned());
         }
-        self.group.admit().await.map_err(|error| error.to_string())
+        // A founder's seat, before all that is ever agreed on.
+        self.group.admit(0).await.map_err(|error| error.to_string())
     }
 
     /// Gives a node with an empty disk a seat as learner.
@@ -87,6 +88,11 @@ impl Shared {
             return Answer::No("the cluster has no id yet".to_owned());
         };
         let node = Id(from.id.clone());
+        // Greater than the index of any removal that was agreed on before: what is removed later counts.
+        let seat = match self.group.settled().await {
+            Ok(index) => index,
+            Err(why) => return Answer::No(why),
+        };
         if self.group.seats().contains_key(&from.id) {
             let only = BTreeSet::from([node.clone()]);
             let removal = if status.voters.contains(&from.id) {
@@ -98,14 +104,15 @@ impl Shared {
                 return Answer::No(why);
             }
         }
-        let seat = Seat {
+        let place = Seat {
             region: from.region,
+            number: seat,
         };
-        let addition = ChangeMembers::AddNodes(BTreeMap::from([(node, seat)]));
+        let addition = ChangeMembers::AddNodes(BTreeMap::from([(node, place)]));
         match self.group.change(addition, false).await {
             Ok(()) => {
-                tracing::info!(node = %from.id, "a node has joined as a learner");
-                Answer::Joined { cluster_id }
+                tracing::info!(node = %from.id, seat, "a node has joined as a learner");
+                Answer::Joined { cluster_id, seat }
             }
             Err(why) => Answer::No(why),
         }

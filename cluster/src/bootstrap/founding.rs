@@ -15,7 +15,7 @@ use meridian_config::name::{NodeId, RegionName};
 use tokio::time::Instant;
 
 use super::{
-    Shared,
+    Advice, Shared,
     decide::{Own, Reason, Step, decide},
     message::{Answer, Ask, Standing},
 };
@@ -130,7 +130,9 @@ impl Shared {
         voters: &BTreeSet<NodeId>,
         nodes: &BTreeMap<NodeId, RegionName>,
     ) -> Result<(), String> {
-        warn_of_weakness(voters, nodes);
+        for advice in Advice::on_voters(voters, nodes) {
+            tracing::warn!("{advice}");
+        }
         let begin = Ask::Begin {
             voters: voters.clone(),
         };
@@ -143,14 +145,14 @@ impl Shared {
             }
         }
         self.group
-            .admit()
+            .admit(0)
             .await
             .map_err(|error| error.to_string())?;
         let seats = voters
             .iter()
             .map(|voter| {
                 let region = nodes[voter].clone();
-                (voter.clone(), Seat { region })
+                (voter.clone(), Seat { region, number: 0 })
             })
             .collect();
         self.group.found(seats).await?;
@@ -172,30 +174,17 @@ impl Shared {
                 .map_err(text)?;
         }
         match answer {
-            Answer::Joined { cluster_id } => {
+            Answer::Joined { cluster_id, seat } => {
+                // The seat first: with the cluster's id and an old seat it would pass for a removed node.
+                self.group.admit(seat).await.map_err(|e| e.to_string())?;
                 self.settle(&cluster_id).await.map_err(|e| e.to_string())?;
-                self.group.admit().await.map_err(|e| e.to_string())?;
-                tracing::info!(%cluster_id, "taken into the cluster as a learner");
+                tracing::info!(%cluster_id, seat, "taken into the cluster as a learner");
                 Ok(())
             }
             Answer::No(why) => Err(why),
             Answer::Leader(leader) => Err(format!("{leader} leads by now")),
             Answer::Standing(_) | Answer::Ready => Err("it answered another question".to_owned()),
         }
-    }
-}
-
-fn warn_of_weakness(voters: &BTreeSet<NodeId>, nodes: &BTreeMap<NodeId, RegionName>) {
-    let regions: BTreeSet<&RegionName> = voters.iter().map(|voter| &nodes[voter]).collect();
-    if voters.len() == 1 {
-        tracing::warn!(
-            "one voter only: without {} nothing can be written; name three nodes in `cluster.bootstrap` to survive the loss of one",
-            list(voters)
-        );
-    } else if regions.len() == 2 {
-        tracing::warn!(
-            "the voters stand in two regions: when the one with more of them dies nothing can be written; a third region would keep the majority"
-        );
     }
 }
 

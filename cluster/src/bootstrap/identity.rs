@@ -19,6 +19,8 @@ pub(super) struct Identity {
     pub(super) cluster: String,
     pub(super) node: NodeId,
     pub(super) cluster_id: Option<String>,
+    /// The number of the node's seat in that cluster; 0 for founders and before it has one.
+    pub(super) seat: u64,
 }
 
 impl Identity {
@@ -34,6 +36,7 @@ impl Identity {
                 cluster: cluster.to_owned(),
                 node: node.clone(),
                 cluster_id: None,
+                seat: 0,
             };
             identity.save(host).await?;
             return Ok(identity);

@@ -33,6 +33,8 @@ pub(super) enum Answer {
     Joined {
         /// The cluster's id.
         cluster_id: String,
+        /// The number of the seat.
+        seat: u64,
     },
     /// Ask that node, it leads.
     Leader(NodeId),

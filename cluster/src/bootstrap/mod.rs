@@ -11,6 +11,7 @@
 //! A node takes part in Raft only when the cluster has taken it in; the mark of that lies beside its vote
 //! in the log store. So a node whose disk was emptied cannot vote before it has lost its old seat.
 
+mod advice;
 mod answer;
 mod decide;
 mod founding;
@@ -21,21 +22,31 @@ mod steward;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use meridian_config::name::{NodeId, RegionName};
-use tokio::sync::watch;
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     consensus::{Foundation, Group, Profile},
     control::{Switchboard, Topic},
-    directory::{Directory, DocumentCheck, OpenError},
+    directory::{Directory, DocumentCheck, Marks, OpenError},
     fabric::{Handler, Kind, Transport},
     host::Host,
     membership::View,
 };
+pub use advice::Advice;
 use identity::Identity;
+pub use seats::GRACE;
 
 /// What a node needs to become part of its cluster.
 pub struct Start {
@@ -57,12 +68,21 @@ pub struct Start {
     pub profile: Profile,
     /// Says whether a document is one.
     pub check: DocumentCheck,
-    /// Told the cluster's id as soon as it is known, for every hello from then on.
-    pub set_cluster_id: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Told what goes into every hello from then on.
+    pub greeting: Arc<dyn Greeting>,
     /// The node's tasks.
     pub tracker: TaskTracker,
     /// The node's end.
     pub stop: CancellationToken,
+}
+
+/// What peers are told of this node's membership, and whom it turns away: the fabric.
+pub trait Greeting: Send + Sync + 'static {
+    /// The cluster's id, as soon as it is known, and the number of this node's seat in it.
+    fn set_member(&self, cluster_id: &str, seat: u64);
+    /// Nodes that are members no more, with the index of their removal: whoever comes under such an id and
+    /// an older seat is turned away, this node itself included.
+    fn set_removed(&self, removed: BTreeMap<NodeId, u64>);
 }
 
 /// Why a node cannot become part of its cluster.
@@ -112,7 +132,9 @@ struct Shared {
     bootstrap: BTreeSet<NodeId>,
     group: Group,
     cluster_id: watch::Sender<Option<String>>,
-    set_cluster_id: Arc<dyn Fn(&str) + Send + Sync>,
+    greeting: Arc<dyn Greeting>,
+    /// What the identity file holds: the cluster's id and this node's seat.
+    settled: Mutex<Option<(String, u64)>>,
     /// A node seen lately that knows a cluster.
     elsewhere: watch::Sender<Option<NodeId>>,
 }
@@ -125,7 +147,7 @@ pub async fn start(
 ) -> Result<Directory, BootstrapError> {
     let identity = Identity::claim(&*start.host, &start.cluster, &start.own).await?;
     if let Some(cluster_id) = &identity.cluster_id {
-        (start.set_cluster_id)(cluster_id);
+        start.greeting.set_member(cluster_id, identity.seat);
     }
     let opened = Directory::open(
         Arc::clone(&start.host),
@@ -152,8 +174,9 @@ pub async fn start(
         cluster: start.cluster,
         bootstrap: start.bootstrap.into_iter().collect(),
         group: opened.group,
+        settled: Mutex::new(identity.cluster_id.clone().map(|id| (id, identity.seat))),
         cluster_id: watch::Sender::new(identity.cluster_id),
-        set_cluster_id: start.set_cluster_id,
+        greeting: start.greeting,
         elsewhere: watch::Sender::new(None),
     });
     register(Kind::Raft, opened.raft.raft);
@@ -168,6 +191,7 @@ pub async fn start(
         async move {
             tokio::join!(
                 follow_cluster_id(Arc::clone(&shared), directory.cluster_id()),
+                follow_removals(Arc::clone(&shared), directory.marks()),
                 founding::find_a_place(Arc::clone(&shared)),
                 steward::serve(shared, directory.clone()),
             );
@@ -206,6 +230,37 @@ async fn follow_cluster_id(shared: Arc<Shared>, mut agreed: watch::Receiver<Opti
     }
 }
 
+/// Turns removed nodes away once they have left the group. Not before: while a removed voter is being
+/// replaced its answers may be needed. Itself a node takes for removed when it hears of it, or a peer
+/// says so.
+async fn follow_removals(shared: Arc<Shared>, mut marks: watch::Receiver<Arc<Marks>>) {
+    let mut changes = shared.group.changes();
+    let mut told = None;
+    loop {
+        let removed = &marks.borrow_and_update().removed.clone();
+        let seats = shared.group.seats();
+        let gone: BTreeMap<NodeId, u64> = removed
+            .iter()
+            .filter(|(node, _)| !seats.contains_key(*node))
+            .map(|(node, mark)| (node.clone(), mark.index))
+            .collect();
+        if told.as_ref() != Some(&gone) {
+            shared.greeting.set_removed(gone.clone());
+            told = Some(gone);
+        }
+        let pause = Instant::now() + REMOVALS_PAUSE;
+        tokio::select! {
+            biased;
+            changed = marks.changed() => if changed.is_err() { return },
+            // A removed node leaves the group by a change of its own.
+            _ = changes.next(pause) => {}
+        }
+    }
+}
+
+/// Looks at who has left at least this often; changes of the group come sooner.
+const REMOVALS_PAUSE: Duration = Duration::from_secs(5);
+
 impl Shared {
     fn cluster_id(&self) -> Option<String> {
         self.cluster_id.borrow().clone()
@@ -213,17 +268,20 @@ impl Shared {
 
     /// Remembers the cluster's id for good and puts it into every hello.
     async fn settle(&self, cluster_id: &str) -> io::Result<()> {
-        if self.cluster_id().as_deref() == Some(cluster_id) {
+        let seat = self.group.seat_number();
+        if self.settled.lock().await.as_ref() == Some(&(cluster_id.to_owned(), seat)) {
             return Ok(());
         }
         Identity {
             cluster: self.cluster.clone(),
             node: self.own.clone(),
             cluster_id: Some(cluster_id.to_owned()),
+            seat,
         }
         .save(&*self.host)
         .await?;
-        (self.set_cluster_id)(cluster_id);
+        *self.settled.lock().await = Some((cluster_id.to_owned(), seat));
+        self.greeting.set_member(cluster_id, seat);
         self.cluster_id.send_replace(Some(cluster_id.to_owned()));
         Ok(())
     }

@@ -3,7 +3,12 @@
 //! In: the group's status and who is alive. Out: commands and changes of membership, while this node
 //! leads. The core is [`super::seats`].
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use meridian_config::name::NodeId;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -15,7 +20,7 @@ use super::{
 };
 use crate::{
     consensus::{ChangeMembers, GroupStatus, Id, Role},
-    directory::Directory,
+    directory::{Directory, Marks},
     membership::Liveness,
 };
 
@@ -29,7 +34,9 @@ const CLOSE: u64 = 8;
 pub(super) async fn serve(shared: Arc<Shared>, directory: Directory) {
     let mut ids = StdRng::from_seed(shared.host.entropy("cluster-id"));
     let mut down_since = BTreeMap::new();
+    let mut decided = directory.marks();
     loop {
+        let marks = decided.borrow_and_update().clone();
         let status = shared.group.status();
         if status.role == Role::Stopped {
             // At a planned stop this task has ended before Raft does.
@@ -42,12 +49,61 @@ pub(super) async fn serve(shared: Arc<Shared>, directory: Directory) {
             if shared.cluster_id().is_none() {
                 name_cluster(&directory, &mut ids).await;
             }
-            keep_seats(&shared, &status, &mut down_since).await;
+            let away = away(&shared, &marks);
+            if away.contains(&shared.own) {
+                // A node that is on its way out does not lead, if another can.
+                shared.group.hand_over(|heir| !away.contains(heir)).await;
+            }
+            let removed = removed(&shared, &marks);
+            keep_seats(&shared, &status, &away, removed, &mut down_since).await;
+            dismiss(&shared, &marks).await;
         } else {
             // Whoever leads next begins its own count.
             down_since.clear();
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(PAUSE) => {}
+            // Its sender lives as long as the directory; an operator waits for what follows.
+            _ = decided.changed() => {}
+        }
+    }
+}
+
+/// Nodes that are to have no vote if others can take it: drained ones, and removed ones that have still to leave.
+fn away(shared: &Shared, marks: &Marks) -> BTreeSet<NodeId> {
+    let seats = shared.group.seats().into_keys();
+    let mut away: BTreeSet<NodeId> = seats.filter(|node| marks.is_drained(node)).collect();
+    away.append(&mut removed(shared, marks));
+    away
+}
+
+/// Removed nodes that have still to leave the group.
+fn removed(shared: &Shared, marks: &Marks) -> BTreeSet<NodeId> {
+    let seats = shared.group.seats().into_iter();
+    seats
+        .filter(|(node, seat)| marks.is_removed(node, seat.number))
+        .map(|(node, _)| node)
+        .collect()
+}
+
+/// Takes removed nodes out of the group, once they have no vote any more.
+async fn dismiss(shared: &Shared, marks: &Marks) {
+    let status = shared.group.status();
+    let mut leaving = removed(shared, marks);
+    leaving.retain(|node| !status.voters.contains(node));
+    if leaving.is_empty() || status.changing {
+        return;
+    }
+    tracing::trace!(target: "meridian::decision", ?leaving, "dismissed");
+    let change = ChangeMembers::RemoveNodes(leaving.iter().cloned().map(Id).collect());
+    match shared.group.change(change, false).await {
+        Ok(()) => {
+            for node in leaving {
+                tracing::info!(%node, "removed from the cluster");
+            }
+        }
+        Err(error) => tracing::warn!("removed nodes could not leave the group yet: {error}"),
     }
 }
 
@@ -66,9 +122,12 @@ async fn name_cluster(directory: &Directory, ids: &mut StdRng) {
 async fn keep_seats(
     shared: &Shared,
     status: &GroupStatus,
+    away: &BTreeSet<NodeId>,
+    removed: BTreeSet<NodeId>,
     down_since: &mut BTreeMap<NodeId, Instant>,
 ) {
-    let picture = draw(shared, status, down_since);
+    let mut picture = draw(shared, status, away, down_since);
+    picture.removed = removed;
     let Some(voters) = better_voters(&picture) else {
         return;
     };
@@ -86,6 +145,7 @@ async fn keep_seats(
 fn draw(
     shared: &Shared,
     status: &GroupStatus,
+    away: &BTreeSet<NodeId>,
     down_since: &mut BTreeMap<NodeId, Instant>,
 ) -> Picture {
     let view = shared.view.borrow().clone();
@@ -105,13 +165,17 @@ fn draw(
     let progress = shared.group.progress();
     let ready = status.learners.iter().filter(|learner| {
         let matching = progress.get(*learner).copied().unwrap_or(0);
-        liveness(learner) == Some(Liveness::Up)
+        !away.contains(*learner)
+            && liveness(learner) == Some(Liveness::Up)
             && matching > 0
             && matching + CLOSE >= status.commit_index
     });
     let seats = shared.group.seats().into_iter();
     Picture {
+        own: shared.own.clone(),
         nodes: seats.map(|(node, seat)| (node, seat.region)).collect(),
+        away: away.clone(),
+        removed: BTreeSet::new(),
         voters: status.voters.iter().cloned().collect(),
         ready: ready.cloned().collect(),
         down: down_since

@@ -33,7 +33,7 @@ pub(super) struct Answerer {
     pub(super) raft: Raft,
     /// Whether this node is a member. One with an empty disk takes no part before the cluster has taken
     /// it in: it may have voted in an earlier life that it does not remember.
-    pub(super) admitted: watch::Receiver<bool>,
+    pub(super) admitted: watch::Receiver<Option<u64>>,
     pub(super) heard: watch::Sender<Option<Heard>>,
 }
 
@@ -62,7 +62,8 @@ impl Handler for Answerer {
                 length = body.len(),
                 "raft asked"
             );
-            let answer = if *self.admitted.borrow() {
+            let admitted = self.admitted.borrow().is_some();
+            let answer = if admitted {
                 self.ask_raft(&from.id, ask.question).await
             } else {
                 Answer::Unavailable("this node has not been taken into the cluster yet".to_owned())

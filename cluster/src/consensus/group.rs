@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    str,
     sync::{Arc, Mutex},
 };
 
@@ -14,6 +15,7 @@ use openraft::{
     ChangeMembers,
     async_runtime::watch::WatchReceiver as _,
     errors::{ClientWriteError, RaftError},
+    raft::ReadPolicy,
 };
 use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -34,8 +36,8 @@ use crate::{
     membership::{Liveness, View},
 };
 
-/// Marks in the log store that the cluster has taken this node in. It lives beside the vote, so that
-/// losing one loses the other.
+/// Marks in the log store that the cluster has taken this node in, and under which seat number. It lives
+/// beside the vote, so that losing one loses the other.
 const ADMITTED: &str = "admitted";
 
 /// What a group stands on.
@@ -95,7 +97,8 @@ pub(crate) struct Group {
     profile: Profile,
     view: watch::Receiver<Arc<View>>,
     heard: watch::Receiver<Option<Heard>>,
-    admitted: watch::Sender<bool>,
+    /// The number of this node's seat, once the cluster has taken it in.
+    admitted: watch::Sender<Option<u64>>,
     host: Arc<dyn Host>,
     store: Arc<dyn LogStore>,
     group: GroupId,
@@ -112,8 +115,10 @@ impl Group {
         let group = on.group;
         let (store, was_admitted) = blocking(&*on.host, move || {
             let store = host.log_store()?;
-            let admitted = store.marker(group, ADMITTED)?.is_some();
-            if !admitted {
+            let admitted = store
+                .marker(group, ADMITTED)?
+                .map(|number| seat_number(&number));
+            if admitted.is_none() {
                 state_machine::set_aside_orphan(&*host.files(), group).map_err(|error| {
                     GroupError::State {
                         group,
@@ -200,19 +205,36 @@ impl Group {
 
     /// Whether the cluster has taken this node in.
     pub(crate) fn is_admitted(&self) -> bool {
-        *self.admitted.borrow()
+        self.admitted.borrow().is_some()
     }
 
-    /// Remembers for good that the cluster has taken this node in, and begins to answer peers.
-    pub(crate) async fn admit(&self) -> Result<(), StoreError> {
+    /// The number of this node's seat; 0 for founders, and without one.
+    pub(crate) fn seat_number(&self) -> u64 {
+        self.admitted.borrow().unwrap_or(0)
+    }
+
+    /// Remembers for good that the cluster has taken this node in under this seat number, and begins to
+    /// answer peers.
+    pub(crate) async fn admit(&self, number: u64) -> Result<(), StoreError> {
         let (store, group) = (Arc::clone(&self.store), self.group);
         blocking(&*self.host, move || {
-            store.set_marker(group, ADMITTED, b"1")?;
+            store.set_marker(group, ADMITTED, number.to_string().as_bytes())?;
             store.flush()
         })
         .await?;
-        self.admitted.send_replace(true);
+        self.admitted.send_replace(Some(number));
         Ok(())
+    }
+
+    /// As leader: an index up to which everything is agreed on and applied here, all that was acknowledged
+    /// before the call included.
+    pub(crate) async fn settled(&self) -> Result<u64, String> {
+        let settled = self.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        match tokio::time::timeout(self.profile.patience(), settled).await {
+            Ok(Ok(read)) => Ok(read.log_id().index),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("a majority of the voters did not answer in time".to_owned()),
+        }
     }
 
     /// Whether the group has a log on this node: it was founded, and this node has heard of it.
@@ -247,9 +269,9 @@ impl Group {
         }
     }
 
-    /// As leader: lets the voter that is up and has most of the log lead instead. Waits until another
-    /// leads, at most for the lease; without such a voter nothing happens.
-    pub(crate) async fn hand_over(&self) {
+    /// As leader: lets the voter that is up and has most of the log lead instead, a `fit` one before others.
+    /// Waits until another leads, at most for the lease; without such a voter nothing happens.
+    pub(crate) async fn hand_over(&self, fit: impl Fn(&NodeId) -> bool) {
         let status = self.status();
         if status.role != Role::Leader {
             return;
@@ -261,10 +283,12 @@ impl Group {
             member.is_some_and(|member| member.liveness == Liveness::Up)
         };
         let others = status.voters.iter().filter(|voter| **voter != self.own);
-        let heir = others
-            .filter(|voter| is_up(voter))
-            .max_by_key(|voter| (progress.get(*voter).copied(), (*voter).clone()));
+        let heir = others.filter(|voter| is_up(voter)).max_by_key(|voter| {
+            let matching = progress.get(*voter).copied();
+            (fit(voter), matching, (*voter).clone())
+        });
         let Some(heir) = heir else { return };
+        let begun = Instant::now();
         tracing::trace!(target: "meridian::decision", %heir, "leadership handed over");
         let mut changes = self.changes();
         let deadline = Instant::now() + self.profile.lease();
@@ -282,6 +306,12 @@ impl Group {
                 return;
             }
         }
+        tracing::info!(%heir, took = ?begun.elapsed(), "leadership handed over");
+    }
+
+    /// Who is alive.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
     }
 
     /// Every node of the group with its seat.
@@ -335,4 +365,10 @@ impl Group {
     pub(crate) fn own(&self) -> &NodeId {
         &self.own
     }
+}
+
+/// The number as [`Group::admit`] wrote it. One that cannot be read counts as a founder's, the oldest.
+fn seat_number(marker: &[u8]) -> u64 {
+    let number = str::from_utf8(marker).ok();
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }

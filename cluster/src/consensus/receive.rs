@@ -36,7 +36,7 @@ pub(super) struct Receiver {
     pub(super) group: GroupId,
     pub(super) raft: Raft,
     /// See [`super::answer::Answerer::admitted`].
-    pub(super) admitted: watch::Receiver<bool>,
+    pub(super) admitted: watch::Receiver<Option<u64>>,
     /// The snapshot that is coming in; one at a time, since there is one leader at a time.
     pub(super) coming: Mutex<Option<Coming>>,
 }
@@ -66,7 +66,7 @@ impl Handler for Receiver {
             if message.vote.leader_id.node_id.0 != from.id {
                 return Err(refused("a snapshot in another node's name".to_owned()));
             }
-            let answer = if *self.admitted.borrow() {
+            let answer = if self.admitted.borrow().is_some() {
                 self.follow(&from.id, message)
                     .await
                     .unwrap_or_else(Answer::No)

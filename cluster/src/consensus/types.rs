@@ -51,4 +51,7 @@ impl From<u64> for Id {
 pub(crate) struct Seat {
     /// Its region: voters are spread over regions.
     pub(crate) region: RegionName,
+    /// The last index of the log when it was taken in; 0 for founders. It tells a node from an earlier one
+    /// of its id that was removed.
+    pub(crate) number: u64,
 }

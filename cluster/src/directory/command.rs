@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 use meridian_config::name::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::{actor::Actor, packed::Packed};
+use super::{actor::Actor, marks::Decision, packed::Packed};
 use crate::{
     facts::{Fact, FactId},
     wire::{self, Unreadable},
@@ -61,6 +61,13 @@ pub(crate) enum Action {
     Note(Note),
     /// Keeps facts of the fast lane.
     KeepFacts(Vec<Arc<Fact>>),
+    /// Takes a node out, puts it back, or forgets it.
+    Mark {
+        /// Which node.
+        node: NodeId,
+        /// What was decided.
+        decision: Decision,
+    },
 }
 
 /// A document to become the newest revision.
@@ -116,6 +123,7 @@ impl Action {
             Self::Apply(_) => ("apply", "document".to_owned()),
             Self::Rollback(back) => ("rollback", format!("revision {}", back.revision)),
             Self::Note(note) => (note.act.as_str(), note.target.clone()),
+            Self::Mark { node, decision } => (decision.name(), node.to_string()),
         };
         Some(Act {
             name: name.to_owned(),

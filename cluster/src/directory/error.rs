@@ -4,6 +4,7 @@ use std::{io, time::Duration};
 
 use meridian_config::name::NodeId;
 
+use super::marks::MarkError;
 use crate::consensus::GroupError;
 
 /// Why a write was not made, or is not known to have been made.
@@ -69,6 +70,9 @@ pub enum WriteError {
     /// The document does not pass the check; one line a mistake.
     #[error("the document is not valid; nothing was written:\n{}", .0.join("\n"))]
     Invalid(Vec<String>),
+    /// The decision about a node is not in order; nothing was written.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
     /// This node takes no part in agreement any more.
     #[error("this node takes no part in agreement any more: {cause}; write through another node")]
     Stopped {

@@ -14,6 +14,7 @@ use super::{
     actor::Actor,
     command::{Action, Command, Outcome, ProposalId, check_message},
     machine::Shown,
+    marks::{self, MarkError, Scene},
     packed::Packed,
 };
 use crate::{
@@ -46,6 +47,8 @@ pub(super) enum Verdict {
     Invalid(Vec<String>),
     /// Raft has stopped on that node.
     Stopped(String),
+    /// The decision about a node is not in order by what the leader sees.
+    Mark(MarkError),
 }
 
 /// Proposes writes while this node leads.
@@ -63,6 +66,9 @@ impl Proposer {
     pub(super) async fn propose(&self, write: Write, via: NodeId) -> Verdict {
         if let Err(mistakes) = self.examine(&write.action) {
             return Verdict::Invalid(mistakes);
+        }
+        if let Err(why) = self.check_mark(&write.action) {
+            return Verdict::Mark(why);
         }
         let now = u64::try_from(self.host.unix_time().as_millis()).unwrap_or(u64::MAX);
         let command = Command {
@@ -88,6 +94,21 @@ impl Proposer {
         verdict
     }
 
+    /// Whether a decision about a node is in order by what this node sees.
+    pub(super) fn check_mark(&self, action: &Action) -> Result<(), MarkError> {
+        let Action::Mark { node, decision } = action else {
+            return Ok(());
+        };
+        let state = self.shown.state();
+        let scene = Scene {
+            view: &self.group.view(),
+            seats: &self.group.seats().into_keys().collect(),
+            voters: &self.group.status().voters,
+            marks: &state.marks,
+        };
+        marks::check(*decision, node, &scene)
+    }
+
     /// Whether the action may be proposed, as far as it carries what can be wrong.
     fn examine(&self, action: &Action) -> Result<(), Vec<String>> {
         let (message, files) = match action {
@@ -98,7 +119,9 @@ impl Proposer {
                 // One that is not kept is refused when the command is applied.
                 (&back.message, kept.map(|kept| kept.files.clone()))
             }
-            Action::Found { .. } | Action::Note(_) | Action::KeepFacts(_) => return Ok(()),
+            Action::Found { .. } | Action::Note(_) | Action::KeepFacts(_) | Action::Mark { .. } => {
+                return Ok(());
+            }
         };
         check_message(message)?;
         let unpack = |files: Packed| files.unpack().map_err(|why| vec![why.to_string()]);

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::{
     Revision,
     command::{Action, Command, Outcome},
+    marks::Marks,
     state::{AuditEntry, Kept, State},
 };
 use crate::{
@@ -36,6 +37,7 @@ pub(super) struct Shown {
     applied_facts: Mutex<Vec<Arc<Fact>>>,
     /// Counts how often there were such.
     facts_came: watch::Sender<u64>,
+    marks: watch::Sender<Arc<Marks>>,
 }
 
 impl Shown {
@@ -57,6 +59,7 @@ impl Shown {
             cluster_id: watch::Sender::new(None),
             applied_facts: Mutex::default(),
             facts_came: watch::Sender::new(0),
+            marks: watch::Sender::default(),
         }))
     }
 
@@ -84,6 +87,10 @@ impl Shown {
     fn applied_facts(&self) -> MutexGuard<'_, Vec<Arc<Fact>>> {
         let facts = self.applied_facts.lock();
         facts.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn marks(&self) -> watch::Receiver<Arc<Marks>> {
+        self.marks.subscribe()
     }
 }
 
@@ -219,6 +226,14 @@ impl Machine for DirectoryMachine {
         self.shown.cluster_id.send_if_modified(|shown| {
             let differs = *shown != cluster_id;
             *shown = cluster_id;
+            differs
+        });
+        let state = self.shown.state();
+        self.shown.marks.send_if_modified(|shown| {
+            let differs = **shown != state.marks;
+            if differs {
+                *shown = Arc::new(state.marks.clone());
+            }
             differs
         });
     }

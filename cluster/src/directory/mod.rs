@@ -12,19 +12,25 @@ mod command;
 mod error;
 mod forward;
 mod machine;
+mod marks;
 mod packed;
 mod revision;
 mod state;
 mod writer;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
+use meridian_config::name::{NodeId, RegionName};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::sync::watch;
 
 pub use actor::Actor;
 pub use command::Note;
 pub use error::{OpenError, WriteError};
+pub use marks::{Decision, Mark, MarkError, Marks};
 pub use packed::DOCUMENT_LIMIT;
 pub use revision::{Revision, SourceFile};
 pub use state::{AuditEntry, Summary};
@@ -235,7 +241,48 @@ impl Directory {
     /// Before a planned stop: where this node leads, another takes over, so that writes do not wait for an
     /// election. Returns when that is done, at most after the profile's lease.
     pub async fn hand_over(&self) {
-        self.group.hand_over().await;
+        let marks = self.marks().borrow().clone();
+        self.group.hand_over(|node| !marks.is_drained(node)).await;
+    }
+
+    /// Takes a node out, puts it back, or forgets it; any node may be asked about any node. The index of the
+    /// decision in the log.
+    ///
+    /// Returns after a quorum has agreed; the node in question and the leader act on it from then on.
+    pub async fn mark(
+        &self,
+        node: &NodeId,
+        decision: Decision,
+        actor: Actor,
+    ) -> Result<u64, WriteError> {
+        let action = Action::Mark {
+            node: node.clone(),
+            decision,
+        };
+        // Here first: a mistake should not have to travel. The leader looks again.
+        self.writer.proposer.check_mark(&action)?;
+        let index = self.done(actor, action).await?;
+        let patience = 2 * self.group.profile().heartbeat();
+        let mut marks = self.marks();
+        let there = marks.wait_for(|marks| match decision {
+            Decision::Drain => marks.drained.contains_key(node),
+            Decision::Undrain => !marks.drained.contains_key(node),
+            Decision::Remove => marks.removed.contains_key(node),
+        });
+        // Late or stopped: the decision stands all the same.
+        let _ = tokio::time::timeout(patience, there).await;
+        Ok(index)
+    }
+
+    /// Follows what operators have decided about nodes, as far as this node has applied it.
+    pub fn marks(&self) -> watch::Receiver<Arc<Marks>> {
+        self.shown.marks()
+    }
+
+    /// Every node of the group and its region, as far as this node has heard.
+    pub fn seats(&self) -> BTreeMap<NodeId, RegionName> {
+        let seats = self.group.seats().into_iter();
+        seats.map(|(node, seat)| (node, seat.region)).collect()
     }
 
     /// Gives the cluster its id, unless it has one; the id it has.

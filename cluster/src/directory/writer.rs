@@ -103,6 +103,7 @@ impl Writer {
             match verdict {
                 Some(Verdict::Settled(outcome)) => return Ok(outcome),
                 Some(Verdict::Invalid(mistakes)) => return Err(WriteError::Invalid(mistakes)),
+                Some(Verdict::Mark(why)) => return Err(WriteError::Mark(why)),
                 Some(Verdict::Stopped(cause)) if way_is_here(&status, group.own()) => {
                     return Err(WriteError::Stopped { cause });
                 }

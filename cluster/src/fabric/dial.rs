@@ -194,6 +194,12 @@ async fn parted(
             }
             DialFault::Stale(shared.settings.id.clone())
         }
+        Some(Close::Removed) => {
+            if let Some(removal) = number(&closed.reason) {
+                shared.expelled_by(removal);
+            }
+            DialFault::Closed("this node was removed from the cluster".into())
+        }
         Some(Close::Refused) => {
             shared.refusals.note(
                 Refusal::There,

@@ -130,8 +130,16 @@ pub(super) async fn introduce(
     dialled_here: bool,
 ) -> Result<PeerIdentity, DialFault> {
     let own = shared.hello();
-    let peer = match certificate_of(connection).and_then(|id| hello.judge(&id, &own)) {
+    let removed = shared.removal_of(&hello.node);
+    let judged = certificate_of(connection).and_then(|id| hello.judge(&id, &own, removed));
+    let peer = match judged {
         Ok(peer) => peer,
+        Err(fault @ HelloFault::Removed(removal)) => {
+            let who = format!("node {}", hello.node);
+            shared.refusals.note(fault.cause(), &who, &fault);
+            connection.close(Close::Removed.code(), removal.to_string().as_bytes());
+            return Err(DialFault::Hello(fault));
+        }
         Err(fault) => {
             refuse(shared, connection, &format!("node {}", hello.node), &fault);
             return Err(DialFault::Hello(fault));
@@ -243,11 +251,13 @@ pub(super) async fn serve(
     }
     // The three above fail only with the connection.
     if let ConnectionError::ApplicationClosed(closed) = connection.closed().await
-        && Close::of(closed.error_code) == Some(Close::Stale)
-        && let Some(known) = dial::number(&closed.reason)
-        && known > shared.incarnation()
+        && let Some(number) = dial::number(&closed.reason)
     {
-        shared.superseded(known).await;
+        match Close::of(closed.error_code) {
+            Some(Close::Stale) if number > shared.incarnation() => shared.superseded(number).await,
+            Some(Close::Removed) => shared.expelled_by(number),
+            _ => {}
+        }
     }
 }
 

@@ -140,6 +140,7 @@ impl Fabric {
             incarnation,
             control: advertised.control,
             bulk: advertised.bulk,
+            seat: 0,
         };
         let (control_orders, control_dials) = mpsc::channel(DIAL_QUEUE);
         let (bulk_orders, bulk_dials) = mpsc::channel(DIAL_QUEUE);
@@ -152,6 +153,8 @@ impl Fabric {
             incarnation: watch::Sender::new(incarnation),
             welcomed: AtomicBool::new(false),
             replaced: watch::Sender::new(None),
+            removed: RwLock::default(),
+            expelled: watch::Sender::new(None),
             changed: watch::Sender::new(0),
             refusals: Refusals::default(),
             handlers: RwLock::default(),
@@ -261,10 +264,14 @@ impl Fabric {
         self.shared.refusals.counts()
     }
 
-    /// Says which cluster this node belongs to, from bootstrap or from its disk. Peers of another are
+    /// Says which cluster this node belongs to and the number of its seat, from bootstrap or from its disk. Peers of another are
     /// refused from now on, and connections to such are closed.
-    pub fn set_cluster_id(&self, id: &str) {
-        self.shared.hello.write().expect(UNPOISONED).cluster_id = id.to_owned();
+    pub fn set_member(&self, id: &str, seat: u64) {
+        {
+            let mut hello = self.shared.hello.write().expect(UNPOISONED);
+            id.clone_into(&mut hello.cluster_id);
+            hello.seat = seat;
+        }
         let strangers: Vec<NodeId> = self
             .shared
             .roster()
@@ -278,6 +285,51 @@ impl Fabric {
                 Close::Refused,
                 "this node is now of another cluster",
             );
+        }
+    }
+
+    /// Turns away nodes that are members no more, each with the index of its removal in the log, and forgets
+    /// where they were. One that comes with an empty disk, or was taken in since, is let in.
+    pub fn set_removed(&self, removed: BTreeMap<NodeId, u64>) {
+        if let Some(removal) = removed.get(&self.shared.settings.id) {
+            self.shared.expelled_by(*removal);
+        }
+        let mut gone = Vec::new();
+        {
+            let mut roster = self.shared.roster();
+            for (id, removal) in &removed {
+                // A node that was wiped has no cluster id yet: it is on its way in.
+                let joins = roster
+                    .entry(id)
+                    .is_some_and(|entry| entry.has(Plane::Control) && entry.cluster_id.is_empty());
+                if !joins {
+                    let connections = roster.forget(id);
+                    gone.extend(connections.into_iter().map(|it| (it, *removal)));
+                }
+            }
+        }
+        *self.shared.removed.write().expect(UNPOISONED) = removed;
+        let parted = !gone.is_empty();
+        for (connection, removal) in gone {
+            connection.close(Close::Removed.code(), removal.to_string().as_bytes());
+        }
+        if parted {
+            self.shared.note_change();
+        }
+    }
+
+    /// Whether an id is no member's any more.
+    pub(crate) fn is_removed(&self, id: &NodeId) -> bool {
+        self.shared.removal_of(id).is_some()
+    }
+
+    /// Resolves when this node turns out to be removed from the cluster: this process cannot go on. The
+    /// number is the removal's index in the log.
+    pub async fn expelled(&self) -> u64 {
+        let mut expelled = self.shared.expelled.subscribe();
+        match expelled.wait_for(Option::is_some).await.map(|by| *by) {
+            Ok(Some(by)) => by,
+            _ => std::future::pending().await,
         }
     }
 

@@ -57,10 +57,12 @@ pub(crate) enum Refusal {
     Gossip,
     /// Nobody answers at an address of `fabric.join`.
     Join,
+    /// It was removed from the cluster.
+    Removed,
 }
 
 /// Every cause, in the order of the metric's page.
-const ALL: [Refusal; 24] = [
+const ALL: [Refusal; 25] = [
     Refusal::Authority,
     Refusal::Expired,
     Refusal::Name,
@@ -85,6 +87,7 @@ const ALL: [Refusal; 24] = [
     Refusal::Overload,
     Refusal::Gossip,
     Refusal::Join,
+    Refusal::Removed,
 ];
 
 impl Refusal {
@@ -115,6 +118,7 @@ impl Refusal {
             Self::Overload => "overload",
             Self::Gossip => "gossip-stream",
             Self::Join => "join",
+            Self::Removed => "removed",
         }
     }
 }

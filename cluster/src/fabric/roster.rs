@@ -283,6 +283,13 @@ impl<C: Clone> Roster<C> {
             .collect()
     }
 
+    /// Forgets a node; takes out all connections to it, to be closed.
+    pub(super) fn forget(&mut self, id: &NodeId) -> Vec<C> {
+        let links = self.entries.remove(id).map(|entry| entry.links);
+        let links = links.into_iter().flatten();
+        links.flat_map(|(_, link)| link.connections()).collect()
+    }
+
     /// The connection that stands.
     pub(super) fn connection(&self, plane: Plane, id: &NodeId) -> Option<&C> {
         Some(&self.entries.get(id)?.links.get(&plane)?.connection)

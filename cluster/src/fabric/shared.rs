@@ -38,6 +38,10 @@ pub(super) struct Shared {
     /// A peer has accepted this incarnation.
     pub(super) welcomed: AtomicBool,
     pub(super) replaced: watch::Sender<Option<u64>>,
+    /// Members no more, with the index of their removal in the log.
+    pub(super) removed: RwLock<BTreeMap<NodeId, u64>>,
+    /// The index of this node's own removal.
+    pub(super) expelled: watch::Sender<Option<u64>>,
     pub(super) roster: Mutex<Roster<Connection>>,
     /// Counts changes of who is connected.
     pub(super) changed: watch::Sender<u64>,
@@ -109,6 +113,24 @@ impl Shared {
             connection.close(close.code(), why.as_bytes());
         }
         self.note_change();
+    }
+
+    /// The removal that an id stands under, if it is no member's any more.
+    pub(super) fn removal_of(&self, id: &NodeId) -> Option<u64> {
+        self.removed.read().expect(UNPOISONED).get(id).copied()
+    }
+
+    /// A peer, or the log, says that this node was removed by the log's entry `removal`.
+    pub(super) fn expelled_by(&self, removal: u64) {
+        if !self.hello().is_removed(removal) {
+            return;
+        }
+        if self.expelled.send_replace(Some(removal)).is_none() {
+            tracing::error!(
+                "{} was removed from the cluster (by entry {removal} of the log) and takes no part in it any more; to take it in again, empty its data_dir and start it: it joins as a new node",
+                self.settings.id
+            );
+        }
     }
 
     /// A peer knows a later start of this node than this one.

@@ -127,9 +127,9 @@ async fn a_node_of_another_cluster_by_id_is_refused_and_parted_from() {
     let a = makings.start("a", "eu", 1).await;
     let b = makings.start("b", "us", 2).await;
     meet(&a.fabric, &b.fabric).await;
-    a.fabric.set_cluster_id("one");
+    a.fabric.set_member("one", 0);
     assert!(connected(&a.fabric, "b"), "b has no cluster id yet");
-    b.fabric.set_cluster_id("two");
+    b.fabric.set_member("two", 0);
     b.fabric.part(&"a".into(), "so that they meet again");
     eventually("a refuses b", || {
         [&a, &b]
@@ -540,4 +540,40 @@ async fn a_bulk_port_dialled_as_control_is_told_apart_from_a_bad_certificate() {
     for other in ["authority", "certificate", "name"] {
         assert_eq!(b.fabric.refused()[other], 0, "{other}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_node_is_told_so_and_forgotten_and_may_come_back_with_an_empty_disk() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    a.fabric.set_member("one", 0);
+    b.fabric.set_member("one", 3);
+    meet(&a.fabric, &b.fabric).await;
+    let removed = std::collections::BTreeMap::from([("b".into(), 5)]);
+    a.fabric.set_removed(removed.clone());
+    let by = timeout(Duration::from_secs(5), b.fabric.expelled())
+        .await
+        .expect("it is told");
+    assert_eq!(by, 5);
+    assert_eq!(a.fabric.peers(), []);
+    b.stop().await;
+
+    // It starts again on its disk: refused and told again.
+    let b = makings.start("b", "us", 2).await;
+    b.fabric.set_member("one", 3);
+    let by = timeout(Duration::from_secs(5), b.fabric.expelled())
+        .await
+        .expect("it is told again");
+    assert_eq!(by, 5);
+    assert!(a.fabric.refused().get("removed") > Some(&0));
+    b.stop().await;
+
+    // On an empty one it is let in, and stays once it has a newer seat.
+    let b = makings.start("b", "us", 4).await;
+    meet(&a.fabric, &b.fabric).await;
+    b.fabric.set_member("one", 6);
+    a.fabric.set_removed(removed);
+    a.fabric.part(&"b".into(), "so that they meet again");
+    meet(&a.fabric, &b.fabric).await;
 }

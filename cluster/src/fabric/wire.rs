@@ -39,6 +39,8 @@ pub(super) struct Hello {
     pub(super) control: SocketAddr,
     /// Where others reach its bulk endpoint.
     pub(super) bulk: SocketAddr,
+    /// The number of its seat in the cluster; 0 for founders and before it has one.
+    pub(super) seat: u64,
 }
 
 /// Why a hello is not accepted.
@@ -92,6 +94,11 @@ pub(super) enum HelloFault {
         /// This node's.
         ours: String,
     },
+    /// It was a member and was removed since.
+    #[error(
+        "it was removed from the cluster (by entry {0} of the log); to take it in again, stop it, empty its data_dir and start it: it joins as a new node"
+    )]
+    Removed(u64),
 }
 
 impl HelloFault {
@@ -104,6 +111,7 @@ impl HelloFault {
             Self::Region { .. } => Refusal::Region,
             Self::ClusterName { .. } => Refusal::ClusterName,
             Self::ClusterId { .. } => Refusal::ClusterId,
+            Self::Removed(_) => Refusal::Removed,
         }
     }
 }
@@ -123,11 +131,13 @@ impl Hello {
         }
     }
 
-    /// Checks the hello against the certificate of the connection and against this node's own hello.
+    /// Checks the hello against the certificate of the connection and against this node's own hello, and
+    /// whether the node was removed, by the log's entry `removed`.
     pub(super) fn judge(
         &self,
         certificate: &SpiffeId,
         own: &Self,
+        removed: Option<u64>,
     ) -> Result<PeerIdentity, HelloFault> {
         if self.node != certificate.node {
             return Err(HelloFault::Node {
@@ -153,11 +163,22 @@ impl Hello {
                 ours: own.cluster_id.clone(),
             });
         }
+        if let Some(removal) = removed.filter(|removal| self.is_removed(*removal)) {
+            return Err(HelloFault::Removed(removal));
+        }
         Ok(PeerIdentity {
             id: self.node.clone(),
             region: self.region.clone(),
             incarnation: self.incarnation,
         })
+    }
+}
+
+impl Hello {
+    /// Whether the removal of this node's id by the log's entry `removal` means this node: it was a member
+    /// before. One with an empty disk has no cluster id, and may join.
+    pub(super) fn is_removed(&self, removal: u64) -> bool {
+        !self.cluster_id.is_empty() && self.seat < removal
     }
 }
 
@@ -201,6 +222,8 @@ pub(super) enum Close {
     Itself = 6,
     /// No hello came in time.
     Silent = 7,
+    /// The peer was removed from the cluster. The reason is the removal's index in the log, in decimal.
+    Removed = 8,
 }
 
 impl Close {
@@ -219,6 +242,7 @@ impl Close {
             Self::Down,
             Self::Itself,
             Self::Silent,
+            Self::Removed,
         ]
         .into_iter()
         .find(|close| close.code() == code)
@@ -263,6 +287,7 @@ mod tests {
             incarnation: 7,
             control: "10.0.0.1:7400".parse().unwrap(),
             bulk: "10.0.0.1:7450".parse().unwrap(),
+            seat: 0,
         }
     }
 
@@ -292,13 +317,13 @@ mod tests {
         liar.node = "n2".into();
         let own = hello();
         assert!(matches!(
-            liar.judge(&certificate(), &own),
+            liar.judge(&certificate(), &own, None),
             Err(HelloFault::Node { .. })
         ));
         let mut liar = hello();
         liar.region = "us".into();
         assert!(matches!(
-            liar.judge(&certificate(), &own),
+            liar.judge(&certificate(), &own, None),
             Err(HelloFault::Region { .. })
         ));
     }
@@ -307,12 +332,27 @@ mod tests {
     fn cluster_ids_are_compared_only_when_both_have_one() {
         let (mut theirs, mut own) = (hello(), hello());
         theirs.cluster_id = "a".into();
-        assert!(theirs.judge(&certificate(), &own).is_ok());
+        assert!(theirs.judge(&certificate(), &own, None).is_ok());
         own.cluster_id = "b".into();
         assert!(matches!(
-            theirs.judge(&certificate(), &own),
+            theirs.judge(&certificate(), &own, None),
             Err(HelloFault::ClusterId { .. })
         ));
+    }
+
+    #[test]
+    fn a_removed_node_is_known_by_its_old_seat_and_may_come_again_with_none_or_a_new_one() {
+        let (mut theirs, own) = (hello(), hello());
+        let removed = |theirs: &Hello| {
+            let judged = theirs.judge(&certificate(), &own, Some(40));
+            judged == Err(HelloFault::Removed(40))
+        };
+        assert!(!removed(&theirs), "its disk is empty");
+        theirs.cluster_id = "a".into();
+        theirs.seat = 39;
+        assert!(removed(&theirs));
+        theirs.seat = 40;
+        assert!(!removed(&theirs), "it was taken in since");
     }
 
     proptest! {

@@ -141,7 +141,7 @@ impl Gossip {
                         continue;
                     };
                     let node = NodeId::new(Arc::clone(&id.node_id));
-                    if node == own {
+                    if node == own || fabric.is_removed(&node) {
                         continue;
                     }
                     let live = live.contains(id);

@@ -3,11 +3,14 @@
 //! In: questions and proposals of the API. Out: what the node knows at this moment, without waiting, and
 //! the outcome of a write. [`Node`] is the real one; tests have their own.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use meridian_cluster::{
+    bootstrap::Advice,
     consensus::GroupStatus,
-    directory::{Accepted, Directory, Proposal, Revision, Summary, WriteError},
+    directory::{
+        Accepted, Actor, Decision, Directory, Marks, Proposal, Revision, Summary, WriteError,
+    },
     host::BoxFuture,
     membership::View,
 };
@@ -37,6 +40,19 @@ pub trait Administered: Send + Sync + 'static {
     fn history(&self) -> Vec<Summary>;
     /// Makes a document the newest revision.
     fn apply(&self, proposal: Proposal) -> BoxFuture<'static, Result<Accepted, WriteError>>;
+    /// What operators have decided about nodes.
+    fn marks(&self) -> Arc<Marks>;
+    /// Every node of the Raft group and its region.
+    fn seats(&self) -> BTreeMap<NodeId, RegionName>;
+    /// What an operator should know about how the cluster stands.
+    fn advice(&self) -> Vec<Advice>;
+    /// Takes a node out, puts it back or forgets it; the index in the log.
+    fn mark(
+        &self,
+        node: NodeId,
+        decision: Decision,
+        actor: Actor,
+    ) -> BoxFuture<'static, Result<u64, WriteError>>;
     /// The Prometheus text page.
     fn metrics(&self) -> String;
     /// What this node would do with a request; an error says what is wrong with the question.
@@ -64,6 +80,8 @@ pub struct Node {
     pub view: watch::Receiver<Arc<View>>,
     /// What it serves and what it depends on.
     pub health: Box<dyn Fn() -> Health + Send + Sync>,
+    /// What an operator should know about how the cluster stands.
+    pub advice: Box<dyn Fn() -> Vec<Advice> + Send + Sync>,
     /// The Prometheus text page.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Explains requests.
@@ -102,6 +120,28 @@ impl Administered for Node {
     fn apply(&self, proposal: Proposal) -> BoxFuture<'static, Result<Accepted, WriteError>> {
         let directory = self.directory.clone();
         Box::pin(async move { directory.apply(proposal).await })
+    }
+
+    fn marks(&self) -> Arc<Marks> {
+        self.directory.marks().borrow().clone()
+    }
+
+    fn seats(&self) -> BTreeMap<NodeId, RegionName> {
+        self.directory.seats()
+    }
+
+    fn advice(&self) -> Vec<Advice> {
+        (self.advice)()
+    }
+
+    fn mark(
+        &self,
+        node: NodeId,
+        decision: Decision,
+        actor: Actor,
+    ) -> BoxFuture<'static, Result<u64, WriteError>> {
+        let directory = self.directory.clone();
+        Box::pin(async move { directory.mark(&node, decision, actor).await })
     }
 
     fn metrics(&self) -> String {

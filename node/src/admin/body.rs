@@ -62,6 +62,9 @@ pub(crate) struct Group {
     pub(crate) learners: Vec<String>,
     /// Whether a majority of voters is in reach.
     pub(crate) quorum: bool,
+    /// A voter that is down for so many seconds loses its vote to another node.
+    #[serde(default)]
+    pub(crate) replaces_after_s: u64,
 }
 
 /// A region as the answering node sees it.
@@ -94,8 +97,11 @@ pub(crate) struct Node {
     pub(crate) rejected: Option<Rejected>,
     /// Requests in flight.
     pub(crate) load: u32,
-    /// It takes no new work.
+    /// It takes no new work: it was drained, or it stops.
     pub(crate) draining: bool,
+    /// By whom it was drained, where an operator did; it stays so over restarts.
+    #[serde(default)]
+    pub(crate) drained_by: Option<String>,
     /// Round trip in ms.
     pub(crate) rtt_ms: Option<f64>,
     /// Healthy endpoints of each service in its region, as it sees them.
@@ -198,6 +204,15 @@ pub(crate) struct Applied {
     pub(crate) index: u64,
     /// What the check had to say.
     pub(crate) warnings: Vec<String>,
+}
+
+/// The answer to draining, undraining and removing a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Marked {
+    /// Which node.
+    pub(crate) node: String,
+    /// The decision's place in the log.
+    pub(crate) index: u64,
 }
 
 /// RFC 9457 problem details.

@@ -2,7 +2,7 @@
 //!
 //! In: a [`Fault`]. Out: status, name and text. A core.
 
-use meridian_cluster::directory::WriteError;
+use meridian_cluster::directory::{MarkError, WriteError};
 
 use super::{
     access::{Deed, Role},
@@ -80,6 +80,13 @@ impl Fault {
                 WriteError::NotKept { .. } => (404, "revision-not-kept", "Revision not kept"),
                 WriteError::TooLarge { .. } => (413, "document-too-large", "Document too large"),
                 WriteError::Invalid(_) => (422, "invalid-document", "Invalid document"),
+                WriteError::Mark(MarkError::Unknown(_)) => (404, "no-such-node", "No such node"),
+                WriteError::Mark(MarkError::Serving(_)) => {
+                    (409, "node-serving", "Node is alive and not drained")
+                }
+                WriteError::Mark(MarkError::Only(_) | MarkError::LastVoter(_)) => {
+                    (409, "node-needed", "Node is needed")
+                }
             },
         }
     }

@@ -82,6 +82,7 @@ mod tests {
             }),
             load: 0,
             draining: false,
+            drained_by: None,
             rtt_ms: None,
             services: BTreeMap::new(),
             addresses: BTreeMap::new(),

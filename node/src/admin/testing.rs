@@ -7,11 +7,14 @@ use std::{
 };
 
 use meridian_cluster::{
+    bootstrap::Advice,
     consensus::{GroupStatus, Role},
-    directory::{Accepted, Proposal, Revision, Summary, WriteError},
+    directory::{Accepted, Actor, Decision, Marks, Proposal, Revision, Summary, WriteError},
     host::BoxFuture,
     membership::{Announced, Liveness, Member, RegionHealth, View},
 };
+
+use meridian_config::name::{NodeId, RegionName};
 
 use super::administered::{Administered, Own};
 use crate::{
@@ -26,6 +29,8 @@ pub(crate) struct Pretend {
     pub(crate) current: Option<Arc<Revision>>,
     pub(crate) proposals: Mutex<Vec<Proposal>>,
     pub(crate) outcome: Result<Accepted, WriteError>,
+    pub(crate) marked: Mutex<Vec<(NodeId, Decision, Actor)>>,
+    pub(crate) mark_outcome: Result<u64, WriteError>,
 }
 
 impl Pretend {
@@ -65,6 +70,8 @@ impl Pretend {
                 revision: 8,
                 index: 13,
             }),
+            marked: Mutex::default(),
+            mark_outcome: Ok(14),
         }
     }
 }
@@ -150,6 +157,29 @@ impl Administered for Pretend {
                 question.url
             ))
         })
+    }
+
+    fn marks(&self) -> Arc<Marks> {
+        Arc::default()
+    }
+
+    fn seats(&self) -> BTreeMap<NodeId, RegionName> {
+        BTreeMap::from([("n1".into(), "eu".into())])
+    }
+
+    fn advice(&self) -> Vec<Advice> {
+        vec![Advice::OneVoter("n1".into())]
+    }
+
+    fn mark(
+        &self,
+        node: NodeId,
+        decision: Decision,
+        actor: Actor,
+    ) -> BoxFuture<'static, Result<u64, WriteError>> {
+        self.marked.lock().unwrap().push((node, decision, actor));
+        let outcome = self.mark_outcome.clone();
+        Box::pin(async move { outcome })
     }
 
     fn metrics(&self) -> String {

@@ -139,6 +139,16 @@ impl Client {
         interpret(&base, status, &bytes)
     }
 
+    /// Does what a path says; it takes no body.
+    pub(crate) async fn act<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<T, Failure> {
+        let (base, status, bytes) = self.send::<()>(method, path, None, None).await?;
+        interpret(&base, status, &bytes)
+    }
+
     /// The answer, and who gave it.
     async fn send<B: Serialize>(
         &self,

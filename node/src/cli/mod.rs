@@ -12,6 +12,7 @@ mod dev;
 mod explain;
 mod export;
 pub(crate) mod node;
+mod nodes;
 mod source;
 mod status;
 mod token;
@@ -102,6 +103,21 @@ enum Command {
     History,
     /// Make a new revision equal to an old one
     Rollback(apply::RollbackArgs),
+    /// Take a node out gracefully: it takes no new work and stays a member
+    Drain {
+        /// The node's id
+        node: String,
+    },
+    /// Put a drained node back
+    Undrain {
+        /// The node's id
+        node: String,
+    },
+    /// Forget a dead or drained node; another takes its vote
+    Remove {
+        /// The node's id
+        node: String,
+    },
     /// Regions, nodes, leader, revision
     Status,
     /// A child of `meridian dev`; of no use by hand.
@@ -134,6 +150,15 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<Exit, Failure> {
         }
         Command::History => {
             wait_for(async { export::history(&client(common, terminal)?, terminal).await })
+        }
+        Command::Drain { node } => {
+            wait_for(async { nodes::drain(&node, &client(common, terminal)?, terminal).await })
+        }
+        Command::Undrain { node } => {
+            wait_for(async { nodes::undrain(&node, &client(common, terminal)?, terminal).await })
+        }
+        Command::Remove { node } => {
+            wait_for(async { nodes::remove(&node, &client(common, terminal)?, terminal).await })
         }
         Command::DevChild => crate::dev::child(),
         Command::Status => {

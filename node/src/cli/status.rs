@@ -71,7 +71,9 @@ fn table(status: &Status) -> String {
         rows.push(vec![
             node.id.clone(),
             node.region.clone(),
-            if node.draining {
+            if node.drained_by.is_some() {
+                format!("{}, drained", state(node.state))
+            } else if node.draining {
                 format!("{}, draining", state(node.state))
             } else {
                 state(node.state).to_owned()

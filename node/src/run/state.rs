@@ -94,12 +94,12 @@ impl State {
             .announce(|announced| announced.addresses.extend(addresses));
     }
 
-    /// No new work is taken: probes and peers hear it before the listeners close.
-    pub(super) fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+    /// No new work is taken, or it is taken again: probes and peers hear it before the listeners close.
+    pub(super) fn drain(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
         self.cluster
             .membership()
-            .announce(|announced| announced.draining = true);
+            .announce(|announced| announced.draining = draining);
     }
 
     /// Keeps announced load and endpoints true until `stop`.

@@ -47,22 +47,22 @@ pub(super) struct Workers {
     pub(super) log: AccessLog,
     pub(super) key: Key,
     pub(super) health: Ask,
-    pub(super) stops: Stops,
 }
 
 impl Workers {
-    /// Starts every worker. Returns when all of them listen: with the addresses, and a future that ends
-    /// with the last of them. The first worker settles free ports for the others.
+    /// Starts every worker, to end by `stops`. Returns when all of them listen: with the addresses, and a
+    /// future that ends with the last of them. The first worker settles free ports for the others.
     pub(super) async fn start(
         &self,
         http: Option<SocketAddr>,
         https: Option<SocketAddr>,
-    ) -> Result<(Bound, impl Future<Output = ()> + use<>), RunError> {
+        stops: &Stops,
+    ) -> Result<(Bound, impl Future<Output = ()> + Send + use<>), RunError> {
         let mut at = Bound { http, https };
         let mut running = Vec::new();
         for index in 0..self.host.workers() {
             let (bound, heard) = oneshot::channel();
-            let work = Box::pin(self.clone().work(index, at, bound));
+            let work = Box::pin(self.clone().work(index, at, stops.clone(), bound));
             running.push(self.host.place(Place::Worker(index), work));
             // A worker that ends without a word has panicked, and its panic has been told.
             at = heard.await.unwrap_or(Ok(at))?;
@@ -76,7 +76,13 @@ impl Workers {
     }
 
     /// One worker, on its own runtime: listens, serves, drains.
-    async fn work(self, index: usize, at: Bound, bound: oneshot::Sender<Result<Bound, RunError>>) {
+    async fn work(
+        self,
+        index: usize,
+        at: Bound,
+        stops: Stops,
+        bound: oneshot::Sender<Result<Bound, RunError>>,
+    ) {
         let listeners = match self.listen(index, at) {
             Ok(listeners) => listeners,
             Err(error) => {
@@ -102,7 +108,7 @@ impl Workers {
                 service: worker.clone(),
                 metrics: self.metrics.clone(),
                 tracker: tracker.clone(),
-                stops: self.stops.clone(),
+                stops: stops.clone(),
             };
             tracker.spawn(acceptor.run(listener));
         }
@@ -110,13 +116,13 @@ impl Workers {
         // Nothing new is tracked once the acceptors have ended and the last connection with them.
         tokio::select! {
             biased;
-            () = self.stops.abort.cancelled() => return,
-            () = self.stops.drain.cancelled() => {}
+            () = stops.abort.cancelled() => return,
+            () = stops.drain.cancelled() => {}
         }
         tracker.close();
         tokio::select! {
             biased;
-            () = self.stops.abort.cancelled() => {}
+            () = stops.abort.cancelled() => {}
             () = tracker.wait() => {}
         }
     }

@@ -2,4 +2,5 @@
 
 mod agreement;
 mod founding;
+mod lifecycle;
 mod world;

@@ -136,7 +136,7 @@ async fn member(id: &str, road: &Arc<Mutex<Road>>, disk: Disk, length: usize) ->
     let (group, answering) = Group::start(foundation, Ballast::new(length))
         .await
         .unwrap();
-    group.admit().await.unwrap();
+    group.admit(0).await.unwrap();
     let mut links = road.lock().unwrap();
     let handlers = &mut links.handlers;
     handlers.insert((id.into(), Kind::Raft), answering.raft);
@@ -149,7 +149,7 @@ async fn member(id: &str, road: &Arc<Mutex<Road>>, disk: Disk, length: usize) ->
 async fn leader(road: &Arc<Mutex<Road>>, length: usize) -> Member {
     let leader = member("a", road, Disk::default(), length).await;
     let region = "eu".into();
-    let voters = BTreeMap::from([("a".into(), Seat { region })]);
+    let voters = BTreeMap::from([("a".into(), Seat { region, number: 0 })]);
     leader.group.found(voters).await.unwrap();
     until("a leader", || leader.group.status().leader.is_some()).await;
     for _ in 0..200 {
@@ -164,7 +164,7 @@ async fn leader(road: &Arc<Mutex<Road>>, length: usize) -> Member {
 
 async fn take_in(leader: &Member, learner: &str) {
     let region = "eu".into();
-    let nodes = BTreeMap::from([(Id(learner.into()), Seat { region })]);
+    let nodes = BTreeMap::from([(Id(learner.into()), Seat { region, number: 0 })]);
     let change = ChangeMembers::AddNodes(nodes);
     leader.group.change(change, true).await.unwrap();
 }

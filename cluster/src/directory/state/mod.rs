@@ -3,7 +3,8 @@
 //! In: commands in the log's order. Out: an [`Outcome`] each. A core: every replica that applies the same
 //! commands has the same state. Shell: [`super::machine`].
 //!
-//! One part for each thing that is agreed on, in a file of its own: [`documents`] and [`audit`]. `State`
+//! One part for each thing that is agreed on, in a file of its own: [`documents`], [`audit`] and
+//! [`marks`](super::marks). `State`
 //! settles a proposal once, hands its action to the part that it changes, and has the audit record it.
 
 mod audit;
@@ -16,7 +17,10 @@ use serde::{Deserialize, Serialize};
 pub use audit::AuditEntry;
 pub use documents::Summary;
 
-use super::command::{Action, Command, Outcome, ProposalId};
+use super::{
+    command::{Action, Command, Outcome, ProposalId},
+    marks::{Mark, Marks},
+};
 use crate::facts::{Fact, FactSet, Taken};
 use audit::Audit;
 pub(crate) use documents::Kept;
@@ -42,6 +46,8 @@ pub(crate) struct State {
     pub(crate) audit: Audit,
     /// Revocations and blocks.
     pub(crate) facts: FactSet,
+    /// What operators have decided about nodes.
+    pub(crate) marks: Marks,
 }
 
 impl State {
@@ -80,6 +86,15 @@ impl State {
                 Outcome::Done { index }
             }
             Action::KeepFacts(facts) => self.keep_facts(index, facts),
+            Action::Mark { node, decision } => {
+                let mark = Mark {
+                    index,
+                    by: actor.name.clone(),
+                    unix_ms,
+                };
+                self.marks.apply(decision, node, mark);
+                Outcome::Done { index }
+            }
         };
         if let Some(act) = act {
             self.audit.record(AuditEntry {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use meridian_cluster::{
+    bootstrap::GRACE,
+    directory::Marks,
     host::GroupId,
     membership::{Member, View},
 };
@@ -45,7 +47,7 @@ fn read_regions(desk: &Desk, _: &Asked) -> Answer {
 fn read_nodes(desk: &Desk, _: &Asked) -> Answer {
     Ok(reply::json(&body::Nodes {
         stale: desk.stale(),
-        nodes: nodes(&desk.node.view()),
+        nodes: nodes(&desk.node.view(), &desk.node.marks()),
     }))
 }
 
@@ -59,6 +61,7 @@ fn status(desk: &Desk) -> body::Status {
     if serving.is_some() {
         notes.push(LIMITS_PER_NODE.to_owned());
     }
+    notes.extend(node.advice().iter().map(ToString::to_string));
     body::Status {
         cluster: own.cluster,
         node: own.id.to_string(),
@@ -70,7 +73,7 @@ fn status(desk: &Desk) -> body::Status {
             digest: node.revision(number).map(|kept| kept.digest.clone()),
         }),
         regions: regions(&view),
-        nodes: nodes(&view),
+        nodes: nodes(&view, &node.marks()),
         group: body::Group {
             name: GroupId::Directory.name().to_owned(),
             leader: group.leader.map(|id| id.to_string()),
@@ -81,6 +84,7 @@ fn status(desk: &Desk) -> body::Status {
             voters: group.voters.iter().map(ToString::to_string).collect(),
             learners: group.learners.iter().map(ToString::to_string).collect(),
             quorum: group.quorum,
+            replaces_after_s: GRACE.as_secs(),
         },
         notes,
     }
@@ -102,11 +106,13 @@ fn regions(view: &View) -> Vec<body::Region> {
         .collect()
 }
 
-fn nodes(view: &View) -> Vec<body::Node> {
-    view.members.values().map(node_body).collect()
+fn nodes(view: &View, marks: &Marks) -> Vec<body::Node> {
+    let members = view.members.values();
+    members.map(|member| node_body(member, marks)).collect()
 }
 
-fn node_body(member: &Member) -> body::Node {
+fn node_body(member: &Member, marks: &Marks) -> body::Node {
+    let drained = marks.drained.get(&member.id);
     let announced = &member.announced;
     let mut addresses = announced.addresses.clone();
     addresses.insert("fabric".into(), member.control.to_string());
@@ -125,7 +131,8 @@ fn node_body(member: &Member) -> body::Node {
                 reason: reason.clone(),
             }),
         load: announced.load,
-        draining: announced.draining,
+        draining: announced.draining || drained.is_some(),
+        drained_by: drained.map(|mark| mark.by.clone()),
         rtt_ms: member.rtt.map(milliseconds),
         services: announced
             .services

@@ -7,11 +7,12 @@
 //! In: a request whose caller is known. Out: a response, or a [`Fault`].
 //!
 //! A new resource is one function and one row of `RESOURCES` in the file of its topic: [`cluster`],
-//! [`config`], [`explain`], [`observe`]. A new topic is also named in [`table`]. [`openapi`] describes the rows.
+//! [`config`], [`explain`], [`nodes`], [`observe`]. A new topic is also named in [`table`]. [`openapi`] describes the rows.
 
 mod cluster;
 mod config;
 mod explain;
+mod nodes;
 mod observe;
 mod openapi;
 mod reply;

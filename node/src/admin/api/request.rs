@@ -46,7 +46,6 @@ impl Asked {
     ///
     /// # Panics
     /// Where the row's path has no such braces: a mistake of the row.
-    #[allow(dead_code, reason = "for rows with braces, which are being added")]
     pub(crate) fn parameter(&self, name: &str) -> &str {
         let found = self.parameters.iter().find(|(known, _)| *known == name);
         &found.expect("handlers name parameters of their own row").1

@@ -7,7 +7,7 @@ use http::{Method, Response};
 use meridian_cluster::host::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::{Asked, Desk, cluster, config, explain, observe, openapi, request::decode};
+use super::{Asked, Desk, cluster, config, explain, nodes, observe, openapi, request::decode};
 use crate::{
     admin::{access::Deed, fault::Fault},
     exchange::Body,
@@ -18,6 +18,7 @@ pub(super) const TOPICS: &[&[Resource]] = &[
     cluster::RESOURCES,
     config::RESOURCES,
     explain::RESOURCES,
+    nodes::RESOURCES,
     observe::RESOURCES,
     openapi::RESOURCES,
 ];
@@ -49,7 +50,6 @@ pub(crate) enum Verb {
     Get,
     Put,
     Post,
-    #[allow(dead_code, reason = "for lists of facts, whose rows are being added")]
     Delete,
 }
 
