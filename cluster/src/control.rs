@@ -20,6 +20,8 @@ pub enum Topic {
     Directory = 1,
     /// Founding a cluster and joining it.
     Bootstrap = 2,
+    /// How far the directory's leader has committed, for reads that must not be old.
+    ReadIndex = 3,
 }
 
 impl Topic {

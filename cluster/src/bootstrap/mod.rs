@@ -183,6 +183,7 @@ pub async fn start(
     register(Kind::Snapshot, opened.raft.snapshots);
     let control = Switchboard::default()
         .with(Topic::Directory, opened.writes)
+        .with(Topic::ReadIndex, opened.reads)
         .with(Topic::Bootstrap, Arc::clone(&shared) as Arc<dyn Handler>);
     register(Kind::Control, Arc::new(control));
     let directory = opened.directory;

@@ -14,7 +14,7 @@ use meridian_config::name::NodeId;
 use openraft::{
     ChangeMembers,
     async_runtime::watch::WatchReceiver as _,
-    errors::{ClientWriteError, RaftError},
+    errors::{ClientWriteError, LinearizableReadError, RaftError},
     raft::ReadPolicy,
 };
 use tokio::{sync::watch, time::Instant};
@@ -87,6 +87,17 @@ pub(crate) struct Answering {
     pub(crate) raft: Arc<dyn Handler>,
     /// Calls of kind Snapshot.
     pub(crate) snapshots: Arc<dyn Handler>,
+}
+
+/// Why a leader cannot say how far a reader must have applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ReadIndexError {
+    /// Another node leads, or none.
+    NotLeader,
+    /// No majority confirmed in time that this node still leads.
+    NoQuorum,
+    /// Raft has stopped on this node.
+    Stopped(String),
 }
 
 /// A handle to a running group.
@@ -200,6 +211,22 @@ impl Group {
             }
             Err(RaftError::APIError(_)) => Err(ProposeError::NotLeader),
             Err(RaftError::Fatal(fatal)) => Err(ProposeError::Stopped(fatal.to_string())),
+        }
+    }
+
+    /// As leader: the index that a reader must have applied to see every write that was acknowledged
+    /// before this call (ReadIndex; Ongaro, Consensus, section 6.4). A majority confirms first that this
+    /// node still leads.
+    pub(crate) async fn read_index(&self) -> Result<u64, ReadIndexError> {
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(reading) => Ok(reading.read_log_id().index()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => {
+                Err(ReadIndexError::NotLeader)
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(ReadIndexError::NoQuorum)
+            }
+            Err(RaftError::Fatal(fatal)) => Err(ReadIndexError::Stopped(fatal.to_string())),
         }
     }
 

@@ -31,7 +31,7 @@ pub use group::GroupError;
 pub use status::{GroupStatus, Role};
 pub use timing::Profile;
 
-pub(crate) use group::{Answering, Foundation, Group, ProposeError};
+pub(crate) use group::{Answering, Foundation, Group, ProposeError, ReadIndexError};
 pub(crate) use openraft::ChangeMembers;
 pub(crate) use state_machine::Machine;
 use status::Changes;

@@ -81,7 +81,7 @@ pub enum WriteError {
     },
 }
 
-fn names(nodes: &[NodeId]) -> String {
+pub(super) fn names(nodes: &[NodeId]) -> String {
     let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
     names.join(", ")
 }

@@ -5,6 +5,7 @@
 //! every node:                                            machine ◄── committed commands
 //!                                                        │  └ state (core: what a command means)
 //!             Directory::{current, watch, history} ◄─────┘  └ the file last-revision
+//! reads that must not be old: Directory::catch_up ─► read ─► the leader's read index
 //! ```
 
 mod actor;
@@ -14,6 +15,7 @@ mod forward;
 mod machine;
 mod marks;
 mod packed;
+mod read;
 mod revision;
 mod state;
 mod writer;
@@ -32,6 +34,7 @@ pub use command::Note;
 pub use error::{OpenError, WriteError};
 pub use marks::{Decision, Mark, MarkError, Marks};
 pub use packed::DOCUMENT_LIMIT;
+pub use read::ReadError;
 pub use revision::{Revision, SourceFile};
 pub use state::{AuditEntry, Summary};
 
@@ -45,6 +48,7 @@ use command::{Action, Apply, Outcome, ProposalId, Rollback, check_message};
 use forward::{Proposer, Write};
 use machine::{DirectoryMachine, Shown};
 use packed::{Packed, digest};
+use read::Reader;
 use writer::Writer;
 
 /// Says whether a document is one, or what is wrong with it, a line each. The accepting node and the
@@ -92,6 +96,7 @@ pub struct Directory {
     shown: Arc<Shown>,
     group: Group,
     writer: Writer,
+    reader: Reader,
     check: DocumentCheck,
     host: Arc<dyn Host>,
     ids: Arc<Mutex<StdRng>>,
@@ -105,6 +110,8 @@ pub(crate) struct Opened {
     pub(crate) raft: Answering,
     /// Answers forwarded writes.
     pub(crate) writes: Arc<dyn Handler>,
+    /// Tells readers how far they must have applied.
+    pub(crate) reads: Arc<dyn Handler>,
 }
 
 impl Directory {
@@ -124,6 +131,10 @@ impl Directory {
             shown: Arc::clone(&shown),
             check: Arc::clone(&check),
         };
+        let reader = Reader {
+            group: group.clone(),
+            transport: Arc::clone(&transport),
+        };
         let directory = Self {
             shown,
             group: group.clone(),
@@ -131,6 +142,7 @@ impl Directory {
                 proposer: proposer.clone(),
                 transport,
             },
+            reader: reader.clone(),
             check,
             ids: Arc::new(Mutex::new(StdRng::from_seed(host.entropy("proposals")))),
             host,
@@ -140,6 +152,7 @@ impl Directory {
             group,
             raft,
             writes: Arc::new(proposer),
+            reads: Arc::new(reader),
         })
     }
 
@@ -179,6 +192,12 @@ impl Directory {
     /// The group as this node sees it now.
     pub fn status(&self) -> GroupStatus {
         self.group.status()
+    }
+
+    /// Waits until this node has applied every write that was acknowledged anywhere before the call, so
+    /// that what is read next is not old. One round trip to the leader, and the leader's to a majority.
+    pub async fn catch_up(&self) -> Result<(), ReadError> {
+        self.reader.catch_up().await
     }
 
     /// Makes a document the newest revision, from any node.

@@ -20,9 +20,9 @@ use crate::{
     wire,
 };
 
-/// Where a write goes now.
+/// Where a write, or a read that must not be old, goes now.
 #[derive(Debug, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// This node leads.
     Here,
     /// Another node does.
@@ -35,8 +35,8 @@ enum Way {
     Stopped,
 }
 
-/// The core: where a write goes, given what the node knows.
-fn way(status: &GroupStatus, own: &NodeId) -> Way {
+/// The core: where it goes, given what the node knows.
+pub(super) fn way(status: &GroupStatus, own: &NodeId) -> Way {
     if status.role == Role::Stopped {
         return Way::Stopped;
     }

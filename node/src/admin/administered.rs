@@ -9,7 +9,8 @@ use meridian_cluster::{
     bootstrap::Advice,
     consensus::GroupStatus,
     directory::{
-        Accepted, Actor, Decision, Directory, Marks, Proposal, Revision, Summary, WriteError,
+        Accepted, Actor, Decision, Directory, Marks, Proposal, ReadError, Revision, Summary,
+        WriteError,
     },
     host::BoxFuture,
     membership::View,
@@ -38,6 +39,8 @@ pub trait Administered: Send + Sync + 'static {
     fn revision(&self, number: u64) -> Option<Arc<Revision>>;
     /// The kept revisions, newest first.
     fn history(&self) -> Vec<Summary>;
+    /// Waits until this node has applied every write acknowledged before the call.
+    fn catch_up(&self) -> BoxFuture<'static, Result<(), ReadError>>;
     /// Makes a document the newest revision.
     fn apply(&self, proposal: Proposal) -> BoxFuture<'static, Result<Accepted, WriteError>>;
     /// What operators have decided about nodes.
@@ -115,6 +118,11 @@ impl Administered for Node {
 
     fn history(&self) -> Vec<Summary> {
         self.directory.history()
+    }
+
+    fn catch_up(&self) -> BoxFuture<'static, Result<(), ReadError>> {
+        let directory = self.directory.clone();
+        Box::pin(async move { directory.catch_up().await })
     }
 
     fn apply(&self, proposal: Proposal) -> BoxFuture<'static, Result<Accepted, WriteError>> {

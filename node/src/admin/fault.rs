@@ -2,7 +2,7 @@
 //!
 //! In: a [`Fault`]. Out: status, name and text. A core.
 
-use meridian_cluster::directory::{MarkError, WriteError};
+use meridian_cluster::directory::{MarkError, ReadError, WriteError};
 
 use super::{
     access::{Deed, Role},
@@ -48,6 +48,8 @@ pub(crate) enum Fault {
     Document(Vec<String>),
     #[error("{0}")]
     Write(WriteError),
+    #[error("{0}")]
+    Read(ReadError),
     #[error("the answer took too long; the node is overloaded, ask again or ask another node")]
     Overloaded,
 }
@@ -69,6 +71,12 @@ impl Fault {
             Self::SlowBody => (408, "slow-request", "Slow request"),
             Self::Document(_) => (422, "invalid-document", "Invalid document"),
             Self::Overloaded => (503, "overloaded", "Overloaded"),
+            Self::Read(error) => match error {
+                ReadError::NoQuorum { .. } | ReadError::NoLeader { .. } => {
+                    (503, "no-quorum", "No quorum")
+                }
+                ReadError::Stopped => (503, "stopping", "Node is stopping"),
+            },
             Self::Write(error) => match error {
                 WriteError::NoQuorum { .. } | WriteError::NoLeader { .. } => {
                     (503, "no-quorum", "No quorum")
@@ -113,6 +121,12 @@ impl Fault {
 impl From<WriteError> for Fault {
     fn from(error: WriteError) -> Self {
         Self::Write(error)
+    }
+}
+
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
     }
 }
 

@@ -9,7 +9,9 @@ use std::{
 use meridian_cluster::{
     bootstrap::Advice,
     consensus::{GroupStatus, Role},
-    directory::{Accepted, Actor, Decision, Marks, Proposal, Revision, Summary, WriteError},
+    directory::{
+        Accepted, Actor, Decision, Marks, Proposal, ReadError, Revision, Summary, WriteError,
+    },
     host::BoxFuture,
     membership::{Announced, Liveness, Member, RegionHealth, View},
 };
@@ -142,6 +144,16 @@ impl Administered for Pretend {
             })
             .into_iter()
             .collect()
+    }
+
+    fn catch_up(&self) -> BoxFuture<'static, Result<(), ReadError>> {
+        let caught_up = if self.group.quorum {
+            Ok(())
+        } else {
+            let voters = self.group.voters.clone();
+            Err(ReadError::NoQuorum { voters })
+        };
+        Box::pin(async move { caught_up })
     }
 
     fn apply(&self, proposal: Proposal) -> BoxFuture<'static, Result<Accepted, WriteError>> {

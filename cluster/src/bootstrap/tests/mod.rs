@@ -3,4 +3,5 @@
 mod agreement;
 mod founding;
 mod lifecycle;
+mod reading;
 mod world;

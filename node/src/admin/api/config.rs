@@ -16,16 +16,24 @@ use crate::admin::{access::Deed, body, fault::Fault};
 
 pub(super) const RESOURCES: &[Resource] = &[
     Resource {
-        query: &[Query {
-            name: "revision",
-            about: "Another revision than the newest, as long as it is kept",
-            shape: shape::<u64>,
-        }],
+        query: &[
+            Query {
+                name: "revision",
+                about: "Another revision than the newest, as long as it is kept",
+                shape: shape::<u64>,
+            },
+            Query {
+                name: "consistent",
+                about: "`true`: waits until this node has applied every write acknowledged before the call, \
+                        and answers 503 where it cannot know",
+                shape: shape::<bool>,
+            },
+        ],
         ..Resource::get(
             "/api/v1/config",
             "The document; `ETag` holds its revision",
             shape::<body::Config>,
-            Handler::Now(read),
+            Handler::Later(read),
         )
     },
     Resource {
@@ -61,26 +69,37 @@ pub(super) const RESOURCES: &[Resource] = &[
 /// Largest document that is read: in JSON, line ends and quotes take two bytes.
 pub(super) const LARGEST: usize = 2 * MAX_TEXT;
 
-fn read(desk: &Desk, asked: &Asked) -> Answer {
-    let kept = match asked.query("revision") {
-        None => desk.node.current().ok_or(Fault::NoRevision)?,
-        Some(number) => number
-            .parse()
-            .ok()
-            .and_then(|number| desk.node.revision(number))
-            .ok_or_else(|| Fault::RevisionNotKept(number.to_owned()))?,
-    };
-    let mut response = reply::json(&body::Config {
-        stale: desk.stale(),
-        revision: revision(&kept),
-        files: kept.files.to_vec(),
-    });
-    let tag = format!("\"{}\"", kept.number);
-    response.headers_mut().insert(
-        header::ETAG,
-        tag.parse().expect("digits in quotes are a header value"),
-    );
-    Ok(response)
+fn read(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
+    Box::pin(async move {
+        match asked.query("consistent") {
+            None | Some("false") => {}
+            Some("true") => desk.node.catch_up().await?,
+            Some(other) => {
+                return Err(Fault::Query(format!(
+                    "consistent is true or false, not {other}"
+                )));
+            }
+        }
+        let kept = match asked.query("revision") {
+            None => desk.node.current().ok_or(Fault::NoRevision)?,
+            Some(number) => number
+                .parse()
+                .ok()
+                .and_then(|number| desk.node.revision(number))
+                .ok_or_else(|| Fault::RevisionNotKept(number.to_owned()))?,
+        };
+        let mut response = reply::json(&body::Config {
+            stale: desk.stale(),
+            revision: revision(&kept),
+            files: kept.files.to_vec(),
+        });
+        let tag = format!("\"{}\"", kept.number);
+        response.headers_mut().insert(
+            header::ETAG,
+            tag.parse().expect("digits in quotes are a header value"),
+        );
+        Ok(response)
+    })
 }
 
 fn history(desk: &Desk, _: &Asked) -> Answer {

@@ -359,3 +359,20 @@ async fn a_kept_revision_becomes_the_newest_again_and_another_does_not() {
     assert_eq!(proposals[0].files[0].text, DOCUMENT);
     assert_eq!(proposals[0].expect, Some(7));
 }
+
+#[tokio::test]
+async fn a_consistent_read_is_refused_where_nobody_can_vouch_for_it() {
+    let office = Office::new(Pretend::serving());
+    let (status, value, _) = office.get("/api/v1/config?consistent=true").await;
+    assert_eq!((status, &value["revision"]), (200, &json!(7)));
+    let (status, value, _) = office.get("/api/v1/config?consistent=yes").await;
+    assert_eq!(status, 400, "{value}");
+    let mut alone = Pretend::serving();
+    alone.group.quorum = false;
+    let office = Office::new(alone);
+    let (status, value, _) = office.get("/api/v1/config?consistent=true").await;
+    assert_eq!(status, 503);
+    assert_eq!(value["type"], "urn:meridian:problem:no-quorum");
+    let (status, value, _) = office.get("/api/v1/config").await;
+    assert_eq!((status, &value["stale"]), (200, &json!(true)));
+}
