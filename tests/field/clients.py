@@ -178,7 +178,7 @@ def verdict(status: int, answer: dict) -> tuple[str, int]:
     if status == 200:
         return "ok", answer["revision"]
     if status == 412:
-        return "conflict", int(re.search(r"revision (\d+) is the newest", answer["detail"])[1])
+        return "conflict", int(re.search(r"revision (\d+)", answer["detail"])[1])
     name = answer.get("type", "").rsplit(":", 1)[-1]
     if status == 503 and name in ("no-quorum", "not-founded", "stopping"):
         return "refused", 0
