@@ -3,7 +3,10 @@
 //! In: the files of both. Out: the changes, path by path; comments, layout, order of keys and the split
 //! into files do not count.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use crate::{
     diagnose::{Findings, Path, Source},
@@ -70,18 +73,17 @@ fn tree(sources: &[Source]) -> Option<Node> {
 
 fn compare(old: &Node, new: &Node, path: &Path, changes: &mut Vec<Change>) {
     if let (Value::Map(old), Value::Map(new)) = (&old.value, &new.value) {
-        let keys: BTreeSet<&str> = old
-            .iter()
-            .chain(new)
-            .map(|(key, _)| key.text.as_str())
-            .collect();
-        for key in keys {
-            // Of a key that stands twice, readers take the first.
-            let of = |entries: &'_ [(crate::tree::Key, Node)]| {
-                entries.iter().position(|(known, _)| known.text == key)
-            };
+        let mut keys: BTreeMap<&str, (Option<&Node>, Option<&Node>)> = BTreeMap::new();
+        // Of a key that stands twice, readers take the first.
+        for (key, node) in old {
+            keys.entry(&key.text).or_default().0.get_or_insert(node);
+        }
+        for (key, node) in new {
+            keys.entry(&key.text).or_default().1.get_or_insert(node);
+        }
+        for (key, pair) in keys {
             let here = path.key(key);
-            match (of(old).map(|at| &old[at].1), of(new).map(|at| &new[at].1)) {
+            match pair {
                 (Some(old), Some(new)) => compare(old, new, &here, changes),
                 (Some(_), None) => changes.push(Change::Remove {
                     path: here.to_string(),
@@ -220,6 +222,12 @@ mod tests {
         let new = [source("a.yaml", "meridian: 1\ntenants: { a: {} }\n")];
         let told: Vec<String> = changes(&[], &new).iter().map(ToString::to_string).collect();
         assert_eq!(told, ["+ meridian: 1", "+ tenants.a"]);
+    }
+
+    #[test]
+    fn of_a_key_that_stands_twice_the_first_counts() {
+        assert_eq!(told("a: 1\na: 2\n", "a: 1\n"), [""; 0]);
+        assert_eq!(told("a: 1\n", "a: 2\na: 1\n"), ["~ a: 1 -> 2"]);
     }
 
     #[test]

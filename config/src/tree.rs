@@ -173,6 +173,10 @@ fn options() -> serde_saphyr::Options {
             max_recorded_anchor_events: 100_000,
             max_recorded_anchor_bytes: MAX_TEXT,
             max_total_scalar_bytes: 2 * MAX_TEXT,
+            // 10 000 tenants and 2 000 routes are 200 000 nodes and twice as many events. A text at
+            // its limit with a value on every tenth byte stays below; its tree takes some 60 MB.
+            max_nodes: 500_000,
+            max_events: 2_000_000,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: 20_000,

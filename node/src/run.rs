@@ -29,7 +29,7 @@ use crate::{
     limit::Limiter,
     listener::{tls::EdgeTls, tls::TlsError},
     report::{AccessLog, Metrics, cluster::ClusterPage, fabric::FabricPage, pseudonym},
-    revision::{Draft, adopt::Adopter},
+    revision::{Drafts, adopt::Adopter},
     upstream::{Roots, Setup, Upstreams},
 };
 use edge::{DRAIN, Edge};
@@ -153,9 +153,11 @@ async fn serve(
         None => None,
     };
     let key = pseudonym::Key::load(host).await.map_err(RunError::Files)?;
+    let drafts = Arc::new(Drafts::new(dev));
+    let checked = drafts.clone();
     let options = Options {
         profile: hooks.profile.unwrap_or(fitting),
-        check: Arc::new(move |files| Draft::read(files, dev).map(drop)),
+        check: Arc::new(move |files| checked.check(files).map(drop)),
     };
     let cluster = Cluster::start(host.clone(), file, options, tracker, stop).await?;
 
@@ -190,16 +192,17 @@ async fn serve(
     ));
     let adopter = Adopter {
         own_region: file.region.clone(),
-        dev,
+        drafts: drafts.clone(),
         issuers: issuers.clone(),
         upstreams: upstreams.clone(),
         metrics: metrics.path().clone(),
         current: state.current.clone(),
     };
-    let adopted = state.clone();
+    let (adopted, clock) = (state.clone(), host.clone());
     let following = adopter.follow(
+        host.clone(),
         cluster.directory().watch(),
-        move |adoption| adopted.adopted(&adoption),
+        move |adoption| adopted.adopted(&adoption, clock.unix_time()),
         stop.clone(),
     );
     tracker.spawn(following);
@@ -230,6 +233,7 @@ async fn serve(
             region: file.region.clone(),
         },
         directory: cluster.directory().clone(),
+        drafts,
         view: cluster.membership().watch(),
         health: Box::new(move || asked.health()),
         metrics: Box::new(move || shown.render()),

@@ -6,6 +6,7 @@
 //!            ├─ a log on disk: Raft goes on
 //!            └─ none: founding ─► decide (core) ─► found with the others │ join as a learner
 //! then, while this node leads: steward ─► seats (core): the cluster's id, the voters' seats
+//!                              rollout: puts on record which nodes serve the newest revision
 //! ```
 //!
 //! A node takes part in Raft only when the cluster has taken it in; the mark of that lies beside its vote
@@ -17,6 +18,7 @@ mod decide;
 mod founding;
 mod identity;
 mod message;
+mod rollout;
 mod seats;
 mod steward;
 #[cfg(test)]
@@ -194,6 +196,7 @@ pub async fn start(
                 follow_cluster_id(Arc::clone(&shared), directory.cluster_id()),
                 follow_removals(Arc::clone(&shared), directory.marks()),
                 founding::find_a_place(Arc::clone(&shared)),
+                rollout::record(Arc::clone(&shared), directory.clone()),
                 steward::serve(shared, directory.clone()),
             );
         }

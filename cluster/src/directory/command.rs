@@ -3,12 +3,17 @@
 //! In: a document or a fact of the cluster, and who asks for it. Out: bytes for the log, encoded by
 //! [`crate::wire`], whose version stands in front. The core that gives them meaning is [`super::state`].
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use meridian_config::name::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::{actor::Actor, marks::Decision, packed::Packed};
+use super::{
+    actor::{Actor, clipped},
+    changes::Changes,
+    marks::Decision,
+    packed::Packed,
+};
 use crate::{
     facts::{Fact, FactId},
     wire::{self, Unreadable},
@@ -68,6 +73,8 @@ pub(crate) enum Action {
         /// What was decided.
         decision: Decision,
     },
+    /// Writes down what nodes have made of a revision.
+    Acknowledge(Acknowledge),
 }
 
 /// A document to become the newest revision.
@@ -81,6 +88,8 @@ pub(crate) struct Apply {
     pub(crate) message: String,
     /// The revision that must be the newest, where the author knows one; 0: none yet.
     pub(crate) expect: Option<u64>,
+    /// What it changes, as the node that took it has found.
+    pub(crate) changes: Changes,
 }
 
 /// A kept revision to become the newest again, under a number of its own.
@@ -92,6 +101,41 @@ pub(crate) struct Rollback {
     pub(crate) message: String,
     /// As of [`Apply::expect`].
     pub(crate) expect: Option<u64>,
+    /// As of [`Apply::changes`].
+    pub(crate) changes: Changes,
+}
+
+/// What nodes have made of a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Acknowledge {
+    /// Which one.
+    pub(crate) revision: u64,
+    /// What each has said.
+    pub(crate) acks: BTreeMap<NodeId, Ack>,
+}
+
+/// What a node has made of a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// When: ms since the Unix epoch, by the node's clock.
+    pub unix_ms: u64,
+    /// Why it does not serve it; none: it does.
+    pub rejected: Option<String>,
+}
+
+impl Ack {
+    /// An ack whose reason is short enough to keep; the node's log has the rest.
+    pub(crate) fn new(unix_ms: u64, rejected: Option<&str>) -> Self {
+        Self {
+            unix_ms,
+            rejected: rejected.map(|reason| clipped(reason, 256)),
+        }
+    }
+
+    /// What it takes in memory and in a snapshot, about.
+    pub(crate) fn weight(&self) -> usize {
+        self.rejected.as_ref().map_or(0, String::len) + 48
+    }
 }
 
 /// An act that is made elsewhere than in this state, for the audit.
@@ -119,7 +163,7 @@ impl Action {
     pub(crate) fn act(&self) -> Option<Act> {
         let (name, target) = match self {
             // Each fact has an entry of its own, under the name of the operator who made it.
-            Self::Found { .. } | Self::KeepFacts(_) => return None,
+            Self::Found { .. } | Self::KeepFacts(_) | Self::Acknowledge(_) => return None,
             Self::Apply(_) => ("apply", "document".to_owned()),
             Self::Rollback(back) => ("rollback", format!("revision {}", back.revision)),
             Self::Note(note) => (note.act.as_str(), note.target.clone()),

@@ -15,12 +15,11 @@ use super::{
     command::{Action, Command, Outcome, ProposalId, check_message},
     machine::Shown,
     marks::{self, MarkError, Scene},
-    packed::Packed,
 };
 use crate::{
     consensus::{Group, ProposeError},
     fabric::{CallError, Handler, PeerIdentity},
-    host::{BoxFuture, Host},
+    host::{BoxFuture, Host, blocking},
     wire,
 };
 
@@ -64,7 +63,7 @@ impl Proposer {
     /// Proposes a write that the node `via` took and waits for its outcome, at most as long as a write
     /// may wait.
     pub(super) async fn propose(&self, write: Write, via: NodeId) -> Verdict {
-        if let Err(mistakes) = self.examine(&write.action) {
+        if let Err(mistakes) = self.examine(&write.action).await {
             return Verdict::Invalid(mistakes);
         }
         if let Err(why) = self.check_mark(&write.action) {
@@ -110,7 +109,7 @@ impl Proposer {
     }
 
     /// Whether the action may be proposed, as far as it carries what can be wrong.
-    fn examine(&self, action: &Action) -> Result<(), Vec<String>> {
+    async fn examine(&self, action: &Action) -> Result<(), Vec<String>> {
         let (message, files) = match action {
             Action::Apply(apply) => (&apply.message, Some(apply.files.clone())),
             Action::Rollback(back) => {
@@ -119,16 +118,23 @@ impl Proposer {
                 // One that is not kept is refused when the command is applied.
                 (&back.message, kept.map(|kept| kept.files.clone()))
             }
-            Action::Found { .. } | Action::Note(_) | Action::KeepFacts(_) | Action::Mark { .. } => {
-                return Ok(());
-            }
+            Action::Found { .. }
+            | Action::Note(_)
+            | Action::KeepFacts(_)
+            | Action::Mark { .. }
+            | Action::Acknowledge(_) => return Ok(()),
         };
         check_message(message)?;
-        let unpack = |files: Packed| files.unpack().map_err(|why| vec![why.to_string()]);
-        match files.map(unpack).transpose()? {
-            Some(files) => (self.check)(&files),
-            None => Ok(()),
-        }
+        let Some(files) = files else {
+            return Ok(());
+        };
+        let check = Arc::clone(&self.check);
+        // A large document takes long enough to hold up heartbeats.
+        blocking(&*self.host, move || {
+            let files = files.unpack().map_err(|why| vec![why.to_string()])?;
+            check(&files)
+        })
+        .await
     }
 }
 

@@ -9,6 +9,7 @@
 //! ```
 
 mod actor;
+mod changes;
 mod command;
 mod error;
 mod forward;
@@ -30,10 +31,11 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::sync::watch;
 
 pub use actor::Actor;
-pub use command::Note;
+pub use changes::Changes;
+pub use command::{Ack, Note};
 pub use error::{OpenError, WriteError};
 pub use marks::{Decision, Mark, MarkError, Marks};
-pub use packed::DOCUMENT_LIMIT;
+pub use packed::{DOCUMENT_LIMIT, digest};
 pub use read::ReadError;
 pub use revision::{Revision, SourceFile};
 pub use state::{AuditEntry, Summary};
@@ -42,12 +44,12 @@ use crate::{
     consensus::{Answering, Foundation, Group, GroupStatus},
     fabric::{Handler, Transport},
     facts::{Fact, FactId},
-    host::{GroupId, Host},
+    host::{GroupId, Host, blocking},
 };
-use command::{Action, Apply, Outcome, ProposalId, Rollback, check_message};
+use command::{Acknowledge, Action, Apply, Outcome, ProposalId, Rollback, check_message};
 use forward::{Proposer, Write};
 use machine::{DirectoryMachine, Shown};
-use packed::{Packed, digest};
+use packed::Packed;
 use read::Reader;
 use writer::Writer;
 
@@ -167,7 +169,7 @@ impl Directory {
     }
 
     /// The kept revisions without their files, the newest first: the last 64, fewer where they are large
-    /// (4 MiB compressed beside the newest).
+    /// (4 MiB beside the newest, documents compressed).
     pub fn history(&self) -> Vec<Summary> {
         self.shown.state().documents.history()
     }
@@ -212,17 +214,16 @@ impl Directory {
                 pair[0].name
             )]));
         }
-        let packed = Packed::new(&files).map_err(|large| WriteError::TooLarge {
-            length: large.length,
-            limit: large.limit,
-        })?;
-        (self.check)(&files).map_err(WriteError::Invalid)?;
         check_message(&proposal.message).map_err(WriteError::Invalid)?;
+        let files: Arc<[SourceFile]> = files.into();
+        // Side by side, and beside the runtime: a large document takes long enough to hold up heartbeats.
+        let (packed, changes) = tokio::join!(self.prepare(&files), self.changes(&files));
         let apply = Apply {
-            files: packed,
+            files: packed?,
             digest: digest(&files),
             message: proposal.message,
             expect: proposal.expect,
+            changes,
         };
         let outcome = self.write(proposal.actor, Action::Apply(apply)).await?;
         self.accepted(outcome, proposal.expect).await
@@ -238,10 +239,16 @@ impl Directory {
             expect,
         } = back;
         check_message(&message).map_err(WriteError::Invalid)?;
+        // What is not kept here may be at the leader, and the other way round: the command decides.
+        let changes = match self.revision(revision) {
+            Some(old) => self.changes(&old.files).await,
+            None => Changes::default(),
+        };
         let action = Action::Rollback(Rollback {
             revision,
             message,
             expect,
+            changes,
         });
         match self.write(actor, action).await? {
             Outcome::NotKept => Err(WriteError::NotKept {
@@ -250,6 +257,54 @@ impl Directory {
             }),
             outcome => self.accepted(outcome, expect).await,
         }
+    }
+
+    /// What a document would change, were it applied now. Reads both documents, so it takes a moment
+    /// where they are large.
+    pub async fn changes(&self, files: &Arc<[SourceFile]>) -> Changes {
+        let (current, files) = (self.current(), Arc::clone(files));
+        blocking(&*self.host, move || match current {
+            Some(current) => Changes::between(current.number, &current.files, &files),
+            None => Changes::between(0, &[], &files),
+        })
+        .await
+    }
+
+    /// Checks and compresses a document.
+    async fn prepare(&self, files: &Arc<[SourceFile]>) -> Result<Packed, WriteError> {
+        let (check, files) = (Arc::clone(&self.check), Arc::clone(files));
+        blocking(&*self.host, move || {
+            let packed = Packed::new(&files).map_err(|large| WriteError::TooLarge {
+                length: large.length,
+                limit: large.limit,
+            })?;
+            check(&files).map_err(WriteError::Invalid)?;
+            Ok(packed)
+        })
+        .await
+    }
+
+    /// Puts on record what nodes have made of a revision.
+    pub(crate) async fn acknowledge(
+        &self,
+        revision: u64,
+        acks: BTreeMap<NodeId, Ack>,
+    ) -> Result<u64, WriteError> {
+        let said = Acknowledge { revision, acks };
+        self.done(Actor::system(), Action::Acknowledge(said)).await
+    }
+
+    /// The newest revision without its files, as far as this node has applied it.
+    pub fn newest(&self) -> Option<Summary> {
+        let state = self.shown.state();
+        state.documents.newest().map(|kept| kept.summary.clone())
+    }
+
+    /// A kept revision without its files.
+    pub fn summary(&self, number: u64) -> Option<Summary> {
+        let state = self.shown.state();
+        let kept = state.documents.revision(number);
+        kept.map(|kept| kept.summary.clone())
     }
 
     /// Records an act that is made elsewhere than in this state; its place in the log.

@@ -63,7 +63,7 @@ impl Packed {
 }
 
 /// BLAKE3 over names and texts, in hex. Lengths go in too, so that no two documents run together.
-pub(crate) fn digest(files: &[SourceFile]) -> String {
+pub fn digest(files: &[SourceFile]) -> String {
     let mut hasher = blake3::Hasher::new();
     for file in files {
         for part in [&file.name, &file.text] {

@@ -15,6 +15,7 @@ const REASON_LIMIT: usize = 1024;
 
 const REVISION: &str = "revision";
 const REJECTED: &str = "rejected";
+const DECIDED: &str = "decided";
 const LOAD: &str = "load";
 const DRAINING: &str = "draining";
 /// Count and digest of the facts held.
@@ -29,6 +30,7 @@ const LATENCY: &str = "latency.";
 pub(super) fn write(announced: &Announced) -> (BTreeMap<String, String>, usize) {
     let mut keys = BTreeMap::from([
         (REVISION.to_owned(), announced.revision.to_string()),
+        (DECIDED.to_owned(), announced.decided_ms.to_string()),
         (LOAD.to_owned(), announced.load.to_string()),
     ]);
     if announced.draining {
@@ -88,6 +90,7 @@ pub(super) fn read<'a>(keys: impl Iterator<Item = (&'a str, &'a str)>) -> Announ
         } else {
             match key {
                 REVISION => announced.revision = value.parse().unwrap_or_default(),
+                DECIDED => announced.decided_ms = value.parse().unwrap_or_default(),
                 LOAD => announced.load = value.parse().unwrap_or_default(),
                 DRAINING => announced.draining = true,
                 FACTS => announced.facts = value.parse().ok(),
@@ -118,6 +121,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read_again(
             revision in any::<u64>(),
+            decided_ms in any::<u64>(),
             load in any::<u32>(),
             draining in any::<bool>(),
             rejected in prop::option::of((any::<u64>(), ".{0,80}")),
@@ -129,6 +133,7 @@ mod tests {
             let announced = Announced {
                 revision,
                 rejected,
+                decided_ms,
                 load,
                 draining,
                 services: services.into_iter().map(|(name, n)| (name.as_str().into(), n)).collect(),

@@ -72,6 +72,8 @@ pub struct Announced {
     pub revision: u64,
     /// A revision it could not compile, and why.
     pub rejected: Option<(u64, String)>,
+    /// When it took or could not compile its newest revision: ms since the Unix epoch, by its clock.
+    pub decided_ms: u64,
     /// Requests in flight.
     pub load: u32,
     /// It takes no new work.

@@ -4,6 +4,8 @@
 //! `services` and `routes` may be spread over files; a name or any other section that is defined twice is
 //! a mistake that names both places.
 
+use std::collections::BTreeMap;
+
 use crate::{
     diagnose::{Findings, Path, Place},
     tree::{Key, Node, Value, entries, wrong_kind},
@@ -75,16 +77,22 @@ fn add(first: &Key, into: &mut Node, key: &Key, section: Node, findings: &mut Fi
         }
         return;
     };
+    let mut known: BTreeMap<String, Place> = BTreeMap::new();
+    for (name, _) in all.iter() {
+        known.entry(name.text.clone()).or_insert(name.place);
+    }
     for (name, node) in more {
-        let known = all.iter().find(|(known, _)| known.text == name.text);
-        match known.map(|(known, _)| known.place) {
+        match known.get(&name.text).copied() {
             // Twice in one file has been reported with the tree.
             Some(at) if at.source == name.place.source => {}
             Some(at) => {
                 let path = format!("{}.{}", key.text, name.text);
                 twice(&path, at, name.place, "is defined", findings);
             }
-            None => all.push((name, node)),
+            None => {
+                known.insert(name.text.clone(), name.place);
+                all.push((name, node));
+            }
         }
     }
 }

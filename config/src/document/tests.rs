@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod large;
+
 fn source(name: &str, text: &str) -> Source {
     Source {
         name: name.to_owned(),

@@ -9,8 +9,8 @@ use meridian_cluster::{
     bootstrap::Advice,
     consensus::GroupStatus,
     directory::{
-        Accepted, Actor, Decision, Directory, Marks, Proposal, ReadError, Revision, Summary,
-        WriteError,
+        Accepted, Actor, AuditEntry, Changes, Decision, Directory, Marks, Proposal, ReadError,
+        Revision, SourceFile, Summary, WayBack, WriteError,
     },
     host::BoxFuture,
     membership::View,
@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::{
     explain::{Explainer, Explanation, Question},
     report::health::Health,
+    revision::Drafts,
 };
 
 /// The node behind the admin API.
@@ -41,6 +42,17 @@ pub trait Administered: Send + Sync + 'static {
     fn history(&self) -> Vec<Summary>;
     /// Waits until this node has applied every write acknowledged before the call.
     fn catch_up(&self) -> BoxFuture<'static, Result<(), ReadError>>;
+    /// A kept revision without its files.
+    fn summary(&self, number: u64) -> Option<Summary>;
+    /// What the check has to say of a document that this node could serve, or every reason why it could
+    /// not. Takes its time: not for a runtime's thread.
+    fn check(&self, files: &[SourceFile]) -> Result<Vec<String>, Vec<String>>;
+    /// What a document would change, were it applied now.
+    fn changes(&self, files: Arc<[SourceFile]>) -> BoxFuture<'static, Changes>;
+    /// At most `limit` acts, the first after that place in the log, or without one the last there are.
+    fn audit(&self, after: Option<u64>, limit: usize) -> Vec<AuditEntry>;
+    /// Makes a kept revision's document the newest again.
+    fn roll_back(&self, back: WayBack) -> BoxFuture<'static, Result<Accepted, WriteError>>;
     /// Makes a document the newest revision.
     fn apply(&self, proposal: Proposal) -> BoxFuture<'static, Result<Accepted, WriteError>>;
     /// What operators have decided about nodes.
@@ -79,6 +91,8 @@ pub struct Node {
     pub own: Own,
     /// The replicated document.
     pub directory: Directory,
+    /// Reads documents.
+    pub drafts: Arc<Drafts>,
     /// Who is alive.
     pub view: watch::Receiver<Arc<View>>,
     /// What it serves and what it depends on.
@@ -123,6 +137,28 @@ impl Administered for Node {
     fn catch_up(&self) -> BoxFuture<'static, Result<(), ReadError>> {
         let directory = self.directory.clone();
         Box::pin(async move { directory.catch_up().await })
+    }
+
+    fn summary(&self, number: u64) -> Option<Summary> {
+        self.directory.summary(number)
+    }
+
+    fn check(&self, files: &[SourceFile]) -> Result<Vec<String>, Vec<String>> {
+        self.drafts.check(files)
+    }
+
+    fn changes(&self, files: Arc<[SourceFile]>) -> BoxFuture<'static, Changes> {
+        let directory = self.directory.clone();
+        Box::pin(async move { directory.changes(&files).await })
+    }
+
+    fn audit(&self, after: Option<u64>, limit: usize) -> Vec<AuditEntry> {
+        self.directory.audit(after, limit)
+    }
+
+    fn roll_back(&self, back: WayBack) -> BoxFuture<'static, Result<Accepted, WriteError>> {
+        let directory = self.directory.clone();
+        Box::pin(async move { directory.roll_back(back).await })
     }
 
     fn apply(&self, proposal: Proposal) -> BoxFuture<'static, Result<Accepted, WriteError>> {

@@ -170,7 +170,125 @@ pub(crate) struct History {
     /// See [`Status::stale`].
     pub(crate) stale: bool,
     /// The revisions that are still kept.
-    pub(crate) revisions: Vec<Revision>,
+    pub(crate) revisions: Vec<Past>,
+}
+
+/// A revision in the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Past {
+    /// What is known of the revision.
+    #[serde(flatten)]
+    pub(crate) revision: Revision,
+    /// The revision whose document it repeats, where it came of a rollback.
+    pub(crate) rollback_of: Option<u64>,
+    /// Names and settings that were new.
+    pub(crate) added: u64,
+    /// Those with another value.
+    pub(crate) replaced: u64,
+    /// Those that were gone.
+    pub(crate) removed: u64,
+    /// Nodes that have served it.
+    pub(crate) served: usize,
+    /// Nodes that could not.
+    pub(crate) rejected: usize,
+}
+
+/// `GET /api/v1/config/history/{revision}`: all that is known of a revision but its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Record {
+    /// See [`Status::stale`].
+    pub(crate) stale: bool,
+    /// What is known of the revision.
+    #[serde(flatten)]
+    pub(crate) revision: Revision,
+    /// The revision whose document it repeats, where it came of a rollback.
+    pub(crate) rollback_of: Option<u64>,
+    /// What it changed.
+    pub(crate) changes: Changes,
+    /// What the nodes have made of it.
+    pub(crate) nodes: Vec<Ack>,
+}
+
+/// What a revision changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Changes {
+    /// The revision it was compared with; 0: with nothing.
+    pub(crate) compared_with: u64,
+    /// Names and settings that are new.
+    pub(crate) added: u64,
+    /// Those with another value.
+    pub(crate) replaced: u64,
+    /// Those that are gone.
+    pub(crate) removed: u64,
+    /// The first of them, a line each: `+ path: value`, `~ path: old -> new`, `- path`.
+    pub(crate) lines: Vec<String>,
+    /// How many lines there would be more.
+    pub(crate) left_out: u64,
+}
+
+/// What a node has made of a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Ack {
+    /// Which node.
+    pub(crate) node: String,
+    /// What it said.
+    pub(crate) state: AckState,
+    /// Since when it was so, by the node's clock: RFC 3339, UTC.
+    pub(crate) since: Option<String>,
+    /// Why it does not serve it.
+    pub(crate) reason: Option<String>,
+}
+
+/// What a node said of a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AckState {
+    /// It serves it, or did until a newer one came.
+    Served,
+    /// It could not.
+    Rejected,
+    /// Nothing yet.
+    Waiting,
+    /// Nothing, and it is down.
+    OutOfReach,
+}
+
+/// `GET /api/v1/audit`: in the order of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Audit {
+    /// See [`Status::stale`].
+    pub(crate) stale: bool,
+    /// The acts.
+    pub(crate) acts: Vec<Act>,
+}
+
+/// An act on the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Act {
+    /// Its place in the log: counts up, with gaps.
+    pub(crate) index: u64,
+    /// When: RFC 3339, UTC.
+    pub(crate) time: String,
+    /// Who, by the name of the admin token or certificate.
+    pub(crate) who: String,
+    /// In which role.
+    pub(crate) role: String,
+    /// From which address; none for what a node did by itself.
+    pub(crate) from: Option<String>,
+    /// Through which node.
+    pub(crate) node: String,
+    /// What, by the name of its command.
+    pub(crate) act: String,
+    /// To what.
+    pub(crate) target: String,
+    /// The newest revision before; 0: none.
+    pub(crate) before: u64,
+    /// The newest revision after.
+    pub(crate) after: u64,
+    /// Whether it was done.
+    pub(crate) done: bool,
+    /// Why not.
+    pub(crate) reason: Option<String>,
 }
 
 /// The body of `PUT /api/v1/config`.
@@ -196,12 +314,16 @@ pub(crate) struct Rollback {
 }
 
 /// The answer to `PUT /api/v1/config` and `POST /api/v1/config/rollback`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Applied {
-    /// The new revision's number.
+    /// Whether a revision was made. Not by a dry run, nor of a document that is the newest already.
+    pub(crate) applied: bool,
+    /// The newest revision's number: the new one, or the one that stays; 0: there is none.
     pub(crate) revision: u64,
-    /// Its place in the log.
+    /// The last place in the log that the answer knows of: the new revision's, where there is one.
     pub(crate) index: u64,
+    /// What changes.
+    pub(crate) changes: Changes,
     /// What the check had to say.
     pub(crate) warnings: Vec<String>,
 }

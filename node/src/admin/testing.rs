@@ -10,7 +10,8 @@ use meridian_cluster::{
     bootstrap::Advice,
     consensus::{GroupStatus, Role},
     directory::{
-        Accepted, Actor, Decision, Marks, Proposal, ReadError, Revision, Summary, WriteError,
+        Accepted, Ack, Actor, AuditEntry, Changes, Decision, Marks, Proposal, ReadError, Revision,
+        SourceFile, Summary, WayBack, WriteError,
     },
     host::BoxFuture,
     membership::{Announced, Liveness, Member, RegionHealth, View},
@@ -30,6 +31,7 @@ pub(crate) struct Pretend {
     pub(crate) group: GroupStatus,
     pub(crate) current: Option<Arc<Revision>>,
     pub(crate) proposals: Mutex<Vec<Proposal>>,
+    pub(crate) ways_back: Mutex<Vec<WayBack>>,
     pub(crate) outcome: Result<Accepted, WriteError>,
     pub(crate) marked: Mutex<Vec<(NodeId, Decision, Actor)>>,
     pub(crate) mark_outcome: Result<u64, WriteError>,
@@ -68,6 +70,7 @@ impl Pretend {
                 unix_ms: 1_780_000_000_123,
             })),
             proposals: Mutex::default(),
+            ways_back: Mutex::default(),
             outcome: Ok(Accepted {
                 revision: 8,
                 index: 13,
@@ -141,6 +144,19 @@ impl Administered for Pretend {
                 message: kept.message.clone(),
                 unix_ms: kept.unix_ms,
                 rollback_of: None,
+                changes: Changes {
+                    base: 6,
+                    added: 1,
+                    lines: vec!["+ tenants.acme".into()],
+                    ..Changes::default()
+                },
+                acks: BTreeMap::from([(
+                    "n2".into(),
+                    Ack {
+                        unix_ms: 1_780_000_000_456,
+                        rejected: Some("no such key".into()),
+                    },
+                )]),
             })
             .into_iter()
             .collect()
@@ -154,6 +170,62 @@ impl Administered for Pretend {
             Err(ReadError::NoQuorum { voters })
         };
         Box::pin(async move { caught_up })
+    }
+
+    fn summary(&self, number: u64) -> Option<Summary> {
+        self.history()
+            .into_iter()
+            .find(|kept| kept.revision == number)
+    }
+
+    fn check(&self, files: &[SourceFile]) -> Result<Vec<String>, Vec<String>> {
+        crate::revision::Drafts::new(false).check(files)
+    }
+
+    fn changes(&self, files: Arc<[SourceFile]>) -> BoxFuture<'static, Changes> {
+        let changes = match self.current() {
+            Some(current) => Changes::between(current.number, &current.files, &files),
+            None => Changes::between(0, &[], &files),
+        };
+        Box::pin(async move { changes })
+    }
+
+    /// Acts 11 to 13, one of them refused.
+    fn audit(&self, after: Option<u64>, limit: usize) -> Vec<AuditEntry> {
+        let acts: Vec<AuditEntry> = (11..=13)
+            .map(|index| AuditEntry {
+                index,
+                unix_ms: 1_780_000_000_000 + index,
+                actor: Actor::new("alice", "operator", Some(([192, 0, 2, 1], 999).into())),
+                node: "n1".into(),
+                act: "apply".into(),
+                target: "document".into(),
+                before: 6,
+                after: if index == 12 { 6 } else { 7 },
+                refused: (index == 12).then(|| "revision 6 of bob was the newest".into()),
+            })
+            .collect();
+        match after {
+            Some(after) => acts
+                .into_iter()
+                .filter(|act| act.index > after)
+                .take(limit)
+                .collect(),
+            None => acts[acts.len().saturating_sub(limit)..].to_vec(),
+        }
+    }
+
+    fn roll_back(&self, back: WayBack) -> BoxFuture<'static, Result<Accepted, WriteError>> {
+        let outcome = if back.revision == 7 {
+            self.outcome.clone()
+        } else {
+            Err(WriteError::NotKept {
+                revision: back.revision,
+                kept: Some((7, 7)),
+            })
+        };
+        self.ways_back.lock().unwrap().push(back);
+        Box::pin(async move { outcome })
     }
 
     fn apply(&self, proposal: Proposal) -> BoxFuture<'static, Result<Accepted, WriteError>> {

@@ -17,7 +17,7 @@ use super::{
     terminal::{Format, Terminal},
 };
 use crate::admin::{
-    body::{Applied, Config, Nodes, Wanted},
+    body::{Applied, Config, History, Nodes, Rollback, Wanted},
     rollout::{self, Rollout},
 };
 
@@ -48,6 +48,9 @@ pub(super) struct DiffArgs {
 pub(super) struct RollbackArgs {
     /// The revision to go back to; `meridian history` lists those that are kept
     revision: u64,
+    /// Why, for the history [default: says which revision it was]
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    message: String,
     /// How long to wait for the nodes to run it; 0s: not at all
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
     wait: Duration,
@@ -56,14 +59,33 @@ pub(super) struct RollbackArgs {
 /// What `apply` and `diff` found and did.
 #[derive(Debug, Default, Serialize)]
 struct Report {
-    /// One line each.
+    /// One line each; of very many, the first.
     changes: Vec<String>,
+    /// How many there are more.
+    #[serde(skip_serializing_if = "is_zero")]
+    left_out: u64,
     /// The revision after the command: the new one, or the one that stays.
     revision: Option<u64>,
     /// Whether a revision was made.
     applied: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     rollout: Option<Rollout>,
+}
+
+impl Report {
+    fn of(applied: &Applied) -> Self {
+        Self {
+            changes: applied.changes.lines.clone(),
+            left_out: applied.changes.left_out,
+            revision: (applied.revision > 0).then_some(applied.revision),
+            applied: applied.applied,
+            rollout: None,
+        }
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How often the nodes are asked while they take a revision: gossip spreads in 100 ms rounds.
@@ -96,25 +118,23 @@ pub(super) async fn apply(
     terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     let wanted = Sources::read(&args.file)?;
-    let warnings = check(&wanted, terminal)?;
-    let wish = Wish {
-        files: wanted.files.clone(),
+    let known = check(&wanted, terminal)?;
+    let body = Wanted {
+        files: wanted.files,
         message: args.message.clone(),
-        wait: args.wait,
-        known: warnings,
     };
-    let current = current(client).await?;
     if args.dry_run {
-        let report = Report {
-            changes: changes(current.as_ref(), &wish.files),
-            revision: current.as_ref().map(|config| config.revision.revision),
-            ..Report::default()
-        };
-        print(&report, terminal);
-        terminal.say("Nothing was changed (--dry-run).");
+        let path = "/api/v1/config?dry_run=true";
+        let applied: Applied = client.put(path, "*", &body).await?;
+        warn(&applied, &known, terminal);
+        print(&Report::of(&applied), terminal);
+        terminal.say("The cluster would take it. Nothing was changed (--dry-run).");
         return Ok(Exit::Done);
     }
-    put(&wish, current, client, terminal).await
+    let tag = tag(newest(client).await?);
+    let applied: Applied = client.put("/api/v1/config", &tag, &body).await?;
+    warn(&applied, &known, terminal);
+    conclude(&applied, args.wait, client, terminal).await
 }
 
 /// Makes a new revision equal to an old one.
@@ -123,77 +143,68 @@ pub(super) async fn rollback(
     client: &Client,
     terminal: &Terminal,
 ) -> Result<Exit, Failure> {
-    let number = args.revision;
-    let old: Config = client
-        .get(&format!("/api/v1/config?revision={number}"))
-        .await?;
-    let wish = Wish {
-        files: old.files,
-        message: format!("rollback to revision {number}"),
-        wait: args.wait,
-        known: Vec::new(),
+    let body = Rollback {
+        revision: args.revision,
+        message: args.message.clone(),
     };
-    let current = current(client).await?;
-    put(&wish, current, client, terminal).await
+    let newest = newest(client).await?;
+    if newest == args.revision {
+        let stays = Applied {
+            revision: newest,
+            ..Applied::default()
+        };
+        return conclude(&stays, args.wait, client, terminal).await;
+    }
+    let path = "/api/v1/config/rollback";
+    let applied: Applied = client.post_if(path, &tag(newest), &body).await?;
+    conclude(&applied, args.wait, client, terminal).await
 }
 
-/// What is to be the cluster's document.
-struct Wish {
-    files: Vec<Source>,
-    message: String,
+/// The newest revision's number; 0: there is none yet.
+async fn newest(client: &Client) -> Result<u64, Failure> {
+    let history: History = client.get("/api/v1/config/history").await?;
+    let newest = history.revisions.first();
+    Ok(newest.map_or(0, |past| past.revision.revision))
+}
+
+/// `If-Match`: what is written replaces the revision that this command has seen, and no other.
+fn tag(revision: u64) -> String {
+    format!("\"{revision}\"")
+}
+
+/// Warnings that the user has not seen yet.
+fn warn(applied: &Applied, known: &[String], terminal: &Terminal) {
+    let new = applied.warnings.iter().filter(|text| !known.contains(text));
+    for warning in new {
+        terminal.warn(warning);
+    }
+}
+
+/// Tells what was made, and follows the nodes.
+async fn conclude(
+    applied: &Applied,
     wait: Duration,
-    /// Warnings that the user has seen.
-    known: Vec<String>,
-}
-
-/// Makes a wish the newest revision, unless it is that already, and follows the nodes.
-async fn put(
-    wish: &Wish,
-    current: Option<Config>,
     client: &Client,
     terminal: &Terminal,
 ) -> Result<Exit, Failure> {
-    let mut report = Report {
-        changes: changes(current.as_ref(), &wish.files),
-        revision: current.as_ref().map(|config| config.revision.revision),
-        ..Report::default()
-    };
-    if !report.changes.is_empty() {
-        let tag = format!("\"{}\"", report.revision.unwrap_or(0));
-        let body = Wanted {
-            files: wish.files.clone(),
-            message: wish.message.clone(),
-        };
-        let applied: Applied = client.put("/api/v1/config", &tag, &body).await?;
-        for warning in applied.warnings {
-            if !wish.known.contains(&warning) {
-                terminal.warn(&warning);
-            }
-        }
-        report.revision = Some(applied.revision);
-        report.applied = true;
-    }
+    let mut report = Report::of(applied);
     // Progress goes out before the wait; structured data goes out once, at the end.
     let table = terminal.format() == Format::Table;
     if table {
         print(&report, terminal);
     }
-    match (report.applied, report.revision) {
-        (true, Some(revision)) => terminal.say(&format!("Revision {revision} is committed.")),
-        (_, Some(revision)) => {
-            terminal.say(&format!("Nothing to change; revision {revision} stays."));
-        }
-        (_, None) => {}
+    let revision = applied.revision;
+    if applied.applied {
+        terminal.say(&format!("Revision {revision} is committed."));
+    } else {
+        terminal.say(&format!("Nothing to change; revision {revision} stays."));
     }
-    let exit = match report.revision {
-        Some(revision) if !wish.wait.is_zero() => {
-            let rollout = follow(client, revision, wish.wait).await?;
-            let exit = conclude(&rollout, revision, wish.wait, terminal);
-            report.rollout = Some(rollout);
-            exit
-        }
-        _ => Exit::Done,
-    };
+    let mut exit = Exit::Done;
+    if !wait.is_zero() {
+        let rollout = follow(client, revision, wait).await?;
+        exit = tell(&rollout, revision, wait, terminal);
+        report.rollout = Some(rollout);
+    }
     if !table {
         print(&report, terminal);
     }
@@ -235,6 +246,9 @@ fn print(report: &Report, terminal: &Terminal) {
         if !text.is_empty() {
             text.push('\n');
         }
+        if report.left_out > 0 {
+            text.push_str(&format!("… and {} more\n", report.left_out));
+        }
         text
     });
 }
@@ -252,22 +266,19 @@ async fn follow(client: &Client, revision: u64, wait: Duration) -> Result<Rollou
     }
 }
 
-/// Tells the outcome, in INTERFACE's exit codes.
-fn conclude(rollout: &Rollout, revision: u64, wait: Duration, terminal: &Terminal) -> Exit {
+/// Tells what each node made of the revision; the exit says the worst of it.
+fn tell(rollout: &Rollout, revision: u64, wait: Duration, terminal: &Terminal) -> Exit {
     let reachable = rollout.running.len() + rollout.waiting.len() + rollout.rejected.len();
-    let unreachable = if rollout.unreachable.is_empty() {
-        String::new()
-    } else {
-        format!("; out of reach: {}", rollout.unreachable.join(", "))
-    };
     terminal.say(&format!(
-        "{} of {} it{unreachable}.",
+        "{} of {} it{}{}.",
         rollout.running.len(),
         if reachable == 1 {
             "1 node runs".to_owned()
         } else {
             format!("{} run", count(reachable, "node"))
-        }
+        },
+        named(": ", &rollout.running),
+        named("; out of reach: ", &rollout.unreachable),
     ));
     for (node, reason) in &rollout.rejected {
         terminal.complain(&format!(
@@ -282,4 +293,13 @@ fn conclude(rollout: &Rollout, revision: u64, wait: Duration, terminal: &Termina
         ));
     }
     rollout.exit()
+}
+
+/// The names behind a few words, or nothing.
+fn named(words: &str, nodes: &[String]) -> String {
+    if nodes.is_empty() {
+        String::new()
+    } else {
+        format!("{words}{}", nodes.join(", "))
+    }
 }

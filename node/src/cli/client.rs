@@ -149,6 +149,19 @@ impl Client {
         interpret(&base, status, &bytes)
     }
 
+    /// Asks for an act on a resource that is still as `if_match` says.
+    pub(crate) async fn post_if<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        if_match: &str,
+        body: &B,
+    ) -> Result<T, Failure> {
+        let (base, status, bytes) = self
+            .send(Method::POST, path, Some(if_match), Some(body))
+            .await?;
+        interpret(&base, status, &bytes)
+    }
+
     /// The answer, and who gave it.
     async fn send<B: Serialize>(
         &self,

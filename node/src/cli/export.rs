@@ -1,4 +1,4 @@
-//! `meridian export` and `meridian history`: the running document, and how it came about.
+//! `meridian export`: the running document.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -9,9 +9,9 @@ use super::{
     client::Client,
     outcome::{Exit, Failure},
     outside::{self, Readers},
-    terminal::{Format, Terminal, columns},
+    terminal::{Format, Terminal},
 };
-use crate::admin::body::{Config, History};
+use crate::admin::body::Config;
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
@@ -89,30 +89,6 @@ fn write_all(folder: &Path, files: &[Source]) -> Result<(), Failure> {
             .map_err(|error| unwritable(&path, error))?;
     }
     Ok(())
-}
-
-pub(super) async fn history(client: &Client, terminal: &Terminal) -> Result<Exit, Failure> {
-    let history: History = client.get("/api/v1/config/history").await?;
-    if history.stale {
-        terminal.warn("this node sees no quorum; a newer revision may exist");
-    }
-    terminal.value(&history, |history| {
-        let mut rows = vec![
-            ["REVISION", "TIME", "AUTHOR", "MESSAGE"]
-                .map(String::from)
-                .to_vec(),
-        ];
-        for revision in &history.revisions {
-            rows.push(vec![
-                revision.revision.to_string(),
-                revision.time.clone(),
-                revision.author.clone(),
-                revision.message.lines().next().unwrap_or("").to_owned(),
-            ]);
-        }
-        columns(&rows)
-    });
-    Ok(Exit::Done)
 }
 
 /// `1 file`, `2 files`.

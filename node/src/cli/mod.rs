@@ -5,12 +5,14 @@
 
 mod address;
 mod apply;
+mod audit;
 pub(crate) mod authority;
 mod check;
 pub(crate) mod client;
 mod dev;
 mod explain;
 mod export;
+mod history;
 pub(crate) mod node;
 mod nodes;
 mod source;
@@ -99,8 +101,10 @@ enum Command {
     Export(export::ExportArgs),
     /// What the running cluster would do with a request, step by step; charges nothing
     Explain(explain::ExplainArgs),
-    /// Who applied what, and when
-    History,
+    /// Who applied what, when, and what the nodes made of it
+    History(history::HistoryArgs),
+    /// Who did what on the cluster, when, and from where
+    Audit(audit::AuditArgs),
     /// Make a new revision equal to an old one
     Rollback(apply::RollbackArgs),
     /// Take a node out gracefully: it takes no new work and stays a member
@@ -148,8 +152,11 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::Explain(args) => {
             wait_for(async { explain::explain(args, &client(common, terminal)?, terminal).await })
         }
-        Command::History => {
-            wait_for(async { export::history(&client(common, terminal)?, terminal).await })
+        Command::History(args) => {
+            wait_for(async { history::history(&args, &client(common, terminal)?, terminal).await })
+        }
+        Command::Audit(args) => {
+            wait_for(async { audit::audit(&args, &client(common, terminal)?, terminal).await })
         }
         Command::Drain { node } => {
             wait_for(async { nodes::drain(&node, &client(common, terminal)?, terminal).await })

@@ -26,13 +26,13 @@ pub struct Rules {
     /// The revision's number: what was verified under another one is verified again.
     pub(super) revision: u64,
     /// By the `iss` claim.
-    issuers: HashMap<String, Accepted>,
+    issuers: HashMap<String, Arc<Accepted>>,
     /// By name and by alias.
     tenants: HashMap<String, Arc<Named>>,
 }
 
 /// An issuer whose tokens are accepted.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Accepted {
     pub(super) name: IssuerName,
     pub(super) algorithms: Vec<Algorithm>,
@@ -42,7 +42,7 @@ pub(super) struct Accepted {
 }
 
 /// A tenant as tokens name it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Named {
     tenant: TenantId,
     zones: Vec<Zone>,
@@ -55,6 +55,18 @@ pub(super) struct Judged {
     pub(super) identity: Identity,
     /// Seconds since the Unix epoch: `exp` and the issuer's leeway.
     pub(super) until: u64,
+    /// What it was judged by.
+    pub(super) basis: Basis,
+}
+
+/// What a token was judged by: all that a document says of its issuer and its tenant.
+#[derive(Debug, Clone)]
+pub(super) struct Basis {
+    url: String,
+    issuer: Arc<Accepted>,
+    /// The tenant claim's value.
+    claim: String,
+    tenant: Arc<Named>,
 }
 
 impl Rules {
@@ -63,7 +75,7 @@ impl Rules {
         let issuers = document
             .issuers
             .iter()
-            .map(|(name, issuer)| (issuer.issuer.clone(), Accepted::new(name, issuer)))
+            .map(|(name, issuer)| (issuer.issuer.clone(), Arc::new(Accepted::new(name, issuer))))
             .collect();
         let mut tenants = HashMap::new();
         for (tenant, rules) in &document.tenants {
@@ -87,16 +99,23 @@ impl Rules {
     }
 
     /// The issuer of this URL, if it may open the route.
-    pub(super) fn issuer(&self, url: &str, route: &Route) -> Result<&Accepted, TokenFault> {
+    pub(super) fn issuer(&self, url: &str, route: &Route) -> Result<&Arc<Accepted>, TokenFault> {
         let accepted = self.issuers.get(url).ok_or(TokenFault::Issuer)?;
         opens(route, &accepted.name)?;
         Ok(accepted)
     }
 
+    /// Whether these rules would judge a token as it was judged: they say the same of its issuer and its
+    /// tenant.
+    pub(super) fn agree(&self, basis: &Basis) -> bool {
+        self.issuers.get(&basis.url) == Some(&basis.issuer)
+            && self.tenants.get(&basis.claim) == Some(&basis.tenant)
+    }
+
     /// Judges the claims of a token that `issuer` has signed, at the given time since the Unix epoch.
     pub(super) fn judge(
         &self,
-        issuer: &Accepted,
+        issuer: &Arc<Accepted>,
         held: &Claims,
         unix: Duration,
     ) -> Result<Judged, Refusal> {
@@ -125,10 +144,10 @@ impl Rules {
         let token_id = claims::text(held, "jti").map_err(fault)?.map(str::to_owned);
         let scopes = claims::words(held, &issuer.claims.scopes, true).map_err(fault)?;
         let roles = claims::words(held, &issuer.claims.roles, false).map_err(fault)?;
-        let named = claims::text(held, &issuer.claims.tenant)
+        let claim = claims::text(held, &issuer.claims.tenant)
             .map_err(fault)?
             .ok_or(fault(TokenFault::Claims))?;
-        let Some(named) = self.tenants.get(named) else {
+        let Some(named) = self.tenants.get(claim) else {
             return Err(Refusal::Forbidden {
                 tenant: None,
                 detail: "the token's tenant is not known here".to_owned(),
@@ -148,7 +167,18 @@ impl Rules {
             token_id,
             expires,
         };
-        Ok(Judged { identity, until })
+        let url = claims::text(held, "iss").map_err(fault)?;
+        let basis = Basis {
+            url: url.unwrap_or_default().to_owned(),
+            issuer: issuer.clone(),
+            claim: claim.to_owned(),
+            tenant: named.clone(),
+        };
+        Ok(Judged {
+            identity,
+            until,
+            basis,
+        })
     }
 }
 

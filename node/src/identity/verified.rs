@@ -7,7 +7,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 use lru::LruCache;
 
-use super::issuer::Slot;
+use super::{issuer::Slot, rules::Basis};
 use crate::exchange::Identity;
 
 /// BLAKE3 of a token's text: the cache never holds a token.
@@ -25,8 +25,10 @@ pub(super) struct Entry {
     pub(super) identity: Arc<Identity>,
     /// Seconds since the Unix epoch.
     pub(super) until: u64,
-    /// The revision whose rules it passed.
+    /// The last revision whose rules it passed.
     pub(super) revision: u64,
+    /// What those rules say of it.
+    pub(super) basis: Arc<Basis>,
     /// Whose keys checked it.
     pub(super) slot: Arc<Slot>,
     /// The generation of those keys.
@@ -40,7 +42,7 @@ impl Verified {
         }
     }
 
-    /// What this token was found to be. The caller checks that time, revision and keys still agree, and
+    /// What this token was found to be. The caller checks that time, rules and keys still agree, and
     /// [`forget`](Self::forget)s it when they do not.
     pub(super) fn find(&mut self, digest: &Digest) -> Option<Entry> {
         self.tokens.get(digest).cloned()

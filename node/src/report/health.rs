@@ -42,11 +42,16 @@ impl Health {
         self.revision.is_some() && self.listening && !self.draining
     }
 
+    /// Whether something is not as it should be, though requests are served.
+    fn degraded(&self) -> bool {
+        !self.quorum || self.rejected.is_some() || self.dependencies.iter().any(|d| !d.good)
+    }
+
     fn state(&self) -> &'static str {
         match (self.ready(), self.draining) {
             (_, true) => "draining",
             (false, _) => "starting",
-            (true, _) if !self.quorum || self.dependencies.iter().any(|d| !d.good) => "degraded",
+            (true, _) if self.degraded() => "degraded",
             (true, _) => "ready",
         }
     }
@@ -133,6 +138,14 @@ mod tests {
         };
         assert_eq!(status("/readyz", &alone), 200);
         assert_eq!(alone.state(), "degraded");
+        let behind = Health {
+            rejected: Some((4, "no key".to_owned())),
+            ..serving()
+        };
+        assert_eq!(
+            (status("/readyz", &behind), behind.state()),
+            (200, "degraded")
+        );
         let draining = Health {
             draining: true,
             ..serving()

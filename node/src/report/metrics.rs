@@ -60,6 +60,8 @@ pub struct RequestPath {
     pub in_flight: Counts,
     /// `meridian_config_revision`.
     revision: AtomicU64,
+    /// `meridian_config_rejected_revision`.
+    rejected: AtomicU64,
 }
 
 /// What the limiter decided.
@@ -155,6 +157,7 @@ impl Metrics {
             connections: Counts::new(2, workers),
             in_flight: Counts::new(1, workers),
             revision: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
         });
         let registry = Registry::new();
         registry
@@ -223,9 +226,15 @@ impl RequestPath {
         })
     }
 
-    /// Says which revision is served.
+    /// Says which revision is served: the newest.
     pub fn set_revision(&self, number: u64) {
         self.revision.store(number, Ordering::Relaxed);
+        self.rejected.store(0, Ordering::Relaxed);
+    }
+
+    /// Says which revision could not be served: the newest.
+    pub fn set_rejected(&self, number: u64) {
+        self.rejected.store(number, Ordering::Relaxed);
     }
 }
 

@@ -2,18 +2,24 @@
 //!
 //! In: revisions as the directory applies them. Out: the [`Compiled`] that workers load, and what the node
 //! announces of it. A revision that this node can't serve is refused with its reasons; the one before it
-//! stays.
+//! stays. Nothing of it runs where requests do: tables are built, and old ones dropped, beside the runtimes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use meridian_cluster::directory::Revision;
+use meridian_cluster::{
+    directory::Revision,
+    host::{Host, blocking},
+};
 use meridian_config::name::RegionName;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Compiled, Draft, Surroundings};
+use super::{Compiled, Drafts, Surroundings};
 use crate::{identity::Issuers, report::metrics::RequestPath, upstream::Upstreams};
+
+/// How often it is looked whether the last request has let go of an old revision.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What became of a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +42,8 @@ pub enum Adoption {
 pub struct Adopter {
     /// This node's region.
     pub own_region: RegionName,
-    /// Whether plain `http:` issuers pass.
-    pub dev: bool,
+    /// Reads documents.
+    pub drafts: Arc<Drafts>,
     /// Keys of token issuers.
     pub issuers: Issuers,
     /// Endpoints and their health.
@@ -49,45 +55,21 @@ pub struct Adopter {
 }
 
 impl Adopter {
-    /// Compiles a revision and lets the workers have it. Runs on the control runtime, where compiling
-    /// holds up no request.
+    /// Compiles a revision and lets the workers have it, here and now.
     pub fn offer(&self, revision: &Revision) -> Adoption {
-        let number = revision.number;
-        let draft = match Draft::read(&revision.files, self.dev) {
-            Ok(draft) => draft,
-            Err(mistakes) => {
-                let reason = mistakes.join("; ");
-                tracing::warn!(revision = number, %reason, "a revision cannot be served here; the one before it stays");
-                tracing::trace!(target: "meridian::decision", revision = number, "revision rejected");
-                return Adoption::Rejected { number, reason };
-            }
-        };
-        // Before requests see the revision: an issuer or endpoint unknown here would be unavailable.
-        self.issuers.adopt(&draft.document);
-        let destinations = self.upstreams.adopt(&draft.document, number);
-        let around = Surroundings {
-            own_region: &self.own_region,
-            destinations: &destinations,
-            metrics: &self.metrics,
-        };
-        let compiled = Compiled::assemble(draft, revision, &around);
-        if compiled.own_zone.is_none() {
-            tracing::warn!(region = %self.own_region, revision = number, "the document does not list this node's region; tenants with residency are not served by it");
-        }
-        self.current.store(Some(Arc::new(compiled)));
-        self.metrics.set_revision(number);
-        tracing::info!(revision = number, author = %revision.author, "serving a new revision");
-        tracing::trace!(target: "meridian::decision", revision = number, "revision served");
-        Adoption::Served { number }
+        self.settle(revision).0
     }
 
     /// Offers each revision that the directory shows, until `stop`, and tells what became of it.
     pub async fn follow(
         self,
+        host: Arc<dyn Host>,
         mut revisions: watch::Receiver<Option<Arc<Revision>>>,
         announce: impl Fn(Adoption) + Send,
         stop: CancellationToken,
     ) {
+        let this = Arc::new(self);
+        let mut retired = Retired::default();
         let mut last = 0;
         loop {
             let newest = revisions.borrow_and_update().clone();
@@ -95,7 +77,10 @@ impl Adopter {
                 && revision.number != last
             {
                 last = revision.number;
-                announce(self.offer(&revision));
+                let this = this.clone();
+                let (adoption, before) = blocking(&*host, move || this.settle(&revision)).await;
+                announce(adoption);
+                retired.0.extend(before);
             }
             tokio::select! {
                 biased;
@@ -105,7 +90,67 @@ impl Adopter {
                         return;
                     }
                 }
+                () = sleep(LOOK), if !retired.0.is_empty() => retired.bury(&*host).await,
             }
+        }
+    }
+
+    /// What became of a revision, and what was served before it.
+    fn settle(&self, revision: &Revision) -> (Adoption, Option<Arc<Compiled>>) {
+        let draft = match self.drafts.take(&revision.files) {
+            Err(mistakes) => return (self.reject(revision, &mistakes), None),
+            Ok(draft) => draft,
+        };
+        // Before requests see the revision: an issuer or endpoint unknown here would be unavailable.
+        self.issuers.adopt(&draft.document);
+        let destinations = self.upstreams.adopt(&draft.document, revision.number);
+        let around = Surroundings {
+            own_region: &self.own_region,
+            destinations: &destinations,
+            metrics: &self.metrics,
+        };
+        self.serve(Compiled::assemble(draft, revision, &around), revision)
+    }
+
+    fn reject(&self, revision: &Revision, mistakes: &[String]) -> Adoption {
+        let number = revision.number;
+        let reason = mistakes.join("; ");
+        tracing::warn!(revision = number, %reason, "a revision cannot be served here; the one before it stays");
+        tracing::trace!(target: "meridian::decision", revision = number, "revision rejected");
+        self.metrics.set_rejected(number);
+        Adoption::Rejected { number, reason }
+    }
+
+    fn serve(&self, compiled: Compiled, revision: &Revision) -> (Adoption, Option<Arc<Compiled>>) {
+        let number = revision.number;
+        if compiled.own_zone.is_none() {
+            tracing::warn!(region = %self.own_region, revision = number, "the document does not list this node's region; tenants with residency are not served by it");
+        }
+        let before = self.current.swap(Some(Arc::new(compiled)));
+        self.metrics.set_revision(number);
+        tracing::info!(revision = number, author = %revision.author, "serving a new revision");
+        tracing::trace!(target: "meridian::decision", revision = number, "revision served");
+        (Adoption::Served { number }, before)
+    }
+}
+
+/// Revisions that are not served any more, each until the last request has let go of it: the tables of a
+/// large document take milliseconds to drop, and no request shall be the one that does.
+///
+/// As many as running requests pin; without this list the same tables would be held by them alone.
+#[derive(Default)]
+struct Retired(Vec<Arc<Compiled>>);
+
+impl Retired {
+    /// Drops those that nobody else holds.
+    async fn bury(&mut self, host: &dyn Host) {
+        let (held, free): (Vec<_>, Vec<_>) = self
+            .0
+            .drain(..)
+            .partition(|compiled| Arc::strong_count(compiled) > 1);
+        self.0 = held;
+        if !free.is_empty() {
+            blocking(host, move || drop(free)).await;
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct Draft {
     pub routes: Vec<(Arc<Route>, Rules)>,
     /// Which of them takes a request.
     pub table: Table,
+    /// What an operator should look at, a line each.
+    pub warnings: Vec<String>,
 }
 
 impl Draft {
@@ -32,7 +34,11 @@ impl Draft {
                 .map(ToString::to_string)
                 .collect::<Vec<String>>()
         })?;
-        Self::compile(parsed.document, dev)
+        let warnings = parsed.warnings.iter().map(ToString::to_string).collect();
+        Ok(Self {
+            warnings,
+            ..Self::compile(parsed.document, dev)?
+        })
     }
 
     /// Compiles a checked document.
@@ -55,6 +61,7 @@ impl Draft {
                 document,
                 routes,
                 table,
+                warnings: Vec::new(),
             }),
             _ => Err(mistakes),
         }

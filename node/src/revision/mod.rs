@@ -5,12 +5,14 @@
 //! ```
 //!
 //! - [`draft`]: what a revision's bytes say, and all the reasons why this node can't serve them;
+//! - [`Drafts`]: the last draft, so that a node reads a document once;
 //! - [`adopt`]: the loop that follows the directory, and keeps the old revision where the new one fails.
 //!
 //! A request pins the [`Compiled`] it started with.
 
 pub mod adopt;
 pub mod draft;
+mod drafts;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,6 +25,7 @@ use meridian_config::{
 };
 
 pub use draft::Draft;
+pub use drafts::Drafts;
 
 use crate::{
     identity,
@@ -114,6 +117,7 @@ impl Compiled {
             document,
             routes,
             table,
+            warnings: _,
         } = draft;
         let routes = routes
             .into_iter()

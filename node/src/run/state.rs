@@ -61,8 +61,9 @@ impl State {
         }
     }
 
-    /// A revision was compiled, or could not be: peers hear it, `apply` waits for it.
-    pub(super) fn adopted(&self, adoption: &Adoption) {
+    /// A revision was compiled, or could not be, at this time since the Unix epoch: peers hear it, `apply`
+    /// waits for it, the history keeps it.
+    pub(super) fn adopted(&self, adoption: &Adoption, unix: Duration) {
         let rejected = match adoption {
             Adoption::Served { .. } => None,
             Adoption::Rejected { number, reason } => Some((*number, clipped(reason))),
@@ -74,6 +75,7 @@ impl State {
                 announced.revision = *number;
             }
             announced.rejected = rejected;
+            announced.decided_ms = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
             announced.services = services;
         });
     }

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use meridian_config::name::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    command::{Apply, Outcome, Rollback},
+    changes::Changes,
+    command::{Ack, Acknowledge, Apply, Outcome, Rollback},
     packed::Packed,
 };
 
@@ -15,7 +17,10 @@ use super::super::{
 /// small beside the limit on bytes.
 pub(super) const KEPT: usize = 64;
 
-/// Compressed bytes of documents kept beside the newest. With it a snapshot stays below the wire's limit:
+/// Nodes whose acks are kept with a revision. Larger clusters still say live who runs the newest.
+const ACKS: usize = 256;
+
+/// Compressed bytes of documents, with what is kept beside each, apart from the newest. With it a snapshot stays below the wire's limit:
 /// 4 MiB, 2 MiB for the newest, and 1 MiB of audit entries.
 const KEPT_BYTES: usize = 4 << 20;
 
@@ -47,6 +52,18 @@ pub struct Summary {
     pub unix_ms: u64,
     /// The revision whose document it repeats, where it came of a rollback.
     pub rollback_of: Option<u64>,
+    /// What it changes.
+    pub changes: Changes,
+    /// What the nodes have made of it, as far as it is on record.
+    pub acks: BTreeMap<NodeId, Ack>,
+}
+
+impl Kept {
+    /// What it takes in memory and in a snapshot, about.
+    fn weight(&self) -> usize {
+        let acks: usize = self.summary.acks.values().map(Ack::weight).sum();
+        self.files.len() + self.summary.changes.weight() + acks
+    }
 }
 
 /// Who makes a revision, and when.
@@ -69,6 +86,8 @@ impl Documents {
             message: apply.message,
             unix_ms: maker.unix_ms,
             rollback_of: None,
+            changes: apply.changes,
+            acks: BTreeMap::new(),
         };
         self.add(maker.index, summary, apply.files)
     }
@@ -87,8 +106,24 @@ impl Documents {
             message: back.message,
             unix_ms: maker.unix_ms,
             rollback_of: Some(back.revision),
+            changes: back.changes,
+            acks: BTreeMap::new(),
         };
         self.add(maker.index, summary, old.files)
+    }
+
+    /// Writes down what nodes have made of a revision. Of one that is not kept nobody asks any more.
+    pub(super) fn acknowledge(&mut self, index: u64, said: Acknowledge) -> Outcome {
+        if let Some(kept) = self.kept.get_mut(&said.revision) {
+            let acks = &mut kept.summary.acks;
+            for (node, ack) in said.acks {
+                if acks.len() < ACKS || acks.contains_key(&node) {
+                    acks.insert(node, Ack::new(ack.unix_ms, ack.rejected.as_deref()));
+                }
+            }
+            self.forget_old();
+        }
+        Outcome::Done { index }
     }
 
     fn conflict(&self, expect: Option<u64>) -> Option<Outcome> {
@@ -111,14 +146,14 @@ impl Documents {
     }
 
     fn forget_old(&mut self) {
-        let newest = self.newest().map_or(0, |kept| kept.files.len());
-        let all: usize = self.kept.values().map(|kept| kept.files.len()).sum();
+        let newest = self.newest().map_or(0, Kept::weight);
+        let all: usize = self.kept.values().map(Kept::weight).sum();
         let mut older = all - newest;
         while self.kept.len() > KEPT || older > KEPT_BYTES {
             let Some((_, oldest)) = self.kept.pop_first() else {
                 return;
             };
-            older -= oldest.files.len();
+            older -= oldest.weight();
         }
     }
 

@@ -81,6 +81,7 @@ impl State {
             },
             Action::Apply(apply) => self.documents.apply(maker, apply),
             Action::Rollback(back) => self.documents.roll_back(maker, back),
+            Action::Acknowledge(said) => self.documents.acknowledge(index, said),
             Action::Note(note) => {
                 refused = note.refused;
                 Outcome::Done { index }

@@ -1,3 +1,4 @@
+use meridian_config::name::NodeId;
 use proptest::prelude::*;
 
 use super::*;
@@ -5,7 +6,8 @@ use crate::{
     directory::{
         SourceFile,
         actor::Actor,
-        command::{Apply, Note, Rollback},
+        changes::Changes,
+        command::{Ack, Acknowledge, Apply, Note, Rollback},
         packed::{Packed, digest},
     },
     wire,
@@ -42,6 +44,7 @@ fn apply(number: u64, text: &str, expect: Option<u64>) -> Command {
         digest: digest(&files),
         message: "why".to_owned(),
         expect,
+        changes: Changes::default(),
     };
     command(number, Action::Apply(apply))
 }
@@ -51,6 +54,7 @@ fn roll_back(number: u64, revision: u64, expect: Option<u64>) -> Command {
         revision,
         message: "it broke".to_owned(),
         expect,
+        changes: Changes::default(),
     };
     command(number, Action::Rollback(back))
 }
@@ -219,6 +223,44 @@ fn every_act_is_recorded_with_its_revisions_and_refusals_with_their_cause() {
     );
 }
 
+fn acknowledge(number: u64, revision: u64, acks: &[(&str, Option<&str>)]) -> Command {
+    let acks = acks
+        .iter()
+        .map(|(node, rejected)| (NodeId::from(*node), Ack::new(number, *rejected)))
+        .collect();
+    command(number, Action::Acknowledge(Acknowledge { revision, acks }))
+}
+
+#[test]
+fn what_nodes_made_of_a_revision_stays_with_it() {
+    let mut state = State::default();
+    state.apply(1, apply(1, "one", None));
+    state.apply(2, acknowledge(2, 1, &[("a", None), ("b", Some("no key"))]));
+    state.apply(3, apply(3, "two", None));
+    // Later it could; and of what is not kept nothing is written.
+    state.apply(4, acknowledge(4, 1, &[("b", None)]));
+    let outcome = state.apply(5, acknowledge(5, 9, &[("a", None)]));
+    assert_eq!(outcome, Outcome::Done { index: 5 });
+    let acks = &state.documents.revision(1).unwrap().summary.acks;
+    let (a, b) = (&acks[&NodeId::from("a")], &acks[&NodeId::from("b")]);
+    assert_eq!((a, b), (&Ack::new(2, None), &Ack::new(4, None)));
+    assert!(state.documents.revision(2).unwrap().summary.acks.is_empty());
+    assert_eq!(state.audit.page(Some(0), 10).len(), 2, "an ack is no act");
+}
+
+#[test]
+fn acks_are_bounded_in_number_and_length() {
+    let mut state = State::default();
+    state.apply(1, apply(1, "one", None));
+    let long = "x".repeat(10_000);
+    for number in 2..400 {
+        let node = format!("node-{number}");
+        state.apply(number, acknowledge(number, 1, &[(&node, Some(&long))]));
+    }
+    let length = wire::encode(&state.documents).len();
+    assert!(length < 256 * 400, "{length}");
+}
+
 fn note(number: u64, target: &str) -> Command {
     let note = Note {
         act: "drain".to_owned(),
@@ -293,7 +335,7 @@ fn documents_that_do_not_compress_are_bounded_by_their_bytes() {
 proptest! {
     #[test]
     fn a_replica_that_restores_a_snapshot_ends_the_same(
-        steps in prop::collection::vec((0..30_u64, prop::option::of(0..20_u64), 0..3_u8), 0..60),
+        steps in prop::collection::vec((0..30_u64, prop::option::of(0..20_u64), 0..4_u8), 0..60),
         at: prop::sample::Index,
     ) {
         let at = at.index(steps.len() + 1);
@@ -307,6 +349,7 @@ proptest! {
             let command = match kind {
                 0 => apply(*number, &format!("text {number}"), *expect),
                 1 => roll_back(*number, *number, *expect),
+                2 => acknowledge(*number, *number, &[("b", Some("no"))]),
                 _ => note(*number, "node b"),
             };
             let outcome = whole.apply(index, command.clone());

@@ -2,7 +2,7 @@
 //!
 //! In: raw and checked document. Out: warnings among the findings; none stops an apply.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{super::raw::*, each, limits};
 use crate::{
@@ -52,6 +52,8 @@ fn tenants(
     used: &BTreeSet<&ServiceName>,
     findings: &mut Findings,
 ) {
+    // Thousands of tenants share a few sets of zones.
+    let mut missing_in: BTreeMap<&[Zone], String> = BTreeMap::new();
     for (path, name, at) in each("tenants", &raw.tenants) {
         let Some(tenant) = document.tenants.get(&TenantId::new(name)) else {
             continue;
@@ -65,18 +67,19 @@ fn tenants(
         let Some(residency) = at.residency.given() else {
             continue;
         };
-        let missing: Vec<&str> = used
-            .iter()
-            .filter(|service| !serves(document, service, &tenant.residency))
-            .map(|service| service.as_str())
-            .collect();
+        let missing = missing_in.entry(&tenant.residency).or_insert_with(|| {
+            let elsewhere = used
+                .iter()
+                .filter(|service| !serves(document, service, &tenant.residency));
+            let names: Vec<&str> = elsewhere.map(|service| service.as_str()).collect();
+            names.join(", ")
+        });
         if !missing.is_empty() {
             findings.warn(
                 residency.place,
                 format!(
-                    "{}: no endpoint of {} lies there; requests of this tenant for it end in 403 residency",
+                    "{}: no endpoint of {missing} lies there; requests of this tenant for it end in 403 residency",
                     path.key("residency"),
-                    missing.join(", ")
                 ),
             );
         }

@@ -1,18 +1,22 @@
 //! The document and its revisions.
 
-use http::header;
+use std::sync::Arc;
+
+use http::{Response, header};
 use meridian_cluster::{
-    directory::{Proposal, Revision as Kept, Summary},
+    directory::{Accepted, Changes, Proposal, Revision as Kept, WayBack, WriteError},
     host::{BoxFuture, blocking},
 };
-use meridian_config::document::{Document, MAX_TEXT};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use meridian_config::{diagnose::Source, document::MAX_TEXT};
 
 use super::{
     Asked, Desk, reply,
     table::{Answer, Content, Handler, Produced, Query, Resource, Verb, shape},
 };
-use crate::admin::{access::Deed, body, fault::Fault};
+use crate::{
+    admin::{access::Deed, body, fault::Fault},
+    exchange::Body,
+};
 
 pub(super) const RESOURCES: &[Resource] = &[
     Resource {
@@ -41,7 +45,11 @@ pub(super) const RESOURCES: &[Resource] = &[
         path: "/api/v1/config",
         deed: Deed::Configure,
         summary: "Makes a document the newest revision",
-        query: &[],
+        query: &[Query {
+            name: "dry_run",
+            about: "Checks the document and says what it would change; writes nothing",
+            shape: shape::<bool>,
+        }],
         if_match: true,
         takes: Some(Content::json(LARGEST, shape::<body::Wanted>)),
         gives: Produced::json(shape::<body::Applied>),
@@ -58,12 +66,6 @@ pub(super) const RESOURCES: &[Resource] = &[
         gives: Produced::json(shape::<body::Applied>),
         handler: Handler::Later(roll_back),
     },
-    Resource::get(
-        "/api/v1/config/history",
-        "The kept revisions, newest first",
-        shape::<body::History>,
-        Handler::Now(history),
-    ),
 ];
 
 /// Largest document that is read: in JSON, line ends and quotes take two bytes.
@@ -102,13 +104,6 @@ fn read(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
     })
 }
 
-fn history(desk: &Desk, _: &Asked) -> Answer {
-    Ok(reply::json(&body::History {
-        stale: desk.stale(),
-        revisions: desk.node.history().into_iter().map(summary).collect(),
-    }))
-}
-
 fn write(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
         let wanted: body::Wanted = asked.json()?;
@@ -125,46 +120,83 @@ fn write(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
 fn roll_back(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
         let body::Rollback { revision, message } = asked.json()?;
-        let kept = desk
-            .node
-            .revision(revision)
-            .ok_or_else(|| Fault::RevisionNotKept(revision.to_string()))?;
         let message = if message.is_empty() {
             format!("roll back to revision {revision}")
         } else {
             message
         };
-        let files = kept.files.to_vec();
-        propose(desk, asked, body::Wanted { files, message }).await
+        let accepted = desk
+            .node
+            .roll_back(WayBack {
+                revision,
+                actor: asked.actor(),
+                message,
+                expect: asked.if_match,
+            })
+            .await?;
+        Ok(made(&desk, accepted, Vec::new()))
     })
 }
 
 async fn propose(desk: Desk, asked: Asked, wanted: body::Wanted) -> Answer {
-    // Parsing a large document takes long enough to hold up heartbeats.
-    let files = wanted.files.clone();
-    let parsed = blocking(desk.host.as_ref(), move || Document::parse(&files)).await;
-    let warnings = match parsed {
-        Ok(parsed) => parsed.warnings.iter().map(ToString::to_string).collect(),
-        Err(mistakes) => {
-            return Err(Fault::Document(
-                mistakes.iter().map(ToString::to_string).collect(),
-            ));
-        }
+    let dry_run = match asked.query("dry_run") {
+        None | Some("false") => false,
+        Some("true" | "") => true,
+        Some(_) => return Err(Fault::Query("dry_run is true or false".to_owned())),
     };
+    let mut files = wanted.files;
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    let files: Arc<[Source]> = files.into();
+    let (node, checked) = (Arc::clone(&desk.node), Arc::clone(&files));
+    // Reading a large document takes long enough to hold up heartbeats.
+    let checked = blocking(desk.host.as_ref(), move || node.check(&checked)).await;
+    let warnings = checked.map_err(Fault::Document)?;
+    let current = desk.node.current();
+    let number = current.as_ref().map_or(0, |current| current.number);
+    let fits = asked.if_match.is_none_or(|expected| expected == number);
+    let same = current
+        .as_ref()
+        .is_some_and(|current| current.files == files);
+    // What does not fit is for the leader to judge: this node may be behind.
+    if dry_run || (same && fits) {
+        if let Some(expected) = asked.if_match.filter(|_| !fits) {
+            return Err(Fault::Write(WriteError::Conflict {
+                expected,
+                current: number,
+                author: current.map(|kept| kept.author.clone()).unwrap_or_default(),
+            }));
+        }
+        return Ok(reply::json(&body::Applied {
+            applied: false,
+            revision: number,
+            index: desk.node.group().applied_index,
+            changes: changes(desk.node.changes(files).await),
+            warnings,
+        }));
+    }
     let accepted = desk
         .node
         .apply(Proposal {
-            files: wanted.files,
+            files: files.to_vec(),
             actor: asked.actor(),
             message: wanted.message,
             expect: asked.if_match,
         })
         .await?;
-    Ok(reply::json(&body::Applied {
+    Ok(made(&desk, accepted, warnings))
+}
+
+/// The answer about a new revision. A node that hears late of its own write has nothing to tell of its
+/// changes yet; the history will.
+fn made(desk: &Desk, accepted: Accepted, warnings: Vec<String>) -> Response<Body> {
+    let summary = desk.node.summary(accepted.revision);
+    reply::json(&body::Applied {
+        applied: true,
         revision: accepted.revision,
         index: accepted.index,
+        changes: changes(summary.map(|made| made.changes).unwrap_or_default()),
         warnings,
-    }))
+    })
 }
 
 /// Whether a document still holds a `${…}` that `apply` should have expanded. Whole lines of comment may
@@ -180,24 +212,26 @@ fn revision(kept: &Kept) -> body::Revision {
         digest: kept.digest.clone(),
         author: kept.author.clone(),
         message: kept.message.clone(),
-        time: rfc3339(kept.unix_ms),
+        time: reply::rfc3339(kept.unix_ms),
     }
 }
 
-fn summary(kept: Summary) -> body::Revision {
-    body::Revision {
-        revision: kept.revision,
-        digest: kept.digest,
-        author: kept.author,
-        message: kept.message,
-        time: rfc3339(kept.unix_ms),
+/// What a revision changes, as the API tells it.
+pub(super) fn changes(changes: Changes) -> body::Changes {
+    let Changes {
+        base,
+        added,
+        replaced,
+        removed,
+        lines,
+        left_out,
+    } = changes;
+    body::Changes {
+        compared_with: base,
+        added,
+        replaced,
+        removed,
+        lines,
+        left_out,
     }
-}
-
-fn rfc3339(unix_ms: u64) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000)
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
-        // Past the year 9999: another node's clock is broken; the number still tells.
-        .unwrap_or_else(|| format!("{unix_ms} ms"))
 }

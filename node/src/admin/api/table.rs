@@ -7,7 +7,9 @@ use http::{Method, Response};
 use meridian_cluster::host::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::{Asked, Desk, cluster, config, explain, nodes, observe, openapi, request::decode};
+use super::{
+    Asked, Desk, audit, cluster, config, explain, history, nodes, observe, openapi, request::decode,
+};
 use crate::{
     admin::{access::Deed, fault::Fault},
     exchange::Body,
@@ -15,9 +17,11 @@ use crate::{
 
 /// Every topic's rows.
 pub(super) const TOPICS: &[&[Resource]] = &[
+    audit::RESOURCES,
     cluster::RESOURCES,
     config::RESOURCES,
     explain::RESOURCES,
+    history::RESOURCES,
     nodes::RESOURCES,
     observe::RESOURCES,
     openapi::RESOURCES,

@@ -329,14 +329,7 @@ async fn a_query_that_a_resource_does_not_know_is_refused() {
 
 #[tokio::test]
 async fn a_kept_revision_becomes_the_newest_again_and_another_does_not() {
-    let mut node = Pretend::serving();
-    let mut kept = node.current.as_deref().unwrap().clone();
-    kept.files = Arc::from([meridian_config::diagnose::Source {
-        name: "gateway.yaml".into(),
-        text: DOCUMENT.into(),
-    }]);
-    node.current = Some(Arc::new(kept));
-    let office = Office::new(node);
+    let office = Office::new(Pretend::serving());
     for (body, code) in [
         (r#"{ "revision": 7 }"#, 200),
         (r#"{ "revision": 6 }"#, 404),
@@ -353,11 +346,115 @@ async fn a_kept_revision_becomes_the_newest_again_and_another_does_not() {
             .await;
         assert_eq!(got, code, "{answer}");
     }
-    let proposals = office.node.proposals.lock().unwrap();
-    assert_eq!(proposals.len(), 1);
-    assert_eq!(proposals[0].message, "roll back to revision 7");
-    assert_eq!(proposals[0].files[0].text, DOCUMENT);
-    assert_eq!(proposals[0].expect, Some(7));
+    let ways = office.node.ways_back.lock().unwrap();
+    assert_eq!(ways.len(), 2);
+    assert_eq!(ways[0].message, "roll back to revision 7");
+    assert_eq!(
+        (ways[0].actor.name.as_str(), ways[0].expect),
+        ("bob", Some(7))
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_change_and_writes_nothing() {
+    let office = Office::new(Pretend::serving());
+    let dry = async |query: &str, tag: &str, text: &str| {
+        let body = json!({ "files": [{ "name": "gateway.yaml", "text": text }] });
+        let target = format!("/api/v1/config?dry_run={query}");
+        let method = Method::PUT;
+        office
+            .ask(
+                Role::Operator,
+                method,
+                &target,
+                Some(tag),
+                body.to_string().into(),
+            )
+            .await
+    };
+    let (code, answer, _) = dry("true", "*", DOCUMENT).await;
+    assert_eq!((code, &answer["applied"]), (200, &json!(false)), "{answer}");
+    assert_eq!(answer["revision"], 7);
+    assert_eq!(answer["changes"]["compared_with"], 7);
+    assert_eq!(answer["changes"]["lines"], json!(["+ regions.eu"]));
+    assert_eq!(dry("true", "\"6\"", DOCUMENT).await.0, 412);
+    assert_eq!(dry("true", "*", "meridian: 1\nroute: {}\n").await.0, 422);
+    assert_eq!(dry("perhaps", "*", DOCUMENT).await.0, 400);
+    assert!(office.node.proposals.lock().unwrap().is_empty());
+    dry("false", "*", DOCUMENT).await;
+    assert_eq!(office.node.proposals.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_document_that_is_the_newest_already_makes_no_revision() {
+    let mut node = Pretend::serving();
+    let mut kept = node.current.as_deref().unwrap().clone();
+    kept.files = Arc::from([meridian_config::diagnose::Source {
+        name: "gateway.yaml".into(),
+        text: DOCUMENT.into(),
+    }]);
+    node.current = Some(Arc::new(kept));
+    let office = Office::new(node);
+    let (code, answer) = office.put(Role::Operator, Some("\"7\""), DOCUMENT).await;
+    assert_eq!((code, &answer["applied"]), (200, &json!(false)), "{answer}");
+    assert_eq!(answer["changes"]["lines"], json!([]));
+    assert!(office.node.proposals.lock().unwrap().is_empty());
+    // Where the writer has seen another revision, the leader judges.
+    office.put(Role::Operator, Some("\"6\""), DOCUMENT).await;
+    assert_eq!(office.node.proposals.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_history_tells_changes_and_what_nodes_made_of_a_revision() {
+    let office = Office::new(Pretend::serving());
+    let (_, history, _) = office.get("/api/v1/config/history").await;
+    let past = &history["revisions"][0];
+    assert_eq!((&past["revision"], &past["added"]), (&json!(7), &json!(1)));
+    assert_eq!((&past["served"], &past["rejected"]), (&json!(1), &json!(1)));
+    let (code, record, _) = office.get("/api/v1/config/history/7").await;
+    assert_eq!(code, 200, "{record}");
+    assert_eq!(record["changes"]["lines"], json!(["+ tenants.acme"]));
+    // One says it by gossip, the other is on record.
+    assert_eq!(record["nodes"][0]["node"], "n1");
+    assert_eq!(record["nodes"][0]["state"], "served");
+    assert_eq!(record["nodes"][1]["state"], "rejected");
+    assert_eq!(record["nodes"][1]["reason"], "no such key");
+    assert_eq!(record["nodes"][1]["since"], "2026-05-28T20:26:40.456Z");
+    for missing in ["6", "x"] {
+        let target = format!("/api/v1/config/history/{missing}");
+        assert_eq!(office.get(&target).await.0, 404, "{missing}");
+    }
+}
+
+#[tokio::test]
+async fn acts_are_read_page_by_page() {
+    let office = Office::new(Pretend::serving());
+    let indices = async |query: &str| {
+        let (code, audit, _) = office.get(&format!("/api/v1/audit{query}")).await;
+        assert_eq!(code, 200, "{audit}");
+        let acts = audit["acts"].as_array().unwrap().clone();
+        acts.iter()
+            .map(|act| act["index"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(indices("").await, [11, 12, 13]);
+    assert_eq!(indices("?limit=1").await, [13]);
+    assert_eq!(indices("?after=11&limit=1").await, [12]);
+    let (_, audit, _) = office.get("/api/v1/audit?after=11&limit=1").await;
+    let act = &audit["acts"][0];
+    assert_eq!(
+        (&act["who"], &act["from"]),
+        (&json!("alice"), &json!("192.0.2.1:999"))
+    );
+    assert_eq!((&act["done"], &act["after"]), (&json!(false), &json!(6)));
+    assert_eq!(act["reason"], "revision 6 of bob was the newest");
+    for wrong in ["?limit=0", "?limit=1001", "?after=x"] {
+        assert_eq!(
+            office.get(&format!("/api/v1/audit{wrong}")).await.0,
+            400,
+            "{wrong}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -306,6 +306,37 @@ async fn a_remembered_token_expires_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_remembered_token_stays_so_until_its_issuer_or_tenant_changes() {
+    let signer = Signer::es256("k");
+    let mut node = Node::start(&Provider::new(&[&signer]));
+    let token = signer.sign(&claims());
+    let first = node.identify(&token).await.expect("good");
+    let same = |one: &Arc<Identity>, other: &Arc<Identity>| Arc::ptr_eq(one, other);
+
+    let mut other = document();
+    other
+        .tenants
+        .insert("new".into(), tenant(&["org_new"], &[]));
+    node.adopt(&other, 2);
+    let second = node.identify(&token).await.expect("good");
+    assert!(same(&first, &second), "it was verified again for nothing");
+
+    let acme = other.tenants.get_mut("acme").expect("a tenant");
+    acme.residency = vec!["us".into()];
+    node.adopt(&other, 3);
+    let third = node.identify(&token).await.expect("good");
+    assert!(!same(&second, &third));
+    assert_eq!(third.zones, ["us".into()]);
+
+    for issuer in other.issuers.values_mut() {
+        issuer.jwks_refresh = Duration::from_secs(60);
+    }
+    node.adopt(&other, 4);
+    let fourth = node.identify(&token).await.expect("good");
+    assert!(!same(&third, &fourth), "its keys are not renewed any more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_remembered_token_is_judged_again_under_a_new_revision() {
     let signer = Signer::es256("k");
     let mut node = Node::start(&Provider::new(&[&signer]));

@@ -28,7 +28,10 @@ use crate::{
     limit::Limiter,
     listener::{Acceptor, Stops},
     report::{AccessLog, Metrics, health::Health, metrics::ListenerKind, pseudonym::Key},
-    revision::adopt::{Adopter, Adoption},
+    revision::{
+        Drafts,
+        adopt::{Adopter, Adoption},
+    },
     testing::{NOW, TestHost},
     transform::trace::Ids,
     upstream::{Observer, Roots, Setup, Upstreams},
@@ -90,7 +93,7 @@ impl Gateway {
         if let Some(text) = document {
             let adopter = Adopter {
                 own_region: RegionName::from("here"),
-                dev: true,
+                drafts: Arc::new(Drafts::new(true)),
                 issuers: issuers.clone(),
                 upstreams: upstreams.clone(),
                 metrics: metrics.path().clone(),

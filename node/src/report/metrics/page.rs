@@ -22,7 +22,7 @@ pub(super) struct Page {
 }
 
 /// Name, help and labels of every family here.
-const FAMILIES: [(&str, &str, &[&str]); 11] = [
+const FAMILIES: [(&str, &str, &[&str]); 12] = [
     (
         "meridian_requests_total",
         "Requests answered, by route, method and status.",
@@ -66,6 +66,11 @@ const FAMILIES: [(&str, &str, &[&str]); 11] = [
     (
         "meridian_config_revision",
         "The revision of the document that this node serves; 0 is none yet.",
+        &[],
+    ),
+    (
+        "meridian_config_rejected_revision",
+        "A newer revision that this node cannot serve, so that it stays with the one before; 0 is none.",
         &[],
     ),
     (
@@ -141,6 +146,7 @@ impl Collector for Page {
             .collect();
         let overhead = vec![histogram(&[], &path.overhead)];
         let revision = path.revision.load(Ordering::Relaxed);
+        let rejected = path.rejected.load(Ordering::Relaxed);
         let connections = ["http", "https"].iter().enumerate();
         [
             (MetricType::COUNTER, requests),
@@ -158,6 +164,7 @@ impl Collector for Page {
             ),
             (MetricType::COUNTER, failovers),
             (MetricType::GAUGE, vec![gauge(&[], level(revision))]),
+            (MetricType::GAUGE, vec![gauge(&[], level(rejected))]),
             (
                 MetricType::GAUGE,
                 connections
@@ -211,6 +218,7 @@ mod tests {
         path.tenant(&TenantId::from("acme")).add(0, decision(None));
         path.connections.add(0, 1);
         path.set_revision(7);
+        path.set_rejected(8);
         let page = metrics.render();
         for line in [
             "meridian_requests_total{method=\"GET\",route=\"plants\",status=\"200\"} 1",
@@ -219,6 +227,7 @@ mod tests {
             "meridian_request_duration_seconds_bucket{route=\"plants\",le=\"+Inf\"} 1",
             "meridian_connections{listener=\"https\"} 1",
             "meridian_config_revision 7",
+            "meridian_config_rejected_revision 8",
         ] {
             let sorted = |text: &str| {
                 let mut parts: Vec<String> = text

@@ -1,0 +1,68 @@
+//! Who did what.
+
+use meridian_cluster::directory::AuditEntry;
+
+use super::{
+    Asked, Desk, reply,
+    table::{Answer, Handler, Query, Resource, shape},
+};
+use crate::admin::{body, fault::Fault};
+
+pub(super) const RESOURCES: &[Resource] = &[Resource {
+    query: &[
+        Query {
+            name: "after",
+            about: "Acts after this index, the oldest first; without it the newest ones are given",
+            shape: shape::<u64>,
+        },
+        Query {
+            name: "limit",
+            about: "How many at most: 1 to 1000, 100 where it is left out",
+            shape: shape::<u16>,
+        },
+    ],
+    ..Resource::get(
+        "/api/v1/audit",
+        "Acts on the cluster in the order they were agreed on; the last 4096 are kept",
+        shape::<body::Audit>,
+        Handler::Now(audit),
+    )
+}];
+
+/// Acts in one answer, and where nothing else is asked for. A thousand are some 300 kB of JSON.
+const MOST: usize = 1000;
+const USUAL: usize = 100;
+
+fn audit(desk: &Desk, asked: &Asked) -> Answer {
+    let after = asked
+        .query("after")
+        .map(|text| text.parse::<u64>())
+        .transpose()
+        .map_err(|_| Fault::Query("after is the index of an act".to_owned()))?;
+    let limit = match asked.query("limit").map(str::parse::<usize>) {
+        None => USUAL,
+        Some(Ok(limit)) if (1..=MOST).contains(&limit) => limit,
+        Some(_) => return Err(Fault::Query(format!("limit is a number from 1 to {MOST}"))),
+    };
+    Ok(reply::json(&body::Audit {
+        stale: desk.stale(),
+        acts: desk.node.audit(after, limit).into_iter().map(act).collect(),
+    }))
+}
+
+fn act(entry: AuditEntry) -> body::Act {
+    body::Act {
+        index: entry.index,
+        time: reply::rfc3339(entry.unix_ms),
+        who: entry.actor.name,
+        role: entry.actor.role,
+        from: entry.actor.from.map(|from| from.to_string()),
+        node: entry.node.to_string(),
+        act: entry.act,
+        target: entry.target,
+        before: entry.before,
+        after: entry.after,
+        done: entry.refused.is_none(),
+        reason: entry.refused,
+    }
+}
