@@ -10,6 +10,8 @@ use meridian_config::{
 };
 use tokio::time::Instant;
 
+use crate::problem::Refusal;
+
 /// A streaming body, as every step passes it on.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 
@@ -31,6 +33,9 @@ pub enum BodyError {
     /// The upstream (or the peer that forwards to it) broke off.
     #[error("the upstream broke off: {0}")]
     Upstream(String),
+    /// An operator has turned the client or its token away while it lasted.
+    #[error("{0}")]
+    Withdrawn(Box<Refusal>),
 }
 
 /// What the gateway knows of one request.
@@ -86,6 +91,8 @@ pub struct Identity {
     pub roles: Vec<String>,
     /// `jti`, where the token has one.
     pub token_id: Option<String>,
+    /// `iat`, where the token has one: seconds since the Unix epoch.
+    pub issued: Option<u64>,
     /// `exp`: seconds since the Unix epoch.
     pub expires: u64,
 }

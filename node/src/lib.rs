@@ -8,10 +8,14 @@
 //! Each step answers with a result: go on, or a [`problem::Refusal`]; [`problem`] alone turns refusals
 //! into responses. A request pins the compiled revision it started with.
 //!
+//! [`ban`] turns away, at guard and identity and for as long as an exchange lasts, whom operators have blocked
+//! or whose tokens they have revoked.
+//!
 //! Beside the request path: [`admin`] is how operators talk to a running node, [`cli`] what they type.
 
 pub mod access;
 pub mod admin;
+pub mod ban;
 pub mod cli;
 mod dev;
 pub mod exchange;

@@ -25,6 +25,7 @@ use decide::{Decision, Purse, Step, decide};
 pub(crate) use record::Record;
 
 use crate::{
+    ban::Leave,
     exchange::{Body, Served},
     guard::{self, body::Watched},
     listener::{Connection, screened::REFUSED},
@@ -101,7 +102,7 @@ async fn send(
     let inbound = record.inbound(worker.region.as_str(), websocket);
     request::apply(parts, &inbound, &chosen.rules)?;
     let limit = chosen.route.request.max_body;
-    let (body, verdict) = watch(body, limit, &worker);
+    let (body, verdict) = watch(body, limit, record.leave.clone(), &worker);
     record.body = verdict;
     let mut outgoing = Request::new(body);
     std::mem::swap(outgoing.method_mut(), &mut parts.method);
@@ -118,6 +119,10 @@ async fn send(
             return Err(fault.unwrap_or(refusal));
         }
     };
+    // An upstream may have taken long, and the client has been sent away meanwhile.
+    if let Some(leave) = &mut record.leave {
+        leave.look()?;
+    }
     let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
     if switched && !websocket {
         return Err(Refusal::UpstreamError(UpstreamFault::Protocol));
@@ -128,12 +133,17 @@ async fn send(
 }
 
 /// A body with its limits, and what will be known of it; an empty one needs neither.
-fn watch(body: Incoming, limit: u64, worker: &Worker) -> (Body, Option<Arc<guard::body::Verdict>>) {
+fn watch(
+    body: Incoming,
+    limit: u64,
+    leave: Option<Leave>,
+    worker: &Worker,
+) -> (Body, Option<Arc<guard::body::Verdict>>) {
     if body.is_end_stream() {
         return (problem::full(bytes::Bytes::new()), None);
     }
     let verdict = Arc::new(guard::body::Verdict::default());
-    let watched = Watched::new(body, limit, worker.limits.stall_time, verdict.clone());
+    let watched = Watched::new(body, limit, worker.limits.stall_time, verdict.clone()).under(leave);
     (watched.boxed_unsync(), Some(verdict))
 }
 

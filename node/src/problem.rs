@@ -4,6 +4,7 @@ mod answer;
 
 use std::time::Duration;
 
+use meridian_cluster::facts::FactId;
 use meridian_config::name::TenantId;
 
 pub use answer::{Connection, Facts, full, respond, whole_seconds, without_body_for};
@@ -17,6 +18,9 @@ pub enum Refusal {
     /// 401: no token, or one that is not good.
     #[error("{0}")]
     Unauthenticated(TokenFault),
+    /// 403: an operator has blocked the client's address.
+    #[error("requests from this address are blocked")]
+    Blocked(FactId),
     /// 403: a good identity without the right.
     #[error("{detail}")]
     Forbidden {
@@ -122,6 +126,9 @@ pub enum TokenFault {
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
+    /// An operator has revoked it, alone or with others.
+    #[error("the token was revoked")]
+    Revoked(FactId),
     /// A claim that this gateway needs is missing or of the wrong type.
     #[error("the token lacks a claim that this gateway needs")]
     Claims,

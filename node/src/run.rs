@@ -24,11 +24,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{Admin, AdminError, Node, Own},
+    ban::Bans,
     explain::Explainer,
     identity::Issuers,
     limit::Limiter,
     listener::{tls::EdgeTls, tls::TlsError},
-    report::{AccessLog, Metrics, cluster::ClusterPage, fabric::FabricPage, pseudonym},
+    report::{
+        AccessLog, Metrics, cluster::ClusterPage, fabric::FabricPage, facts::FactsPage, pseudonym,
+    },
     revision::{Drafts, adopt::Adopter},
     upstream::{Roots, Setup, Upstreams},
 };
@@ -41,6 +44,9 @@ use workers::{Bound, Workers};
 const SPREAD: Duration = Duration::from_millis(800);
 /// For handing over leadership: a round trip to the farthest voter, with room.
 const HAND_OVER: Duration = Duration::from_secs(2);
+/// For asking peers what was revoked and blocked meanwhile, before clients are let in: several round trips to the
+/// farthest. Nobody there to ask: no time at all.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// For each part that has been told to end. Each does at once; the bound keeps a mistake of ours from
 /// keeping a node alive.
 const END: Duration = Duration::from_secs(3);
@@ -167,6 +173,11 @@ async fn serve(
         .registry()
         .register(Box::new(page))
         .expect("no other series has these names");
+    let page = FactsPage::new(cluster.facts().clone());
+    metrics
+        .registry()
+        .register(Box::new(page))
+        .expect("no other series has these names");
     let page = FabricPage::new(cluster.fabric().clone(), cluster.renewals().clone());
     metrics
         .registry()
@@ -211,12 +222,14 @@ async fn serve(
     let log_tracker = TaskTracker::new();
     let log = AccessLog::start(host.clone(), &log_tracker, close_log.clone());
     let asked = state.clone();
+    let bans = Bans::start(cluster.facts(), host.clone(), tracker, stop.clone());
     let workers = Workers {
         host: host.clone(),
         node: file.id.clone(),
         region: file.region.clone(),
         tls,
         current: state.current.clone(),
+        bans,
         issuers,
         limiter: Arc::new(Limiter::new()),
         upstreams: upstreams.clone(),
@@ -235,6 +248,8 @@ async fn serve(
         directory: cluster.directory().clone(),
         drafts,
         view: cluster.membership().watch(),
+        facts: cluster.facts().clone(),
+        serving: state.current.clone(),
         health: Box::new(move || asked.health()),
         metrics: Box::new(move || shown.render()),
         advice: Box::new(move || advised.advice()),
@@ -269,6 +284,8 @@ async fn serve(
     let mut marks = cluster.directory().marks();
 
     meet::all_regions(&cluster).await;
+    // What was revoked and blocked while this node was away; what it knew before lies in its own files.
+    cluster.facts().catch_up(CATCH_UP).await;
     let drained = marks.borrow_and_update().is_drained(&file.id);
     let bound = if drained {
         tracing::info!(

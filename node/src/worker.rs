@@ -9,6 +9,7 @@ use meridian_cluster::host::Host;
 use meridian_config::name::{NodeId, RegionName};
 
 use crate::{
+    ban::Bans,
     exchange::Body,
     guard::Limits,
     identity::Identifier,
@@ -38,6 +39,8 @@ pub struct Worker {
     pub limits: Limits,
     /// The revision that new requests are served by.
     pub current: Arc<ArcSwapOption<Compiled>>,
+    /// Who is turned away; shared by the node's workers.
+    pub bans: Bans,
     /// Who sends a request; remembers tokens.
     pub identifier: Identifier,
     /// How much a client may still use; shared by the node's workers.

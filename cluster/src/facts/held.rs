@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
+
 use super::{
     digest::{self, Digest, Digests},
     fact::{Claim, Fact, FactId, Key, Revocation},
@@ -149,6 +151,12 @@ impl Held {
     /// The facts of these ids that are held, up to bounds.
     pub(super) fn fetch(&self, ids: &[FactId], count: usize, bytes: usize) -> Vec<Arc<Fact>> {
         within(ids.iter().filter_map(|id| self.set.get(id)), count, bytes)
+    }
+
+    /// The facts that block exactly this net.
+    pub(super) fn blocks_on(&self, net: IpNet) -> Vec<Arc<Fact>> {
+        let ids = self.keys.get(&Key::Net(net.trunc())).into_iter().flatten();
+        ids.filter_map(|id| self.set.get(id)).cloned().collect()
     }
 
     pub(super) fn set(&self) -> &FactSet {

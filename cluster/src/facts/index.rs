@@ -19,7 +19,11 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use meridian_config::name::{IssuerName, TenantId};
 
-use super::{FactId, fact::Key, held::Change};
+use super::{
+    Fact, FactId,
+    fact::Key,
+    held::{Change, Held},
+};
 
 /// What one fact says about a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +108,13 @@ impl Index {
             let net = IpNet::new(address, *length).ok()?.trunc();
             self.nets.find(&net, |rule| rule.until_ms > now_ms)
         })
+    }
+
+    /// Heeds these facts too: for the tests of its readers. A node's index has one writer, which is not the
+    /// caller of this.
+    #[doc(hidden)]
+    pub fn heed(&self, facts: Vec<Arc<Fact>>) {
+        self.change(Held::default().restore(facts, 0));
     }
 
     /// Whether there is nothing to look up.

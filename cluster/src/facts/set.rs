@@ -28,6 +28,9 @@ pub const BYTES_LIMIT: usize = 32 << 20;
 /// that an operator took back.
 const REMOVALS: usize = COUNT_LIMIT / 8;
 
+/// Bytes beyond the limit for removals.
+const REMOVAL_BYTES: usize = BYTES_LIMIT / 8;
+
 /// What became of a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Taken {
@@ -163,11 +166,15 @@ impl FactSet {
 
     fn has_room_for(&self, fact: &Fact) -> bool {
         let (count, bytes) = match fact.cancels() {
-            // It takes the place of what it puts out.
-            Some(id) if self.facts.contains_key(&id) => return true,
-            Some(_) => (COUNT_LIMIT + REMOVALS, BYTES_LIMIT + BYTES_LIMIT / 8),
+            Some(_) => (COUNT_LIMIT + REMOVALS, BYTES_LIMIT + REMOVAL_BYTES),
             None => (COUNT_LIMIT, BYTES_LIMIT),
         };
+        let put_out = fact.cancels().and_then(|id| self.facts.get(&id));
+        if let Some(put_out) = put_out {
+            // It takes the other's place, and a set over its bytes never grows by it.
+            let size = fact.size();
+            return size <= put_out.size() || self.bytes - put_out.size() + size <= bytes;
+        }
         self.facts.len() < count && self.bytes + fact.size() <= bytes
     }
 
@@ -191,7 +198,10 @@ impl FactSet {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::fact::tests::*, *};
+    use super::{
+        super::fact::{TEXT_LIMIT, tests::*},
+        *,
+    };
 
     fn taken(set: &mut FactSet, fact: &Fact) -> Taken {
         set.take(Arc::new(fact.clone()), 0).0
@@ -239,6 +249,29 @@ mod tests {
         let held = cancel(1 << 41, &revocation(7, 100));
         assert_eq!(taken(&mut set, &held), Taken::New);
         assert!(set.get(&revocation(7, 100).id).is_none());
+    }
+
+    #[test]
+    fn removals_with_long_reasons_keep_to_the_bytes_and_short_ones_always_fit() {
+        let mut set = FactSet::default();
+        let long = |fact: Fact| Fact {
+            reason: "x".repeat(TEXT_LIMIT),
+            ..fact
+        };
+        // A small one, then large ones until there is no room.
+        assert_eq!(taken(&mut set, &revocation(1 << 32, 100)), Taken::New);
+        let mut count = 0;
+        while taken(&mut set, &long(revocation(count, 100))) == Taken::New {
+            count += 1;
+        }
+        // As if removals that came before their facts had filled what is theirs.
+        set.bytes = BYTES_LIMIT + REMOVAL_BYTES;
+        let longer = long(cancel(1 << 40, &revocation(1 << 32, 100)));
+        assert_eq!(taken(&mut set, &longer), Taken::Full);
+        let equal = long(cancel(1 << 41, &long(revocation(0, 100))));
+        assert_eq!(taken(&mut set, &equal), Taken::New);
+        let short = cancel(1 << 42, &revocation(1 << 32, 100));
+        assert_eq!(taken(&mut set, &short), Taken::New);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::{
     sync::{mpsc, watch},
@@ -231,6 +232,19 @@ impl Facts {
             .take(most)
             .map(|fact| (Arc::clone(fact), held.is_settled(&fact.id)))
             .collect()
+    }
+
+    /// The blocks of exactly this net that are in force.
+    pub fn blocks_on(&self, net: IpNet) -> Vec<Arc<Fact>> {
+        let now_ms = self.shared.now_ms();
+        let mut facts = self.shared.held().blocks_on(net);
+        facts.retain(|fact| fact.expires_ms > now_ms);
+        facts
+    }
+
+    /// What is held, as two nodes compare it.
+    pub fn digest(&self) -> Digest {
+        self.shared.digest()
     }
 
     /// The fact of that id, where it is in force.

@@ -21,6 +21,7 @@ use std::{collections::BTreeMap, time::Duration};
 use ipnet::IpNet;
 
 pub(crate) use check::host_name;
+pub use check::network;
 pub use env::{EnvError, expand_env};
 pub use limit::{Limit, Window};
 pub use route::{

@@ -60,6 +60,7 @@ mod tests {
             scopes: scopes.iter().map(ToString::to_string).collect(),
             roles: roles.iter().map(ToString::to_string).collect(),
             token_id: None,
+            issued: None,
             expires: 0,
         }
     }

@@ -33,7 +33,6 @@ pub(crate) enum Deed {
     #[allow(dead_code, reason = "for rows that are being added")]
     Operate,
     /// Stops credentials and addresses: revoke, block.
-    #[allow(dead_code, reason = "for rows that are being added")]
     Secure,
     /// Handles the whole state: backup, restore.
     #[allow(dead_code, reason = "for rows that are being added")]

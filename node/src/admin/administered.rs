@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use arc_swap::ArcSwapOption;
+use ipnet::IpNet;
 use meridian_cluster::{
     bootstrap::Advice,
     consensus::GroupStatus,
@@ -12,6 +14,7 @@ use meridian_cluster::{
         Accepted, Actor, AuditEntry, Changes, Decision, Directory, Marks, Proposal, ReadError,
         Revision, SourceFile, Summary, WayBack, WriteError,
     },
+    facts::{Fact, FactId, Facts, Listed, PublishError, Receipt, Standing, Wait, Wanted},
     host::BoxFuture,
     membership::View,
 };
@@ -21,7 +24,7 @@ use tokio::sync::watch;
 use crate::{
     explain::{Explainer, Explanation, Question},
     report::health::Health,
-    revision::Drafts,
+    revision::{Compiled, Drafts},
 };
 
 /// The node behind the admin API.
@@ -68,6 +71,28 @@ pub trait Administered: Send + Sync + 'static {
         decision: Decision,
         actor: Actor,
     ) -> BoxFuture<'static, Result<u64, WriteError>>;
+    /// The revision that it serves, compiled.
+    fn served(&self) -> Option<Arc<Compiled>>;
+    /// How the fast lane stands.
+    fn lane(&self) -> Standing;
+    /// Facts in force, newest first, from the one before `before` on; and whether each is agreed on.
+    fn facts(&self, which: Listed, before: Option<FactId>, most: usize) -> Vec<(Arc<Fact>, bool)>;
+    /// The blocks of exactly this net that are in force.
+    fn blocks_on(&self, net: IpNet) -> Vec<Arc<Fact>>;
+    /// Makes a fact and tells every node in reach.
+    fn publish(
+        &self,
+        wanted: Wanted,
+        wait: Wait,
+    ) -> BoxFuture<'static, Result<Receipt, PublishError>>;
+    /// Takes a fact back everywhere.
+    fn cancel(
+        &self,
+        id: FactId,
+        actor: Actor,
+        reason: String,
+        wait: Wait,
+    ) -> BoxFuture<'static, Result<Receipt, PublishError>>;
     /// The Prometheus text page.
     fn metrics(&self) -> String;
     /// What this node would do with a request; an error says what is wrong with the question.
@@ -95,6 +120,10 @@ pub struct Node {
     pub drafts: Arc<Drafts>,
     /// Who is alive.
     pub view: watch::Receiver<Arc<View>>,
+    /// Revocations and blocks.
+    pub facts: Facts,
+    /// The revision that it serves.
+    pub serving: Arc<ArcSwapOption<Compiled>>,
     /// What it serves and what it depends on.
     pub health: Box<dyn Fn() -> Health + Send + Sync>,
     /// What an operator should know about how the cluster stands.
@@ -186,6 +215,42 @@ impl Administered for Node {
     ) -> BoxFuture<'static, Result<u64, WriteError>> {
         let directory = self.directory.clone();
         Box::pin(async move { directory.mark(&node, decision, actor).await })
+    }
+
+    fn served(&self) -> Option<Arc<Compiled>> {
+        self.serving.load_full()
+    }
+
+    fn lane(&self) -> Standing {
+        self.facts.standing()
+    }
+
+    fn facts(&self, which: Listed, before: Option<FactId>, most: usize) -> Vec<(Arc<Fact>, bool)> {
+        self.facts.list(which, before, most)
+    }
+
+    fn blocks_on(&self, net: IpNet) -> Vec<Arc<Fact>> {
+        self.facts.blocks_on(net)
+    }
+
+    fn publish(
+        &self,
+        wanted: Wanted,
+        wait: Wait,
+    ) -> BoxFuture<'static, Result<Receipt, PublishError>> {
+        let facts = self.facts.clone();
+        Box::pin(async move { facts.publish(wanted, wait).await })
+    }
+
+    fn cancel(
+        &self,
+        id: FactId,
+        actor: Actor,
+        reason: String,
+        wait: Wait,
+    ) -> BoxFuture<'static, Result<Receipt, PublishError>> {
+        let facts = self.facts.clone();
+        Box::pin(async move { facts.cancel(id, actor, reason, wait).await })
     }
 
     fn metrics(&self) -> String {

@@ -2,6 +2,9 @@
 //!
 //! Readers ignore fields that they do not know, so that a later version may add some.
 
+mod facts;
+
+pub(crate) use facts::*;
 use meridian_cluster::membership::Liveness;
 use meridian_config::diagnose::Source;
 use schemars::JsonSchema;
@@ -28,6 +31,9 @@ pub(crate) struct Status {
     pub(crate) regions: Vec<Region>,
     /// Every node.
     pub(crate) nodes: Vec<Node>,
+    /// Revocations and blocks.
+    #[serde(default)]
+    pub(crate) fast_lane: FastLane,
     /// What an operator should know.
     pub(crate) notes: Vec<String>,
 }

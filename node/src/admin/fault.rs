@@ -2,7 +2,10 @@
 //!
 //! In: a [`Fault`]. Out: status, name and text. A core.
 
-use meridian_cluster::directory::{MarkError, ReadError, WriteError};
+use meridian_cluster::{
+    directory::{MarkError, ReadError, WriteError},
+    facts::PublishError,
+};
 
 use super::{
     access::{Deed, Role},
@@ -50,6 +53,10 @@ pub(crate) enum Fault {
     Write(WriteError),
     #[error("{0}")]
     Read(ReadError),
+    #[error("no block of {0} is in force here; `meridian block list` shows those that are")]
+    NoSuchBlock(String),
+    #[error("{0}")]
+    Publish(PublishError),
     #[error("the answer took too long; the node is overloaded, ask again or ask another node")]
     Overloaded,
 }
@@ -71,6 +78,15 @@ impl Fault {
             Self::SlowBody => (408, "slow-request", "Slow request"),
             Self::Document(_) => (422, "invalid-document", "Invalid document"),
             Self::Overloaded => (503, "overloaded", "Overloaded"),
+            Self::NoSuchBlock(_) => (404, "not-in-force", "Not in force"),
+            Self::Publish(error) => match error {
+                PublishError::Unsound(_) | PublishError::Past => {
+                    (422, "invalid-fact", "Not to be kept so")
+                }
+                PublishError::Full { .. } => (409, "facts-full", "No room"),
+                PublishError::NotHeld(_) => (404, "not-in-force", "Not in force"),
+                PublishError::Stopping => (503, "stopping", "Node is stopping"),
+            },
             Self::Read(error) => match error {
                 ReadError::NoQuorum { .. } | ReadError::NoLeader { .. } => {
                     (503, "no-quorum", "No quorum")
@@ -121,6 +137,12 @@ impl Fault {
 impl From<WriteError> for Fault {
     fn from(error: WriteError) -> Self {
         Self::Write(error)
+    }
+}
+
+impl From<PublishError> for Fault {
+    fn from(error: PublishError) -> Self {
+        Self::Publish(error)
     }
 }
 

@@ -8,7 +8,7 @@
 //! - [`server`], [`tls`]: connections and their limits;
 //! - [`access`]: tokens and roles;
 //! - [`api`]: the resources; [`body`]: the JSON both sides speak; [`fault`]: refusals;
-//! - [`administered`]: the node behind the API;
+//! - [`administered`]: the node behind the API; [`moment`]: times as text;
 //! - [`rollout`]: who runs a revision.
 
 mod access;
@@ -16,6 +16,7 @@ pub mod administered;
 mod api;
 pub(crate) mod body;
 mod fault;
+pub(crate) mod moment;
 pub(crate) mod rollout;
 mod server;
 #[cfg(test)]

@@ -13,16 +13,22 @@ use meridian_cluster::{
         Accepted, Ack, Actor, AuditEntry, Changes, Decision, Marks, Proposal, ReadError, Revision,
         SourceFile, Summary, WayBack, WriteError,
     },
+    facts::{
+        Claim, Fact, FactId, Listed, NodeReceipt, PublishError, Reached, Receipt, Standing, Wait,
+        Wanted,
+    },
     host::BoxFuture,
     membership::{Announced, Liveness, Member, RegionHealth, View},
 };
 
+use ipnet::IpNet;
 use meridian_config::name::{NodeId, RegionName};
 
 use super::administered::{Administered, Own};
 use crate::{
     explain::{Explanation, Question},
     report::health::Health,
+    revision::Compiled,
 };
 
 /// A node of one region that does what its fields say.
@@ -35,6 +41,11 @@ pub(crate) struct Pretend {
     pub(crate) outcome: Result<Accepted, WriteError>,
     pub(crate) marked: Mutex<Vec<(NodeId, Decision, Actor)>>,
     pub(crate) mark_outcome: Result<u64, WriteError>,
+    /// The facts that it holds, in the order in which they were made.
+    pub(crate) facts: Mutex<Vec<Arc<Fact>>>,
+    /// Why it makes no more; none: it does.
+    pub(crate) publish_error: Option<PublishError>,
+    pub(crate) lane: Standing,
 }
 
 impl Pretend {
@@ -77,6 +88,44 @@ impl Pretend {
             }),
             marked: Mutex::default(),
             mark_outcome: Ok(14),
+            facts: Mutex::default(),
+            publish_error: None,
+            lane: Standing {
+                held: 3,
+                bytes: 400,
+                unsettled: 1,
+                refused: 0,
+                left_to_digest: 0,
+                unsound: 0,
+            },
+        }
+    }
+}
+
+impl Pretend {
+    fn make(&self, wanted: Wanted) -> Receipt {
+        let mut facts = self.facts.lock().unwrap();
+        let fact = Arc::new(Fact {
+            id: format!("{:032x}", facts.len() + 1).parse().unwrap(),
+            claim: wanted.claim,
+            expires_ms: wanted.expires_ms,
+            made_ms: 1_780_000_000_000,
+            node: "n1".into(),
+            actor: wanted.actor,
+            reason: wanted.reason,
+        });
+        facts.push(fact.clone());
+        Receipt {
+            fact,
+            nodes: vec![NodeReceipt {
+                node: "n1".into(),
+                region: "eu".into(),
+                state: Reached::Applied {
+                    after: Duration::from_micros(1530),
+                    saved: true,
+                },
+            }],
+            durable: false,
         }
     }
 }
@@ -264,6 +313,68 @@ impl Administered for Pretend {
         self.marked.lock().unwrap().push((node, decision, actor));
         let outcome = self.mark_outcome.clone();
         Box::pin(async move { outcome })
+    }
+
+    fn served(&self) -> Option<Arc<Compiled>> {
+        None
+    }
+
+    fn lane(&self) -> Standing {
+        self.lane
+    }
+
+    fn facts(&self, which: Listed, before: Option<FactId>, most: usize) -> Vec<(Arc<Fact>, bool)> {
+        let facts = self.facts.lock().unwrap();
+        let listed = |fact: &&Arc<Fact>| {
+            let kind = match fact.claim {
+                Claim::Block(_) => which == Listed::Blocks,
+                Claim::Revoke(_) => which == Listed::Revocations,
+                Claim::Cancel(_) => false,
+            };
+            kind && before.is_none_or(|before| fact.id < before)
+        };
+        let newest = facts.iter().rev().filter(listed);
+        newest.take(most).map(|fact| (fact.clone(), true)).collect()
+    }
+
+    fn blocks_on(&self, net: IpNet) -> Vec<Arc<Fact>> {
+        let facts = self.facts.lock().unwrap();
+        let on = |fact: &&Arc<Fact>| fact.claim == Claim::Block(net);
+        facts.iter().filter(on).cloned().collect()
+    }
+
+    fn publish(
+        &self,
+        wanted: Wanted,
+        _: Wait,
+    ) -> BoxFuture<'static, Result<Receipt, PublishError>> {
+        let made = match &self.publish_error {
+            Some(error) => Err(error.clone()),
+            None => Ok(self.make(wanted)),
+        };
+        Box::pin(async move { made })
+    }
+
+    fn cancel(
+        &self,
+        id: FactId,
+        actor: Actor,
+        reason: String,
+        _: Wait,
+    ) -> BoxFuture<'static, Result<Receipt, PublishError>> {
+        let before = self.facts.lock().unwrap().len();
+        self.facts.lock().unwrap().retain(|fact| fact.id != id);
+        let made = if self.facts.lock().unwrap().len() == before {
+            Err(PublishError::NotHeld(id))
+        } else {
+            Ok(self.make(Wanted {
+                claim: Claim::Cancel(id),
+                expires_ms: u64::MAX,
+                actor,
+                reason,
+            }))
+        };
+        Box::pin(async move { made })
     }
 
     fn metrics(&self) -> String {

@@ -3,7 +3,7 @@
 //! In: an address and a token, as flags, environment or a dev cluster's folder give them. Out: checked
 //! answers, or a [`Failure`] that says what to do. Tries each node of a dev cluster in turn.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -309,10 +309,28 @@ fn interpret<T: DeserializeOwned>(
     })
 }
 
+/// A text as one part of a path or query (RFC 3986 section 2.3).
+pub(super) fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut path, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            write!(path, "%{byte:02X}").expect("writing to a string does not fail");
+        }
+        path
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::outcome::Exit;
+
+    #[test]
+    fn a_text_never_leaves_its_part_of_the_path() {
+        assert_eq!(encoded("eu-west-1"), "eu-west-1");
+        assert_eq!(encoded("../a b/?"), "..%2Fa%20b%2F%3F");
+    }
 
     #[test]
     fn problems_become_exits() {

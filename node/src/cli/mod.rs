@@ -7,6 +7,7 @@ mod address;
 mod apply;
 mod audit;
 pub(crate) mod authority;
+mod block;
 mod check;
 pub(crate) mod client;
 mod dev;
@@ -15,6 +16,8 @@ mod export;
 mod history;
 pub(crate) mod node;
 mod nodes;
+mod receipt;
+mod revoke;
 mod source;
 mod status;
 mod token;
@@ -107,6 +110,16 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Make a new revision equal to an old one
     Rollback(apply::RollbackArgs),
+    /// Emergency blocks of addresses, everywhere, at once
+    #[command(subcommand)]
+    Block(block::BlockCommand),
+    /// Stop tokens before their expiry, everywhere, at once
+    Revoke(revoke::RevokeArgs),
+    /// The revocations in force
+    Revocations {
+        #[command(flatten)]
+        list: receipt::ListArgs,
+    },
     /// Take a node out gracefully: it takes no new work and stays a member
     Drain {
         /// The node's id
@@ -157,6 +170,15 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<Exit, Failure> {
         }
         Command::Audit(args) => {
             wait_for(async { audit::audit(&args, &client(common, terminal)?, terminal).await })
+        }
+        Command::Block(command) => {
+            wait_for(async { block::run(command, &client(common, terminal)?, terminal).await })
+        }
+        Command::Revoke(args) => {
+            wait_for(async { revoke::revoke(args, &client(common, terminal)?, terminal).await })
+        }
+        Command::Revocations { list } => {
+            wait_for(async { revoke::list(&list, &client(common, terminal)?, terminal).await })
         }
         Command::Drain { node } => {
             wait_for(async { nodes::drain(&node, &client(common, terminal)?, terminal).await })

@@ -1,11 +1,9 @@
 //! `meridian drain`, `undrain` and `remove`: nodes taken out, put back and forgotten.
 
-use std::fmt::Write as _;
-
 use http::Method;
 
 use super::{
-    client::Client,
+    client::{Client, encoded},
     outcome::{Exit, Failure},
     terminal::Terminal,
 };
@@ -53,27 +51,4 @@ pub(super) async fn remove(
         "its process ends if it still runs, and another node takes its vote; to take {node} in again, empty its data_dir and start it"
     ));
     Ok(Exit::Done)
-}
-
-/// A node's id as one part of a path (RFC 3986 section 2.3).
-fn encoded(node: &str) -> String {
-    node.bytes().fold(String::new(), |mut path, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            path.push(char::from(byte));
-        } else {
-            write!(path, "%{byte:02X}").expect("writing to a string does not fail");
-        }
-        path
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_never_leaves_its_part_of_the_path() {
-        assert_eq!(encoded("eu-west-1"), "eu-west-1");
-        assert_eq!(encoded("../a b/?"), "..%2Fa%20b%2F%3F");
-    }
 }

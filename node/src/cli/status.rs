@@ -4,10 +4,11 @@ use meridian_cluster::membership::Liveness;
 
 use super::{
     client::Client,
+    export::count,
     outcome::{Exit, Failure},
     terminal::{Terminal, columns},
 };
-use crate::admin::body::{Node, Status};
+use crate::admin::body::{FastLane, Node, Status};
 
 pub(super) async fn status(client: &Client, terminal: &Terminal) -> Result<Exit, Failure> {
     let status: Status = client.get("/api/v1/status").await?;
@@ -42,6 +43,7 @@ fn table(status: &Status) -> String {
                 group.name, group.term, group.commit_index, group.applied_index
             ),
         ),
+        pair("Fast lane", &fast_lane(&status.fast_lane)),
     ]);
 
     let mut rows = vec![header(&["REGION", "STATE", "NODES", "RTT"])];
@@ -103,6 +105,14 @@ fn table(status: &Status) -> String {
         text.push_str(&format!("\nNote: {note}\n"));
     }
     text
+}
+
+fn fast_lane(lane: &FastLane) -> String {
+    let held = count(lane.held, "revocation or block");
+    match lane.unsettled {
+        0 => held,
+        unsettled => format!("{held}, {unsettled} not agreed on yet"),
+    }
 }
 
 fn pair(name: &str, value: &str) -> Vec<String> {

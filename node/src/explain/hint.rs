@@ -4,17 +4,23 @@
 //! stranger's business.
 
 use http::header;
+use meridian_cluster::facts::{Claim, Fact, FactId};
 use meridian_config::{document::Document, units};
 
 use super::{Findings, tell::clipped};
 use crate::{
+    admin::moment,
+    ban::Bans,
     identity::claimed_issuer,
     problem::{Refusal, TokenFault},
     revision::CompiledRoute,
 };
 
 /// What an operator needs beside the client's own message.
-pub(super) fn hints(findings: &Findings, refusal: &Refusal) -> Vec<String> {
+pub(super) fn hints(findings: &Findings, refusal: &Refusal, bans: &Bans) -> Vec<String> {
+    if let Refusal::Blocked(fact) | Refusal::Unauthenticated(TokenFault::Revoked(fact)) = refusal {
+        return ban_hints(fact, bans);
+    }
     let subject = &findings.subject;
     let (Some(compiled), Some(chosen)) = (&subject.compiled, subject.chosen()) else {
         return Vec::new();
@@ -46,6 +52,37 @@ pub(super) fn hints(findings: &Findings, refusal: &Refusal) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Which ban it is, and how it is lifted.
+fn ban_hints(id: &FactId, bans: &Bans) -> Vec<String> {
+    let Some(fact) = bans.fact(id) else {
+        return vec![format!("by {id}, which has just ended")];
+    };
+    let Fact {
+        claim,
+        expires_ms,
+        node,
+        actor,
+        reason,
+        ..
+    } = &*fact;
+    let mut hints = vec![
+        format!(
+            "{}, until {}",
+            clipped(&claim.to_string()),
+            moment::text(*expires_ms)
+        ),
+        format!("by {actor} through {node}"),
+    ];
+    if !reason.is_empty() {
+        hints.push(format!("because: {}", clipped(reason)));
+    }
+    hints.push(match claim {
+        Claim::Block(net) => format!("`meridian block remove {net}` lifts it"),
+        _ => format!("`meridian revoke --undo {id}` takes it back"),
+    });
+    hints
 }
 
 fn token_hints(
@@ -81,6 +118,7 @@ fn token_hints(
                 "clocks may differ by {}",
                 units::duration_text(issuer.leeway)
             )),
+            TokenFault::Revoked(_) => {}
             TokenFault::Claims => hints.push(format!(
                 "tokens of {name} must hold exp and {}; {} and {} hold roles and scopes",
                 issuer.claims.tenant, issuer.claims.roles, issuer.claims.scopes

@@ -11,6 +11,7 @@ use super::{
     near,
 };
 use crate::{
+    ban::Bans,
     pipeline::decide::Step,
     problem::whole_seconds,
     revision::{CompiledRoute, Handling},
@@ -31,7 +32,7 @@ pub(super) fn tell(findings: &Findings, worker: &Worker) -> Explanation {
         region: worker.region.to_string(),
         revision: subject.compiled.as_ref().map(|compiled| compiled.number),
         verdict: verdict(findings),
-        steps: steps(findings),
+        steps: steps(findings, &worker.bans),
         route: chosen.map(|chosen| chosen.route.name.to_string()),
         tenant: identity.map(|identity| identity.tenant.to_string()),
         limits: limits(findings),
@@ -90,7 +91,7 @@ fn place_text(place: &Place) -> String {
 }
 
 /// Every step up to the last one that was come to.
-fn steps(findings: &Findings) -> Vec<Told> {
+fn steps(findings: &Findings, bans: &Bans) -> Vec<Told> {
     let mut told = Vec::new();
     for step in ORDER {
         if step > findings.subject.step {
@@ -101,7 +102,7 @@ fn steps(findings: &Findings) -> Vec<Told> {
         let (skipped, says, mut facts) = tell_step(findings, step);
         let (result, says) = match refusal {
             Some(refusal) => {
-                facts.extend(hints(findings, refusal));
+                facts.extend(hints(findings, refusal, bans));
                 (StepResult::Refuse, refusal.to_string())
             }
             None if skipped => (StepResult::Skip, says),

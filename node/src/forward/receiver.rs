@@ -160,6 +160,8 @@ impl Served {
             zones: &head.zones,
             tenant: None,
             request_id: &head.request_id,
+            // The node that took it from the client looks after it.
+            leave: None,
         };
         let request = Request::from_parts(parts, body);
         let mut trip = Trip::new(errand, request, head.websocket);

@@ -1,4 +1,5 @@
-//! A request's body as it streams: not longer than its route allows, not slower than a client may be.
+//! A request's body as it streams: not longer than its route allows, not slower than a client may be, and no
+//! further once its client is sent away.
 //!
 //! In: hyper's incoming body. Out: the same frames, until one is too many or too late. What ended it
 //! early is also left in a [`Verdict`], because by then the body is in other hands and the pipeline has to
@@ -18,7 +19,7 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use crate::{exchange::BodyError, problem::Refusal};
+use crate::{ban::Leave, exchange::BodyError, problem::Refusal};
 
 /// What became of a request's body, shared between the body and the pipeline.
 #[derive(Debug, Default)]
@@ -57,6 +58,7 @@ pub struct Watched<B> {
     /// Runs only while a piece is awaited, so that bodies that never wait pay no timer.
     timer: Option<Pin<Box<Sleep>>>,
     verdict: Arc<Verdict>,
+    leave: Option<Leave>,
     ended: bool,
 }
 
@@ -69,8 +71,15 @@ impl<B> Watched<B> {
             stall,
             timer: None,
             verdict,
+            leave: None,
             ended: false,
         }
+    }
+
+    /// The same for a client that may be sent away before it has said all.
+    #[must_use]
+    pub fn under(self, leave: Option<Leave>) -> Self {
+        Self { leave, ..self }
     }
 
     fn end(
@@ -95,6 +104,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
         let this = self.get_mut();
         if this.ended {
             return Poll::Ready(None);
+        }
+        if let Some(Err(refusal)) = this.leave.as_mut().map(Leave::look) {
+            this.ended = true;
+            return Poll::Ready(Some(Err(BodyError::Withdrawn(Box::new(refusal)))));
         }
         match Pin::new(&mut this.inner).poll_frame(context) {
             Poll::Ready(None) => {

@@ -17,6 +17,7 @@ use super::{
     verified::{Digest, Entry, Verified},
 };
 use crate::{
+    ban::Bans,
     exchange::Identity,
     problem::{Refusal, TokenFault},
 };
@@ -25,6 +26,7 @@ use crate::{
 pub struct Identifier {
     host: Arc<dyn Host>,
     issuers: Issuers,
+    bans: Bans,
     /// A worker has one thread, so this lock is never waited for: it is there because futures that may
     /// move between threads cannot hold a `RefCell`.
     verified: Mutex<Verified>,
@@ -32,15 +34,17 @@ pub struct Identifier {
 
 impl Identifier {
     /// An identifier that remembers no token yet.
-    pub fn new(host: Arc<dyn Host>, issuers: Issuers) -> Self {
+    pub fn new(host: Arc<dyn Host>, issuers: Issuers, bans: Bans) -> Self {
         Self {
             host,
             issuers,
+            bans,
             verified: Mutex::new(Verified::new()),
         }
     }
 
-    /// The identity that the request's bearer token proves, for a route that asks for one.
+    /// The identity that the request's bearer token proves, for a route that asks for one; refused where the
+    /// token was revoked.
     ///
     /// A token that was verified before costs a hash and a look-up and awaits nothing. Another one awaits
     /// only where its key is not known yet, and then at most two seconds. Cancel-safe.
@@ -52,12 +56,17 @@ impl Identifier {
     ) -> Result<Arc<Identity>, Refusal> {
         let token = bearer(headers)?;
         let digest = *blake3::hash(token.as_bytes()).as_bytes();
-        if let Some(identity) = self.remembered(&digest, rules) {
-            rules::opens(route, &identity.issuer)?;
-            return Ok(identity);
-        }
-        // Boxed, so that the seldom path does not make every request's future larger.
-        Box::pin(self.verify(token, digest, rules, route)).await
+        let identity = match self.remembered(&digest, rules) {
+            Some(identity) => {
+                rules::opens(route, &identity.issuer)?;
+                identity
+            }
+            // Boxed, so that the seldom path does not make every request's future larger.
+            None => Box::pin(self.verify(token, digest, rules, route)).await?,
+        };
+        // Each time: what is remembered of a token is that it was good, not that it still stands.
+        self.bans.stands(&identity)?;
+        Ok(identity)
     }
 
     /// What an earlier request found, if time, rules and keys still agree.

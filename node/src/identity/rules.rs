@@ -142,6 +142,7 @@ impl Rules {
             .unwrap_or_default()
             .to_owned();
         let token_id = claims::text(held, "jti").map_err(fault)?.map(str::to_owned);
+        let issued = claims::date(held, "iat").map_err(fault)?;
         let scopes = claims::words(held, &issuer.claims.scopes, true).map_err(fault)?;
         let roles = claims::words(held, &issuer.claims.roles, false).map_err(fault)?;
         let claim = claims::text(held, &issuer.claims.tenant)
@@ -165,6 +166,7 @@ impl Rules {
             scopes,
             roles,
             token_id,
+            issued,
             expires,
         };
         let url = claims::text(held, "iss").map_err(fault)?;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     access,
+    ban::Leave,
     exchange::{Body, Context, Identity},
     guard::{self, head::Admitted},
     limit::{Charge, LimitState, Outcome, Payer},
@@ -45,6 +46,8 @@ pub(crate) struct Subject {
     normal_path: Option<String>,
     pub(crate) route: Option<usize>,
     pub(crate) states: Vec<LimitState>,
+    /// What a request that is sent on may lose while it lasts.
+    pub(crate) leave: Option<Leave>,
     /// The step that it has come to.
     pub(crate) step: Step,
 }
@@ -89,6 +92,8 @@ pub(crate) async fn decide(
     worker: &Worker,
     purse: Purse,
 ) -> Result<Decision, Refusal> {
+    let bans = worker.bans.version();
+    worker.bans.admit(subject.context.client_ip)?;
     let admitted = guard::head::inspect(parts, &worker.limits)?;
     subject.admitted(admitted);
     if let Some(hosts) = hosts
@@ -132,7 +137,12 @@ pub(crate) async fn decide(
             }
             Ok(Decision::Answer(answer))
         }
-        Handling::Service { .. } => Ok(Decision::Send),
+        Handling::Service { .. } => {
+            let context = &subject.context;
+            let (client, identity) = (context.client_ip, context.identity.clone());
+            subject.leave = Some(Leave::new(&worker.bans, bans, client, identity));
+            Ok(Decision::Send)
+        }
     }
 }
 
@@ -290,6 +300,7 @@ impl Subject {
             normal_path: None,
             route: None,
             states: Vec::new(),
+            leave: None,
             step: Step::Guard,
         }
     }
@@ -345,6 +356,7 @@ impl Subject {
             zones: identity.map_or(&[], |identity| &identity.zones),
             tenant: identity.map(|identity| &identity.tenant),
             request_id: &self.context.request_id,
+            leave: self.leave.as_ref(),
         }
     }
 

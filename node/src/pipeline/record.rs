@@ -17,10 +17,11 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{Served, decide::Subject};
 use crate::{
+    ban::Vigil,
     exchange::{Body, BodyError},
     guard,
     listener::{Connection, connection::InFlight},
-    problem::Refusal,
+    problem::{self, Refusal},
     report::{
         entry::{Detail, Entry},
         metrics, pseudonym,
@@ -76,11 +77,15 @@ impl Record {
             .saturating_sub(waited.unwrap_or_default());
         let (worker, index) = (&self.worker, self.worker.index);
         worker.metrics.overhead.observe(index, own);
+        // A refusal is said to the end, to whom it may concern.
+        let leave = self.subject.leave.take().filter(|_| self.served.is_some());
+        let vigil = leave.map(Vigil::over);
         let record = Box::new(self);
         answer.map(|body| {
             Reported {
                 inner: body,
                 record,
+                vigil,
             }
             .boxed_unsync()
         })
@@ -219,6 +224,18 @@ fn clipped(path: &str) -> &str {
 struct Reported {
     inner: Body,
     record: Box<Record>,
+    /// Over an answer that comes from an upstream, which may last.
+    vigil: Option<Vigil>,
+}
+
+impl Reported {
+    /// The client is sent away while it listens: nothing more passes, and the exchange at the upstream ends.
+    fn break_off(&mut self, refusal: Refusal) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.vigil = None;
+        self.inner = problem::full(Bytes::new());
+        self.record.refused(refusal.clone());
+        Poll::Ready(Some(Err(BodyError::Withdrawn(Box::new(refusal)))))
+    }
 }
 
 impl HttpBody for Reported {
@@ -229,7 +246,16 @@ impl HttpBody for Reported {
         mut self: Pin<&mut Self>,
         context: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(Err(refusal)) = self.vigil.as_mut().map(Vigil::look) {
+            return self.break_off(refusal);
+        }
         let frame = Pin::new(&mut self.inner).poll_frame(context);
+        if frame.is_pending()
+            && let Some(vigil) = &mut self.vigil
+            && let Poll::Ready(refusal) = vigil.poll_withdrawn(context)
+        {
+            return self.break_off(refusal);
+        }
         if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(data) = frame.data_ref()
         {

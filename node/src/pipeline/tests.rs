@@ -1,5 +1,6 @@
 //! A worker over in-memory streams: requests as clients send them, responses as clients see them.
 
+mod banned;
 mod explained;
 mod gateway;
 
@@ -35,6 +36,7 @@ routes:
     exempt: [limits, auth]
     request: { rewrite: "/seen/{rest}", headers: { set: { x-region: "{region}" }, remove: [cookie] }, max_body: 16B }
     response: { headers: { set: { x-served-by: "{region}" }, remove: [x-inner] } }
+  guarded: { match: { path: "/guarded/{*rest}" }, service: echo, exempt: [limits], request: { rewrite: "/seen/{rest}" } }
   host: { match: { hosts: [api.example.com], path: /only, methods: [POST] }, respond: { status: 200 }, exempt: [limits, auth] }
 "#;
 

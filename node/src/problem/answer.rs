@@ -67,6 +67,7 @@ impl Refusal {
             Self::Overloaded | Self::NotConfigured => Some(Duration::from_secs(1)),
             Self::Malformed(_)
             | Self::Unauthenticated(_)
+            | Self::Blocked(_)
             | Self::Forbidden { .. }
             | Self::Residency(_)
             | Self::NoRoute
@@ -97,6 +98,7 @@ impl Refusal {
             Self::Unauthenticated(fault) => {
                 let (name, title) = match fault {
                     TokenFault::Expired => ("token-expired", "Token expired"),
+                    TokenFault::Revoked(_) => ("token-revoked", "Token revoked"),
                     TokenFault::Missing
                     | TokenFault::Malformed
                     | TokenFault::Signature
@@ -113,6 +115,13 @@ impl Refusal {
                     Keep,
                 )
             }
+            Self::Blocked(_) => (
+                StatusCode::FORBIDDEN,
+                "blocked",
+                "Blocked",
+                "http_request_denied",
+                Close,
+            ),
             Self::Forbidden { .. } => (
                 StatusCode::FORBIDDEN,
                 "forbidden",
@@ -284,6 +293,7 @@ pub fn respond(refusal: &Refusal, facts: &Facts<'_>) -> Response<Body> {
             ),
         ),
         Refusal::Malformed(_)
+        | Refusal::Blocked(_)
         | Refusal::Forbidden { .. }
         | Refusal::Residency(_)
         | Refusal::NoRoute
@@ -364,6 +374,7 @@ impl Refusal {
             Self::Residency(tenant) | Self::ResidencyUnavailable(tenant) => Some(tenant),
             Self::Malformed(_)
             | Self::Unauthenticated(_)
+            | Self::Blocked(_)
             | Self::NoRoute
             | Self::MethodNotAllowed { .. }
             | Self::SlowRequest
@@ -391,6 +402,7 @@ fn challenge(fault: TokenFault) -> String {
         | TokenFault::Audience
         | TokenFault::NotYetValid
         | TokenFault::Expired
+        | TokenFault::Revoked(_)
         | TokenFault::Claims => format!(
             "Bearer error=\"invalid_token\", error_description=\"{}\"",
             quoted(&fault.to_string())

@@ -90,11 +90,13 @@ const TENANTS: usize = 1_000;
 const ROUTES: usize = 10_000;
 
 /// Labels of decisions: `admit`, then the refusals' names.
-const DECISIONS: [&str; 21] = [
+const DECISIONS: [&str; 23] = [
     "admit",
     "malformed-request",
     "unauthenticated",
     "token-expired",
+    "token-revoked",
+    "blocked",
     "forbidden",
     "residency",
     "no-route",
@@ -114,7 +116,7 @@ const DECISIONS: [&str; 21] = [
     "upstream-timeout",
 ];
 
-const AUTH_FAILURES: [&str; 9] = [
+const AUTH_FAILURES: [&str; 10] = [
     "missing",
     "malformed",
     "signature",
@@ -122,12 +124,14 @@ const AUTH_FAILURES: [&str; 9] = [
     "audience",
     "not-yet-valid",
     "expired",
+    "revoked",
     "claims",
     "issuer-unavailable",
 ];
 
 /// Reasons of `meridian_blocked_total`: what the guard turned away, and connections above the cap.
-const BLOCKED: [&str; 7] = [
+const BLOCKED: [&str; 8] = [
+    "blocked",
     "malformed-request",
     "slow-request",
     "body-too-large",
@@ -267,6 +271,7 @@ pub fn auth_failure(refusal: &Refusal) -> Option<usize> {
             TokenFault::Audience => "audience",
             TokenFault::NotYetValid => "not-yet-valid",
             TokenFault::Expired => "expired",
+            TokenFault::Revoked(_) => "revoked",
             TokenFault::Claims => "claims",
         },
         Refusal::IssuerUnavailable => "issuer-unavailable",

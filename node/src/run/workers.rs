@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::RunError;
 use crate::{
+    ban::Bans,
     guard::Limits,
     identity::{Identifier, Issuers},
     limit::Limiter,
@@ -40,6 +41,7 @@ pub(super) struct Workers {
     pub(super) region: RegionName,
     pub(super) tls: Option<EdgeTls>,
     pub(super) current: Arc<ArcSwapOption<Compiled>>,
+    pub(super) bans: Bans,
     pub(super) issuers: Issuers,
     pub(super) limiter: Arc<Limiter>,
     pub(super) upstreams: Upstreams,
@@ -161,7 +163,8 @@ impl Workers {
             host: self.host.clone(),
             limits: Limits::default(),
             current: self.current.clone(),
-            identifier: Identifier::new(self.host.clone(), self.issuers.clone()),
+            bans: self.bans.clone(),
+            identifier: Identifier::new(self.host.clone(), self.issuers.clone(), self.bans.clone()),
             limiter: self.limiter.clone(),
             client: self.upstreams.client(label),
             metrics: self.metrics.clone(),

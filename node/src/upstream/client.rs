@@ -26,6 +26,7 @@ use super::{
     tunnel,
 };
 use crate::{
+    ban::{Leave, Vigil},
     exchange::{Body, Served},
     problem::Refusal,
 };
@@ -41,6 +42,8 @@ pub struct Errand<'a> {
     pub tenant: Option<&'a TenantId>,
     /// The request's id, which a forwarded request keeps.
     pub request_id: &'a str,
+    /// What ends a tunnel before its ends do; none: nothing.
+    pub leave: Option<&'a Leave>,
 }
 
 /// One worker's connections and choices.
@@ -118,8 +121,15 @@ impl Client {
         let reply = self.run(&mut trip).await.map_err(|failed| failed.refusal)?;
         if let (Some((stream, ticket)), Some(upgrade)) = (reply.tunnel, upgrade) {
             let stop = self.shared.stop.clone();
+            let leave = trip.errand.leave.cloned();
             self.shared.tracker.spawn(async move {
                 let _place = ticket;
+                let sent_away = async {
+                    match leave {
+                        Some(leave) => Vigil::over(leave).withdrawn().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 let joined = async {
                     // The client's side is ours once the edge has written the 101.
                     let client = tokio::time::timeout(SWITCH, upgrade).await.ok()?.ok()?;
@@ -130,6 +140,7 @@ impl Client {
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => {}
+                    why = sent_away => tracing::debug!(%why, "a tunnel ends"),
                     _ = joined => {}
                 }
             });

@@ -94,6 +94,7 @@ impl Fault {
             }
             Self::Body(BodyError::TooLarge { limit }) => Refusal::BodyTooLarge { limit: *limit },
             Self::Body(BodyError::Stalled) => Refusal::SlowRequest,
+            Self::Body(BodyError::Withdrawn(refusal)) => Refusal::clone(refusal),
             Self::Body(BodyError::Upstream(_)) => Refusal::UpstreamError(UpstreamFault::Reset),
         }
     }

@@ -6,6 +6,7 @@
 )]
 
 mod alone;
+mod bans;
 mod configuration;
 mod dev;
 mod disk;

@@ -381,3 +381,47 @@ proptest! {
         }
     }
 }
+
+/// A fact with texts of so many bytes in all.
+fn fact(number: u64, text: usize) -> Arc<Fact> {
+    let token = format!("{number:0>width$}", width = text.clamp(12, 512));
+    let reason = "r".repeat(text.saturating_sub(512).min(512));
+    Arc::new(Fact {
+        id: format!("{number:032x}").parse().unwrap(),
+        claim: crate::facts::Claim::Revoke(crate::facts::Revocation::TokenId(token)),
+        expires_ms: u64::MAX,
+        made_ms: u64::MAX - 1,
+        node: "n".into(),
+        actor: Actor::new("o", "r", Some(([255; 16], 65_535).into())),
+        reason,
+    })
+}
+
+#[test]
+fn a_state_with_all_the_facts_it_may_hold_fits_a_snapshot() {
+    // As much as everything else takes: documents, acts, outcomes of writes.
+    const BESIDE: usize = 12 << 20;
+    for text in [0, 64, 1024] {
+        let mut state = State::default();
+        let mut number = 0;
+        let refused = loop {
+            let facts: Vec<_> = (number..number + 256).map(|n| fact(n, text)).collect();
+            number += 256;
+            match state.apply(number, command(number, Action::KeepFacts(facts))) {
+                Outcome::FactsKept { refused } if refused.is_empty() => {}
+                Outcome::FactsKept { refused } => break refused,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(!refused.is_empty());
+        let bytes = wire::encode(&state);
+        let held = state.facts.len();
+        println!(
+            "{held} facts with {text} bytes of text: a state of {} bytes",
+            bytes.len()
+        );
+        assert!(bytes.len() + BESIDE < wire::STATE_LIMIT, "{}", bytes.len());
+        assert!(state.facts.bytes() <= crate::facts::BYTES_LIMIT);
+        assert_eq!(wire::decode_state::<State>(&bytes), Ok(state));
+    }
+}

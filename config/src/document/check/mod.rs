@@ -171,7 +171,10 @@ fn edge(raw: &Field<EdgeRaw>, findings: &mut Findings) -> Edge {
 }
 
 /// Reads a network in CIDR notation.
-pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+///
+/// # Errors
+/// What is wrong with the text, and what would be right.
+pub fn network(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
         return Err(format!(
             "{text:?} has no prefix length; write \"{}\"",

@@ -6,7 +6,7 @@ use super::{
     Asked, Desk, reply,
     table::{Answer, Handler, Query, Resource, shape},
 };
-use crate::admin::{body, fault::Fault};
+use crate::admin::{body, fault::Fault, moment};
 
 pub(super) const RESOURCES: &[Resource] = &[Resource {
     query: &[
@@ -53,7 +53,7 @@ fn audit(desk: &Desk, asked: &Asked) -> Answer {
 fn act(entry: AuditEntry) -> body::Act {
     body::Act {
         index: entry.index,
-        time: reply::rfc3339(entry.unix_ms),
+        time: moment::text(entry.unix_ms),
         who: entry.actor.name,
         role: entry.actor.role,
         from: entry.actor.from.map(|from| from.to_string()),

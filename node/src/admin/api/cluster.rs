@@ -5,6 +5,7 @@ use std::time::Duration;
 use meridian_cluster::{
     bootstrap::GRACE,
     directory::Marks,
+    facts::{BYTES_LIMIT, COUNT_LIMIT, Standing},
     host::GroupId,
     membership::{Member, View},
 };
@@ -62,6 +63,8 @@ fn status(desk: &Desk) -> body::Status {
         notes.push(LIMITS_PER_NODE.to_owned());
     }
     notes.extend(node.advice().iter().map(ToString::to_string));
+    let lane = node.lane();
+    notes.extend(fullness(&lane));
     body::Status {
         cluster: own.cluster,
         node: own.id.to_string(),
@@ -74,6 +77,14 @@ fn status(desk: &Desk) -> body::Status {
         }),
         regions: regions(&view),
         nodes: nodes(&view, &node.marks()),
+        fast_lane: body::FastLane {
+            held: lane.held,
+            most: COUNT_LIMIT,
+            bytes: lane.bytes,
+            most_bytes: BYTES_LIMIT,
+            unsettled: lane.unsettled,
+            refused: lane.refused,
+        },
         group: body::Group {
             name: GroupId::Directory.name().to_owned(),
             leader: group.leader.map(|id| id.to_string()),
@@ -89,6 +100,21 @@ fn status(desk: &Desk) -> body::Status {
         notes,
     }
 }
+
+/// What an operator should know of the fast lane's room.
+fn fullness(lane: &Standing) -> Option<String> {
+    let part = |part: usize, whole: usize| part.saturating_mul(100) / whole;
+    let full = part(lane.held, COUNT_LIMIT).max(part(lane.bytes, BYTES_LIMIT));
+    (full >= NEARLY_FULL || lane.refused > 0).then(|| {
+        format!(
+            "{} revocations and blocks take {full} % of the room for them, and {} found none since the start of this node; what finds no room is refused: revoke by subject or tenant instead of token by token, with an expiry no later than the tokens' own",
+            lane.held, lane.refused
+        )
+    })
+}
+
+/// From so many percent on an operator is told: some time before the first is refused.
+const NEARLY_FULL: usize = 80;
 
 fn regions(view: &View) -> Vec<body::Region> {
     view.regions

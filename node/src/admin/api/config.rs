@@ -14,7 +14,7 @@ use super::{
     table::{Answer, Content, Handler, Produced, Query, Resource, Verb, shape},
 };
 use crate::{
-    admin::{access::Deed, body, fault::Fault},
+    admin::{access::Deed, body, fault::Fault, moment},
     exchange::Body,
 };
 
@@ -212,7 +212,7 @@ fn revision(kept: &Kept) -> body::Revision {
         digest: kept.digest.clone(),
         author: kept.author.clone(),
         message: kept.message.clone(),
-        time: reply::rfc3339(kept.unix_ms),
+        time: moment::text(kept.unix_ms),
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
 use crate::admin::{
     body::{self, AckState},
     fault::Fault,
+    moment,
 };
 
 pub(super) const RESOURCES: &[Resource] = &[
@@ -79,7 +80,7 @@ fn revision(kept: Summary) -> body::Revision {
         digest: kept.digest,
         author: kept.author,
         message: kept.message,
-        time: reply::rfc3339(kept.unix_ms),
+        time: moment::text(kept.unix_ms),
     }
 }
 
@@ -124,7 +125,7 @@ fn acks(kept: &Summary, newest: u64, view: &View) -> Vec<body::Ack> {
         .map(|(node, (state, since, reason))| body::Ack {
             node,
             state,
-            since: (since > 0).then(|| reply::rfc3339(since)),
+            since: (since > 0).then(|| moment::text(since)),
             reason,
         })
         .collect()

@@ -7,17 +7,19 @@
 //! In: a request whose caller is known. Out: a response, or a [`Fault`].
 //!
 //! A new resource is one function and one row of `RESOURCES` in the file of its topic: [`audit`],
-//! [`cluster`], [`config`], [`explain`], [`history`], [`nodes`], [`observe`]. A new topic is also named in
+//! [`cluster`], [`config`], [`explain`], [`facts`], [`history`], [`nodes`], [`observe`]. A new topic is also named in
 //! [`table`]. [`openapi`] describes the rows.
 
 mod audit;
 mod cluster;
 mod config;
 mod explain;
+mod facts;
 mod history;
 mod nodes;
 mod observe;
 mod openapi;
+mod receipt;
 mod reply;
 mod request;
 mod table;

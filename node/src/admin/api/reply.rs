@@ -5,7 +5,6 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{admin::fault::Fault, exchange::Body, problem::full};
 
@@ -30,15 +29,6 @@ pub(super) fn typed(media: &'static str, body: Body) -> Response<Body> {
     headers.insert(header::CACHE_CONTROL, value("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, value("nosniff"));
     response
-}
-
-/// A time as the API writes it.
-pub(super) fn rfc3339(unix_ms: u64) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000)
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
-        // Past the year 9999: another node's clock is broken; the number still tells.
-        .unwrap_or_else(|| format!("{unix_ms} ms"))
 }
 
 /// A fault's response.

@@ -8,7 +8,8 @@ use meridian_cluster::host::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
-    Asked, Desk, audit, cluster, config, explain, history, nodes, observe, openapi, request::decode,
+    Asked, Desk, audit, cluster, config, explain, facts, history, nodes, observe, openapi,
+    request::decode,
 };
 use crate::{
     admin::{access::Deed, fault::Fault},
@@ -21,6 +22,7 @@ pub(super) const TOPICS: &[&[Resource]] = &[
     cluster::RESOURCES,
     config::RESOURCES,
     explain::RESOURCES,
+    facts::RESOURCES,
     history::RESOURCES,
     nodes::RESOURCES,
     observe::RESOURCES,

@@ -1,3 +1,5 @@
+mod facts;
+
 use std::time::Duration;
 
 use http::{HeaderMap, Method, header};

@@ -138,6 +138,7 @@ impl Two {
             zones: &[],
             tenant: None,
             request_id: "r-1",
+            leave: None,
         }
     }
 

@@ -19,6 +19,7 @@ use super::{
     testing::{FakeFiles, FakeHost, NOW, Provider, Signer, URL, claims, claims_with},
 };
 use crate::{
+    ban::Bans,
     exchange::Identity,
     problem::{Refusal, TokenFault},
 };
@@ -55,7 +56,7 @@ impl Node {
             true,
         );
         issuers.adopt(&document);
-        let identifier = Identifier::new(outside, issuers.clone());
+        let identifier = Identifier::new(outside.clone(), issuers.clone(), Bans::none(outside));
         Self {
             host,
             issuers,
@@ -186,6 +187,7 @@ async fn a_good_token_of_each_algorithm_gives_the_identity_it_claims() {
                 scopes: vec!["plants:read".to_owned(), "plants:write".to_owned()],
                 roles: vec!["editor".to_owned()],
                 token_id: Some("t-1".to_owned()),
+                issued: Some(NOW),
                 expires: NOW + 3600,
             }
         );

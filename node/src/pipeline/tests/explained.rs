@@ -1,5 +1,6 @@
 //! An explanation says what the request then gets.
 
+use meridian_cluster::facts::{Claim, Revocation};
 use serde_json::{Value, json};
 
 use super::{
@@ -169,6 +170,24 @@ async fn every_kind_of_verdict_is_what_the_request_gets() {
         let told = gateway.compare(method, path, &fields).await;
         assert_eq!(last(&told), step, "{method} {path} {fields}: {told:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_banned_reads_so_and_the_client_gets_the_same() {
+    let gateway = Gateway::start(Some(DOCUMENT)).await;
+    let fields = bearer(&gateway.token("acme", &[("jti", json!("t"))]));
+    let token = Claim::Revoke(Revocation::TokenId("t".into()));
+    gateway.decree.decree(1, token);
+    let told = gateway.compare("GET", "/closed", &fields).await;
+    assert_eq!(last(&told), "identity");
+    let problem = told.verdict.problem.as_deref();
+    assert_eq!(problem, Some("urn:meridian:problem:token-revoked"));
+    let net = format!("{CLIENT}/32").parse().expect("a net");
+    gateway.decree.decree(2, Claim::Block(net));
+    let told = gateway.compare("GET", "/status", "").await;
+    assert_eq!(last(&told), "guard");
+    let problem = told.verdict.problem.as_deref();
+    assert_eq!(problem, Some("urn:meridian:problem:blocked"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,9 +3,15 @@
 use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use meridian_cluster::{
@@ -21,6 +27,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    ban::tests::Decree,
     explain::Explainer,
     forward::{Arrival, Bulk, BulkError, ReadHalf, WriteHalf},
     guard::Limits,
@@ -48,6 +55,7 @@ pub(super) struct Gateway {
     pub(super) host: Arc<TestHost>,
     pub(super) metrics: Metrics,
     pub(super) explainer: Explainer,
+    pub(super) decree: Decree,
     key: Signer,
 }
 
@@ -105,6 +113,7 @@ impl Gateway {
             );
         }
         let revisions = current.clone();
+        let decree = Decree::new(outside.clone());
         let worker = Worker {
             index: 0,
             node: NodeId::from("here-1"),
@@ -112,7 +121,8 @@ impl Gateway {
             host: outside.clone(),
             limits: Limits::default(),
             current,
-            identifier: Identifier::new(outside.clone(), issuers),
+            bans: decree.bans.clone(),
+            identifier: Identifier::new(outside.clone(), issuers, decree.bans.clone()),
             limiter: Arc::new(Limiter::new()),
             client: upstreams.client("worker"),
             metrics: metrics.path().clone(),
@@ -144,6 +154,7 @@ impl Gateway {
             host,
             metrics,
             explainer,
+            decree,
             key,
         }
     }
@@ -327,7 +338,14 @@ impl Observer for Nobody {
     fn failover(&self, _: &RegionName, _: &RegionName) {}
 }
 
-/// Answers with what it saw; `/seen/ws` echoes bytes, `/seen/hang` never answers.
+type Seen = UnsyncBoxBody<Bytes, Infallible>;
+
+/// A body of one piece.
+fn whole(text: impl Into<Bytes>) -> Seen {
+    Full::new(text.into()).boxed_unsync()
+}
+
+/// Answers with what it saw; `/seen/ws` echoes bytes, `/seen/hang` never answers, `/seen/drip` never ends.
 async fn serve_upstream(mut listener: BoxListener, tracker: TaskTracker) {
     while let Ok((stream, _)) = listener.accept().await {
         let echoes = tracker.clone();
@@ -344,7 +362,12 @@ async fn serve_upstream(mut listener: BoxListener, tracker: TaskTracker) {
 async fn see(
     mut request: Request<Incoming>,
     tracker: TaskTracker,
-) -> Result<Response<Full<bytes::Bytes>>, Infallible> {
+) -> Result<Response<Seen>, Infallible> {
+    if request.uri().path() == "/seen/drip" {
+        let first = Ok(Frame::data(Bytes::from_static(b"a drop")));
+        let drops = stream::iter([first]).chain(stream::pending());
+        return Ok(Response::new(StreamBody::new(drops).boxed_unsync()));
+    }
     if request.uri().path() == "/seen/hang" {
         std::future::pending::<()>().await;
     }
@@ -355,7 +378,7 @@ async fn see(
             let (mut reader, mut writer) = tokio::io::split(stream);
             let _ = tokio::io::copy(&mut reader, &mut writer).await;
         });
-        let mut answer = Response::new(Full::default());
+        let mut answer = Response::new(whole(""));
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         for name in ["connection", "upgrade"] {
             let value = request.headers()[name].clone();
@@ -380,7 +403,7 @@ async fn see(
         "headers": headers,
         "body": String::from_utf8_lossy(&body.unwrap_or_default()),
     });
-    let mut answer = Response::new(Full::from(seen.to_string()));
+    let mut answer = Response::new(whole(seen.to_string()));
     for (name, value) in [("x-inner", "1"), ("keep-alive", "timeout=5")] {
         answer
             .headers_mut()

@@ -203,6 +203,7 @@ mod tests {
     use std::time::Duration;
 
     use http::{Method, StatusCode};
+    use meridian_cluster::facts::FactId;
     use meridian_config::name::{RouteName, TenantId};
 
     use super::super::{Metrics, decision};
@@ -252,6 +253,8 @@ mod tests {
             Refusal::Malformed(text()),
             Refusal::Unauthenticated(TokenFault::Missing),
             Refusal::Unauthenticated(TokenFault::Expired),
+            Refusal::Unauthenticated(TokenFault::Revoked(FactId::FIRST)),
+            Refusal::Blocked(FactId::FIRST),
             Refusal::Forbidden {
                 tenant: None,
                 detail: text(),

@@ -124,6 +124,7 @@ impl Node {
             zones,
             tenant: None,
             request_id: "r-1",
+            leave: None,
         };
         self.client.send(errand, request).await
     }

@@ -114,6 +114,7 @@ async fn the_less_loaded_of_two_gets_the_next_request() {
                 zones: &[],
                 tenant: None,
                 request_id: "r",
+                leave: None,
             };
             client.send(errand, request("GET")).await.map(|_| ())
         });

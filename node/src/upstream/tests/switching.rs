@@ -51,6 +51,7 @@ pub(crate) async fn converse(node: &Node, plant: &std::sync::Arc<Destination>) -
                 zones: &[],
                 tenant: None,
                 request_id: "r",
+                leave: None,
             };
             let request = request.map(|body| Body::new(body.map_err(|_| BodyError::Client)));
             let (response, _) = client.send(errand, request).await?;
