@@ -23,6 +23,7 @@
 //! - [`directory`]: the replicated document and its revisions;
 //! - [`facts`]: revocations and blocks: flooded, repaired, agreed on afterwards;
 //! - [`bootstrap`]: from an empty disk into the cluster, and back after a restart;
+//! - [`version`]: which versions of all these messages nodes read;
 //! - [`Cluster`]: all of it, put together for one node.
 
 pub mod bootstrap;
@@ -35,6 +36,7 @@ pub mod host;
 pub mod membership;
 pub mod renewal;
 mod start;
+pub mod version;
 mod wire;
 
 pub use start::{Cluster, Options, StartError};

@@ -14,6 +14,7 @@ use crate::{
     host::Host,
     membership::Membership,
     renewal::Renewals,
+    version::Versions,
 };
 
 /// A node's part in its cluster. Clones share it.
@@ -32,6 +33,8 @@ pub struct Options {
     pub profile: Profile,
     /// Says whether a document is one, before it is proposed.
     pub check: DocumentCheck,
+    /// The versions of messages it reads: those of this release, or of the one before in a test of both.
+    pub versions: Versions,
 }
 
 /// Why a node cannot take part in its cluster.
@@ -64,7 +67,10 @@ impl Cluster {
         let trust = Trust::load(&host, file).await?;
         let fabric = Fabric::start(
             Arc::clone(&host),
-            FabricSettings::from(file),
+            FabricSettings {
+                versions: options.versions,
+                ..FabricSettings::from(file)
+            },
             trust.clone(),
             tracker.clone(),
             stop.clone(),
@@ -97,6 +103,7 @@ impl Cluster {
             bootstrap: file.bootstrap.clone(),
             profile: options.profile,
             check: options.check,
+            versions: options.versions,
             greeting: Arc::new(fabric.clone()),
             tracker: tracker.clone(),
             stop: stop.clone(),
@@ -158,6 +165,10 @@ impl Greeting for Fabric {
 
     fn set_removed(&self, removed: BTreeMap<NodeId, u64>) {
         Self::set_removed(self, removed);
+    }
+
+    fn set_level(&self, level: u8) {
+        Self::set_level(self, level);
     }
 }
 

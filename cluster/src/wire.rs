@@ -1,14 +1,17 @@
 //! How the control plane's messages and records look as bytes: a version, then bincode, with a limit.
 //!
+//! The version in front is the one that gave the message its form ([`crate::version`]): what no later
+//! version has changed still begins with a 1. A form with another number is another type for the reader.
+//!
 //! In: a value. Out: bytes, and the value again. Bytes from a peer or a disk never panic here.
 
 use std::fmt;
 
+use bincode::{error::DecodeError, serde::decode_from_slice};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
 
-/// The version of everything this module encodes. A reader refuses versions it does not know.
-const VERSION: u8 = 1;
+use crate::version::FIRST;
 
 /// The greatest message or record. A document is at most 4 MiB before compression, and longer things
 /// (snapshots) travel in parts; what claims to be longer is refused before memory is taken for it.
@@ -23,9 +26,14 @@ pub(crate) const STATE_LIMIT: usize = 64 << 20;
 pub(crate) enum Unreadable {
     /// A newer node wrote them.
     #[error(
-        "it is in format version {0}, this binary knows version 1; bring all nodes to one release of meridian"
+        "it is in version {found} of the messages between nodes, of which this node reads version {known} here; bring all nodes to one release of meridian"
     )]
-    Version(u8),
+    Version {
+        /// Their version.
+        found: u8,
+        /// The version that is read in their place.
+        known: u8,
+    },
     /// They are longer than anything we write.
     #[error("it is {0} bytes long, more than any message of this version")]
     Length(usize),
@@ -34,9 +42,14 @@ pub(crate) enum Unreadable {
     Malformed(String),
 }
 
-/// The value as bytes.
+/// The value as bytes, in the form of the first version.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
+    encode_as(FIRST, value)
+}
+
+/// The value as bytes, in a form that this version gave it.
+pub(crate) fn encode_as<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
+    let mut bytes = vec![version];
     bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
         .expect("our types serialize, and memory is the only thing written to");
     bytes
@@ -44,27 +57,46 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// The value that [`encode`] made these bytes of.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
-    decode_within::<T, LIMIT>(bytes)
+    decode_as(FIRST, bytes)
 }
 
-/// [`decode`] for the state of a group, which may be longer than a message.
-pub(crate) fn decode_state<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
-    decode_within::<T, STATE_LIMIT>(bytes)
+/// The value that [`encode_as`] made these bytes of.
+pub(crate) fn decode_as<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<T, Unreadable> {
+    decode_within(version, bytes, LIMIT)
 }
 
-fn decode_within<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T, Unreadable> {
-    if bytes.len() > LIMIT {
+/// [`decode_as`] for the state of a group, which may be longer than a message.
+pub(crate) fn decode_state<T: DeserializeOwned>(
+    version: u8,
+    bytes: &[u8],
+) -> Result<T, Unreadable> {
+    decode_within(version, bytes, STATE_LIMIT)
+}
+
+/// The version in front of some bytes.
+pub(crate) fn version_of(bytes: &[u8]) -> Result<u8, Unreadable> {
+    let version = bytes.first().copied();
+    version.ok_or_else(|| Unreadable::Malformed("it is empty".to_owned()))
+}
+
+fn decode_within<T: DeserializeOwned>(
+    version: u8,
+    bytes: &[u8],
+    limit: usize,
+) -> Result<T, Unreadable> {
+    if bytes.len() > limit {
         return Err(Unreadable::Length(bytes.len()));
     }
-    let (version, body) = bytes
-        .split_first()
-        .ok_or_else(|| Unreadable::Malformed("it is empty".to_owned()))?;
-    if *version != VERSION {
-        return Err(Unreadable::Version(*version));
+    let found = version_of(bytes)?;
+    if found != version {
+        return Err(Unreadable::Version {
+            found,
+            known: version,
+        });
     }
-    let config = bincode::config::standard().with_limit::<LIMIT>();
-    let (value, used) = bincode::serde::decode_from_slice(body, config)
-        .map_err(|error| Unreadable::Malformed(error.to_string()))?;
+    let body = &bytes[1..];
+    let (value, used) =
+        decode_prefix(body).map_err(|error| Unreadable::Malformed(error.to_string()))?;
     if used == body.len() {
         Ok(value)
     } else {
@@ -89,8 +121,28 @@ pub(crate) fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable>
 
 /// [`unseal`] for a file that holds the state of a group, and little beside it.
 pub(crate) fn unseal_state<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
-    const WITH_META: usize = STATE_LIMIT + LIMIT;
-    decode_within::<T, WITH_META>(body_of(bytes)?)
+    decode_within(FIRST, body_of(bytes)?, STATE_LIMIT + LIMIT)
+}
+
+/// Reads a value from the beginning of some bytes, and how many of them it is.
+///
+/// bincode takes memory for a text as soon as it has read its length, up to the limit that it is given, which
+/// is part of a type. So the limit is the least of a few that fits what is there. It counts a number's bytes
+/// in memory, and of our numbers none is longer than eight.
+pub(crate) fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
+    const SMALL: usize = 64 << 10;
+    const MIDDLE: usize = 1 << 20;
+    const LARGE: usize = 8 << 20;
+    const MESSAGE: usize = 8 * LIMIT;
+    const STATE: usize = 8 * (STATE_LIMIT + LIMIT);
+    let config = bincode::config::standard();
+    match bytes.len().saturating_mul(8) {
+        0..=SMALL => decode_from_slice(bytes, config.with_limit::<SMALL>()),
+        ..=MIDDLE => decode_from_slice(bytes, config.with_limit::<MIDDLE>()),
+        ..=LARGE => decode_from_slice(bytes, config.with_limit::<LARGE>()),
+        ..=MESSAGE => decode_from_slice(bytes, config.with_limit::<MESSAGE>()),
+        _ => decode_from_slice(bytes, config.with_limit::<STATE>()),
+    }
 }
 
 fn body_of(bytes: &[u8]) -> Result<&[u8], Unreadable> {
@@ -161,18 +213,32 @@ mod tests {
     fn an_unknown_version_is_refused() {
         let mut bytes = encode(&7_u64);
         bytes[0] = 2;
-        assert_eq!(decode::<u64>(&bytes), Err(Unreadable::Version(2)));
+        let unreadable = Unreadable::Version { found: 2, known: 1 };
+        assert_eq!(decode::<u64>(&bytes), Err(unreadable));
+        assert_eq!(decode_as(2, &bytes), Ok(7_u64));
     }
 
     #[test]
     fn a_length_that_lies_takes_no_memory() {
         // A string that claims to be 2^60 bytes long.
-        let mut bytes = vec![VERSION, 253];
+        let mut bytes = vec![FIRST, 253];
         bytes.extend_from_slice(&(1_u64 << 60).to_le_bytes());
         assert!(matches!(
             decode::<String>(&bytes),
             Err(Unreadable::Malformed(_))
         ));
+    }
+
+    #[test]
+    fn numbers_of_every_length_come_back() {
+        for limit in [8 << 10, 128 << 10, 1 << 20] {
+            for length in [limit - 2, limit - 1, limit, limit + 1] {
+                let numbers = vec![1_u64; length];
+                let bytes = encode(&numbers);
+                let read = decode_within::<Vec<u64>>(FIRST, &bytes, STATE_LIMIT);
+                assert!(read.is_ok_and(|read| read == numbers), "{length}");
+            }
+        }
     }
 
     proptest! {

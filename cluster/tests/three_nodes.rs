@@ -21,6 +21,7 @@ use meridian_cluster::{
     fabric::Authority,
     host::{Host, os::OsHost},
     membership::Liveness,
+    version::Versions,
 };
 use meridian_config::{
     name::NodeId,
@@ -54,6 +55,7 @@ impl Node {
         let cluster = runtime.block_on(async {
             let host: Arc<dyn Host> = Arc::new(OsHost::new(&file.data_dir).unwrap());
             let options = Options {
+                versions: Versions::THIS_RELEASE,
                 profile: Profile::Local,
                 check: Arc::new(|_| Ok(())),
             };

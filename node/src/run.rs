@@ -17,7 +17,9 @@ mod workers;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use meridian_cluster::{Cluster, Options, StartError, consensus::Profile, host::Host};
+use meridian_cluster::{
+    Cluster, Options, StartError, consensus::Profile, host::Host, version::Versions,
+};
 use meridian_config::{name::NodeId, node_file::NodeFile};
 use tokio::{sync::oneshot, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -58,6 +60,8 @@ pub struct Hooks {
     pub dev: bool,
     /// Raft's timings, where those that follow from `dev` do not fit: a simulation's regions are far apart.
     pub profile: Option<Profile>,
+    /// The versions of messages it reads, where it is to pass for a node of another release.
+    pub versions: Option<Versions>,
     /// Hears of the node once it is up.
     pub observe: Option<oneshot::Sender<Handles>>,
 }
@@ -163,6 +167,7 @@ async fn serve(
     let checked = drafts.clone();
     let options = Options {
         profile: hooks.profile.unwrap_or(fitting),
+        versions: hooks.versions.unwrap_or(Versions::THIS_RELEASE),
         check: Arc::new(move |files| checked.check(files).map(drop)),
     };
     let cluster = Cluster::start(host.clone(), file, options, tracker, stop).await?;

@@ -10,6 +10,7 @@ use meridian_cluster::{
     directory::{Accepted, Actor, Directory, Proposal, Revision, SourceFile, WriteError},
     host::Host,
     membership::{Liveness, Member, Membership},
+    version::Versions,
 };
 use meridian_config::{diagnose::Source, node_file::NodeFile};
 use meridian_node::Hooks;
@@ -34,6 +35,7 @@ pub struct Gateway {
 pub async fn run<Observing>(
     host: Arc<SimHost>,
     file: NodeFile,
+    versions: Versions,
     observe: impl FnOnce(Gateway) -> Observing,
 ) -> Result<(), String>
 where
@@ -45,6 +47,7 @@ where
         dev: true,
         // One machine runs it all, but its regions lie as far apart as real ones.
         profile: Some(Profile::Wan),
+        versions: Some(versions),
         observe: Some(send),
     };
     let host: Arc<dyn Host> = host;
@@ -97,6 +100,11 @@ impl Gateway {
     pub fn leader(&self) -> Option<String> {
         let leader = self.directory.status().leader;
         leader.map(|leader| leader.to_string())
+    }
+
+    /// The version of what is replicated that the cluster has agreed on, as far as the node knows.
+    pub fn level(&self) -> u8 {
+        *self.directory.level().borrow()
     }
 
     /// How many members the node knows, and whether it takes each for living.

@@ -10,7 +10,7 @@ use std::{
 
 use meridian_config::name::{NodeId, RegionName};
 
-use super::seats::GRACE;
+use super::{level, seats::GRACE};
 use crate::{
     consensus::GroupStatus,
     directory::Marks,
@@ -41,6 +41,13 @@ pub enum Advice {
         by: String,
         /// It still has its vote: no other node is fit for it.
         votes: bool,
+    },
+    /// Some members do not read the newest version of what is replicated.
+    Behind {
+        /// Which.
+        nodes: Vec<NodeId>,
+        /// The version that the others read.
+        newest: u8,
     },
 }
 
@@ -95,6 +102,9 @@ impl Advice {
             by: mark.by.clone(),
             votes: voters.contains(node),
         }));
+        let members = level::read_by(regions.clone(), view);
+        let behind = level::behind(&members);
+        advice.extend(behind.map(|(newest, nodes)| Self::Behind { nodes, newest }));
         advice
     }
 }
@@ -128,6 +138,14 @@ impl fmt::Display for Advice {
                 write!(
                     f,
                     "{node} is drained (by {by}){vote}; `meridian undrain {node}` puts it back, `meridian remove {node}` forgets it"
+                )
+            }
+            Self::Behind { nodes, newest } => {
+                let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
+                write!(
+                    f,
+                    "an upgrade is not finished: some nodes read version {newest} of what is replicated, and {} not (yet); run the newer release there too, or remove what will not come back",
+                    names.join(", ")
                 )
             }
         }

@@ -29,10 +29,7 @@ impl Handler for Shared {
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         Box::pin(async move {
-            let ask: Ask = wire::decode(&body).map_err(|why| CallError::Refused {
-                peer: from.id.clone(),
-                cause: why.to_string(),
-            })?;
+            let ask: Ask = wire::decode(&body).map_err(|why| CallError::unread(&from.id, &why))?;
             let answer = match ask {
                 Ask::Standing => {
                     let has_log = self.has_log().await;
@@ -87,6 +84,7 @@ impl Shared {
         let Some(cluster_id) = self.cluster_id() else {
             return Answer::No("the cluster has no id yet".to_owned());
         };
+        let _turn = self.seating.lock().await;
         let node = Id(from.id.clone());
         // Greater than the index of any removal that was agreed on before: what is removed later counts.
         let seat = match self.group.settled().await {

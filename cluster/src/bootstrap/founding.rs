@@ -118,10 +118,7 @@ impl Shared {
             .transport
             .call(node, Kind::Control, body, patience)
             .await?;
-        wire::decode(&answer).map_err(|why| CallError::Refused {
-            peer: node.clone(),
-            cause: why.to_string(),
-        })
+        wire::decode(&answer).map_err(|why| CallError::unread(node, &why))
     }
 
     /// Founds the group, once every voter has said that it stands ready. Each step may be repeated.

@@ -17,6 +17,7 @@ mod answer;
 mod decide;
 mod founding;
 mod identity;
+mod level;
 mod message;
 mod rollout;
 mod seats;
@@ -45,6 +46,7 @@ use crate::{
     fabric::{Handler, Kind, Transport},
     host::Host,
     membership::View,
+    version::Versions,
 };
 pub use advice::Advice;
 use identity::Identity;
@@ -70,6 +72,8 @@ pub struct Start {
     pub profile: Profile,
     /// Says whether a document is one.
     pub check: DocumentCheck,
+    /// The versions of messages this node reads.
+    pub versions: Versions,
     /// Told what goes into every hello from then on.
     pub greeting: Arc<dyn Greeting>,
     /// The node's tasks.
@@ -85,6 +89,8 @@ pub trait Greeting: Send + Sync + 'static {
     /// Nodes that are members no more, with the index of their removal: whoever comes under such an id and
     /// an older seat is turned away, this node itself included.
     fn set_removed(&self, removed: BTreeMap<NodeId, u64>);
+    /// The version that the cluster has agreed on: whoever does not read it is turned away.
+    fn set_level(&self, level: u8);
 }
 
 /// Why a node cannot become part of its cluster.
@@ -135,6 +141,8 @@ struct Shared {
     group: Group,
     cluster_id: watch::Sender<Option<String>>,
     greeting: Arc<dyn Greeting>,
+    /// Held while a node is taken in, and while the leader makes sure of what all members read.
+    seating: Mutex<()>,
     /// What the identity file holds: the cluster's id and this node's seat.
     settled: Mutex<Option<(String, u64)>>,
     /// A node seen lately that knows a cluster.
@@ -155,6 +163,7 @@ pub async fn start(
         Arc::clone(&start.host),
         Arc::clone(&start.transport),
         start.check,
+        start.versions,
         |group| Foundation {
             host: Arc::clone(&start.host),
             transport: Arc::clone(&start.transport),
@@ -179,6 +188,7 @@ pub async fn start(
         settled: Mutex::new(identity.cluster_id.clone().map(|id| (id, identity.seat))),
         cluster_id: watch::Sender::new(identity.cluster_id),
         greeting: start.greeting,
+        seating: Mutex::default(),
         elsewhere: watch::Sender::new(None),
     });
     register(Kind::Raft, opened.raft.raft);
@@ -195,6 +205,7 @@ pub async fn start(
             tokio::join!(
                 follow_cluster_id(Arc::clone(&shared), directory.cluster_id()),
                 follow_removals(Arc::clone(&shared), directory.marks()),
+                follow_level(Arc::clone(&shared), directory.level()),
                 founding::find_a_place(Arc::clone(&shared)),
                 rollout::record(Arc::clone(&shared), directory.clone()),
                 steward::serve(shared, directory.clone()),
@@ -229,6 +240,17 @@ async fn follow_cluster_id(shared: Arc<Shared>, mut agreed: watch::Receiver<Opti
             tracing::error!("the cluster's id could not be written to data_dir: {error}");
         }
         if agreed.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Turns away whoever does not read what the cluster has agreed on.
+async fn follow_level(shared: Arc<Shared>, mut level: watch::Receiver<u8>) {
+    loop {
+        let agreed = *level.borrow_and_update();
+        shared.greeting.set_level(agreed);
+        if level.changed().await.is_err() {
             return;
         }
     }

@@ -15,7 +15,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::Instant;
 
 use super::{
-    Shared,
+    Shared, level,
     seats::{Picture, better_voters},
 };
 use crate::{
@@ -57,6 +57,7 @@ pub(super) async fn serve(shared: Arc<Shared>, directory: Directory) {
             let removed = removed(&shared, &marks);
             keep_seats(&shared, &status, &away, removed, &mut down_since).await;
             dismiss(&shared, &marks).await;
+            raise(&shared, &directory).await;
         } else {
             // Whoever leads next begins its own count.
             down_since.clear();
@@ -104,6 +105,36 @@ async fn dismiss(shared: &Shared, marks: &Marks) {
             }
         }
         Err(error) => tracing::warn!("removed nodes could not leave the group yet: {error}"),
+    }
+}
+
+/// Has the cluster agree on a newer version, once every member reads it.
+async fn raise(shared: &Shared, directory: &Directory) {
+    let agreed = *directory.level().borrow();
+    let due = || {
+        level::due(
+            agreed,
+            &level::read_by(shared.group.seats(), &shared.view.borrow()),
+        )
+    };
+    let Some(next) = due() else {
+        return;
+    };
+    // A node that does not read it must not come in meanwhile.
+    shared.greeting.set_level(next);
+    let _turn = shared.seating.lock().await;
+    if due() != Some(next) {
+        shared.greeting.set_level(agreed);
+        return;
+    }
+    match directory.raise(next).await {
+        Ok(_) => tracing::info!(
+            "every node reads version {next} of what is replicated: the cluster has agreed on it, and nodes of older releases are refused from now on"
+        ),
+        Err(error) => {
+            tracing::warn!("version {next} could not be agreed on yet: {error}");
+            shared.greeting.set_level(*directory.level().borrow());
+        }
     }
 }
 

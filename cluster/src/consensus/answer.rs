@@ -48,7 +48,7 @@ impl Handler for Answerer {
                 peer: from.id.clone(),
                 cause,
             };
-            let ask: Ask = wire::decode(&body).map_err(|why| refused(why.to_string()))?;
+            let ask: Ask = wire::decode(&body).map_err(|why| CallError::unread(&from.id, &why))?;
             if ask.group != self.group {
                 return Err(refused(format!("no group {} here", ask.group)));
             }

@@ -111,7 +111,7 @@ impl Link {
                 target: self.target.clone(),
                 timeout: patience,
             }),
-            CallError::Broken(_) | CallError::Refused { .. } => {
+            CallError::Broken(_) | CallError::Unreadable { .. } | CallError::Refused { .. } => {
                 RPCError::Network(NetworkError::new(&error))
             }
         }

@@ -59,7 +59,8 @@ impl Handler for Receiver {
                 peer: from.id.clone(),
                 cause,
             };
-            let message: Message = wire::decode(&body).map_err(|why| refused(why.to_string()))?;
+            let message: Message =
+                wire::decode(&body).map_err(|why| CallError::unread(&from.id, &why))?;
             if message.group != self.group {
                 return Err(refused(format!("no group {} here", message.group)));
             }

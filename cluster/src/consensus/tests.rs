@@ -180,7 +180,7 @@ async fn a_message_of_an_unknown_version_is_refused() {
     body[0] = 9;
     assert!(matches!(
         ask(&handler, body).await,
-        Err(CallError::Refused { .. })
+        Err(CallError::Unreadable { .. })
     ));
 }
 

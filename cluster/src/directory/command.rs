@@ -1,7 +1,8 @@
 //! What the directory's group agrees on: commands, and what came of them.
 //!
 //! In: a document or a fact of the cluster, and who asks for it. Out: bytes for the log, encoded by
-//! [`crate::wire`], whose version stands in front. The core that gives them meaning is [`super::state`].
+//! [`crate::wire`]. The version in front is the first that knows the action: no command is proposed before
+//! the cluster has agreed on it. The core that gives them meaning is [`super::state`].
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     facts::{Fact, FactId},
+    version::{FIRST, Versions},
     wire::{self, Unreadable},
 };
 
@@ -49,8 +51,9 @@ pub(crate) struct Command {
     pub(crate) action: Action,
 }
 
-/// What a command does. A new one says in [`Action::act`] how the audit names it, and has its meaning in
-/// the part of [`super::state`] that it changes.
+/// What a command does. A new one stands at the end, says in [`Action::since`] which version brought it and
+/// in [`Action::act`] how the audit names it, and has its meaning in the part of [`super::state`] that it
+/// changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Action {
     /// Gives the cluster its id; the first one stays.
@@ -75,6 +78,11 @@ pub(crate) enum Action {
     },
     /// Writes down what nodes have made of a revision.
     Acknowledge(Acknowledge),
+    /// Agrees on a version of what is replicated: every member reads it. A lesser one changes nothing.
+    Raise {
+        /// The version.
+        level: u8,
+    },
 }
 
 /// A document to become the newest revision.
@@ -159,11 +167,33 @@ pub(crate) struct Act {
 }
 
 impl Action {
+    /// The version that brought it: no older node knows it.
+    pub(crate) fn since(&self) -> u8 {
+        match self {
+            Self::Found { .. }
+            | Self::Apply(_)
+            | Self::Rollback(_)
+            | Self::Note(_)
+            | Self::KeepFacts(_)
+            | Self::Mark { .. }
+            | Self::Acknowledge(_) => FIRST,
+            Self::Raise { .. } => 2,
+        }
+    }
+
+    /// Whether it may be proposed in a cluster that has agreed on this version.
+    pub(crate) fn fits(&self, level: u8) -> bool {
+        // The leader proposes a raise after it has seen to it that everybody can read it.
+        matches!(self, Self::Raise { .. }) || self.since() <= level
+    }
+
     /// How the audit names it; none for what no operator asked for.
     pub(crate) fn act(&self) -> Option<Act> {
         let (name, target) = match self {
             // Each fact has an entry of its own, under the name of the operator who made it.
-            Self::Found { .. } | Self::KeepFacts(_) | Self::Acknowledge(_) => return None,
+            Self::Found { .. } | Self::KeepFacts(_) | Self::Acknowledge(_) | Self::Raise { .. } => {
+                return None;
+            }
             Self::Apply(_) => ("apply", "document".to_owned()),
             Self::Rollback(back) => ("rollback", format!("revision {}", back.revision)),
             Self::Note(note) => (note.act.as_str(), note.target.clone()),
@@ -242,11 +272,22 @@ impl Outcome {
 
 impl Command {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        wire::encode(self)
+        wire::encode_as(self.action.since(), self)
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        wire::decode(bytes)
+    /// Reads a command as a node does that reads these versions.
+    pub(crate) fn decode(bytes: &[u8], versions: Versions) -> Result<Self, Unreadable> {
+        let (found, known) = (wire::version_of(bytes)?, versions.newest);
+        if found > known {
+            return Err(Unreadable::Version { found, known });
+        }
+        let command: Self = wire::decode_as(found, bytes)?;
+        if command.action.since() == found {
+            Ok(command)
+        } else {
+            let why = format!("version {found} did not bring this action");
+            Err(Unreadable::Malformed(why))
+        }
     }
 }
 
@@ -263,10 +304,36 @@ mod tests {
         assert!(lines[0].contains("4097"), "{lines:?}");
     }
 
+    #[test]
+    fn a_node_of_the_release_before_does_not_read_what_it_cannot_know() {
+        let command = |action| Command {
+            id: ProposalId([1; 16]),
+            log_time: 1,
+            unix_ms: 1,
+            actor: Actor::system(),
+            node: "a".into(),
+            action,
+        };
+        let raise = command(Action::Raise { level: 2 });
+        let before = Versions::RELEASE_BEFORE;
+        assert_eq!(
+            Command::decode(&raise.encode(), before),
+            Err(Unreadable::Version { found: 2, known: 1 })
+        );
+        let now = Versions::THIS_RELEASE;
+        assert_eq!(Command::decode(&raise.encode(), now), Ok(raise));
+        let older = command(Action::KeepFacts(Vec::new()));
+        assert_eq!(Command::decode(&older.encode(), before), Ok(older.clone()));
+        // No command has two forms.
+        let mut dressed = older.encode();
+        dressed[0] = 2;
+        assert!(Command::decode(&dressed, now).is_err());
+    }
+
     proptest! {
         #[test]
         fn any_bytes_give_an_answer(bytes: Vec<u8>) {
-            let _ = Command::decode(&bytes);
+            let _ = Command::decode(&bytes, Versions::THIS_RELEASE);
         }
     }
 }

@@ -63,6 +63,13 @@ impl Proposer {
     /// Proposes a write that the node `via` took and waits for its outcome, at most as long as a write
     /// may wait.
     pub(super) async fn propose(&self, write: Write, via: NodeId) -> Verdict {
+        let level = self.shown.state().level();
+        if !write.action.fits(level) {
+            return Verdict::Invalid(vec![format!(
+                "the cluster has agreed on version {level} of what is replicated, and this needs version {}; `meridian status` says which nodes have still to be upgraded",
+                write.action.since()
+            )]);
+        }
         if let Err(mistakes) = self.examine(&write.action).await {
             return Verdict::Invalid(mistakes);
         }
@@ -122,7 +129,8 @@ impl Proposer {
             | Action::Note(_)
             | Action::KeepFacts(_)
             | Action::Mark { .. }
-            | Action::Acknowledge(_) => return Ok(()),
+            | Action::Acknowledge(_)
+            | Action::Raise { .. } => return Ok(()),
         };
         check_message(message)?;
         let Some(files) = files else {
@@ -145,10 +153,8 @@ impl Handler for Proposer {
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         Box::pin(async move {
-            let write: Write = wire::decode(&body).map_err(|why| CallError::Refused {
-                peer: from.id.clone(),
-                cause: why.to_string(),
-            })?;
+            let write: Write =
+                wire::decode(&body).map_err(|why| CallError::unread(&from.id, &why))?;
             Ok(wire::encode(&self.propose(write, from.id).await).into())
         })
     }

@@ -22,6 +22,7 @@ use crate::{
     consensus::Machine,
     facts::Fact,
     host::{Host, blocking},
+    version::{FIRST, Versions},
     wire::{self, Unreadable},
 };
 
@@ -38,6 +39,7 @@ pub(super) struct Shown {
     /// Counts how often there were such.
     facts_came: watch::Sender<u64>,
     marks: watch::Sender<Arc<Marks>>,
+    level: watch::Sender<u8>,
 }
 
 impl Shown {
@@ -60,6 +62,7 @@ impl Shown {
             applied_facts: Mutex::default(),
             facts_came: watch::Sender::new(0),
             marks: watch::Sender::default(),
+            level: watch::Sender::new(FIRST),
         }))
     }
 
@@ -92,11 +95,17 @@ impl Shown {
     pub(super) fn marks(&self) -> watch::Receiver<Arc<Marks>> {
         self.marks.subscribe()
     }
+
+    pub(super) fn level(&self) -> watch::Receiver<u8> {
+        self.level.subscribe()
+    }
 }
 
 /// The machine; its readers hold the [`Shown`].
 pub(super) struct DirectoryMachine {
     shown: Arc<Shown>,
+    /// What this node reads.
+    versions: Versions,
     /// Durable in its file, to be shown next.
     next: Option<Arc<Revision>>,
     /// The newest act that stands in the node's log; none before the first state of this life.
@@ -104,9 +113,10 @@ pub(super) struct DirectoryMachine {
 }
 
 impl DirectoryMachine {
-    pub(super) fn new(shown: Arc<Shown>) -> Self {
+    pub(super) fn new(shown: Arc<Shown>, versions: Versions) -> Self {
         Self {
             shown,
+            versions,
             next: None,
             logged: None,
         }
@@ -162,7 +172,7 @@ fn log_act(entry: &AuditEntry) {
 
 impl Machine for DirectoryMachine {
     fn apply(&mut self, index: u64, command: &[u8]) -> Result<Bytes, Unreadable> {
-        let command = Command::decode(command)?;
+        let command = Command::decode(command, self.versions)?;
         // An empty state is complete: what comes now is new to it.
         self.logged.get_or_insert(0);
         let facts = match &command.action {
@@ -180,11 +190,11 @@ impl Machine for DirectoryMachine {
     }
 
     fn snapshot(&self) -> Bytes {
-        wire::encode(&*self.shown.state()).into()
+        self.shown.state().encode().into()
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), Unreadable> {
-        let restored = wire::decode_state(snapshot)?;
+        let restored = State::decode(snapshot, self.versions)?;
         self.change(|state| *state = restored);
         let facts = self.shown.state().facts.all().cloned().collect();
         *self.shown.applied_facts() = facts;
@@ -229,6 +239,11 @@ impl Machine for DirectoryMachine {
             differs
         });
         let state = self.shown.state();
+        self.shown.level.send_if_modified(|shown| {
+            let differs = *shown != state.level();
+            *shown = state.level();
+            differs
+        });
         self.shown.marks.send_if_modified(|shown| {
             let differs = **shown != state.marks;
             if differs {

@@ -45,6 +45,7 @@ use crate::{
     fabric::{Handler, Transport},
     facts::{Fact, FactId},
     host::{GroupId, Host, blocking},
+    version::Versions,
 };
 use command::{Acknowledge, Action, Apply, Outcome, ProposalId, Rollback, check_message};
 use forward::{Proposer, Write};
@@ -122,10 +123,11 @@ impl Directory {
         host: Arc<dyn Host>,
         transport: Arc<dyn Transport>,
         check: DocumentCheck,
+        versions: Versions,
         foundation: impl FnOnce(GroupId) -> Foundation,
     ) -> Result<Opened, OpenError> {
         let shown = Shown::load(&*host).await?;
-        let machine = DirectoryMachine::new(Arc::clone(&shown));
+        let machine = DirectoryMachine::new(Arc::clone(&shown), versions);
         let (group, raft) = Group::start(foundation(GroupId::Directory), Box::new(machine)).await?;
         let proposer = Proposer {
             host: Arc::clone(&host),
@@ -368,6 +370,17 @@ impl Directory {
             Outcome::Founded { cluster_id } => Ok(cluster_id),
             _ => Err(self.unconfirmed()),
         }
+    }
+
+    /// Has the cluster agree on a version of what is replicated. Asked by the leader, once every member
+    /// reads it.
+    pub(crate) async fn raise(&self, level: u8) -> Result<u64, WriteError> {
+        self.done(Actor::system(), Action::Raise { level }).await
+    }
+
+    /// Follows the version of what is replicated, as far as this node has applied it.
+    pub fn level(&self) -> watch::Receiver<u8> {
+        self.shown.level()
     }
 
     /// Keeps facts of the fast lane. Those that are not kept for want of room are named.

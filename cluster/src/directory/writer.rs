@@ -135,10 +135,7 @@ impl Writer {
             .transport
             .call(leader, Kind::Control, body, left)
             .await?;
-        wire::decode(&answer).map_err(|why| CallError::Refused {
-            peer: leader.clone(),
-            cause: why.to_string(),
-        })
+        wire::decode(&answer).map_err(|why| CallError::unread(leader, &why))
     }
 }
 

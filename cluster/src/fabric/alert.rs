@@ -62,7 +62,7 @@ pub(super) fn read(error: &ConnectionError) -> Option<Refused> {
         ),
         Some(NO_APPLICATION_PROTOCOL) => (
             Refusal::Protocol,
-            "control and bulk ports are mixed up; fabric.join and fabric.advertise name control addresses (listen.fabric), fabric.advertise_bulk names the bulk address (listen.bulk)".to_owned(),
+            "control and bulk ports are mixed up; fabric.join and fabric.advertise name control addresses (listen.fabric), fabric.advertise_bulk names the bulk address (listen.bulk); or else the releases of the two nodes are more than one apart".to_owned(),
         ),
         Some(alert) if ABOUT_CERTIFICATES.contains(&alert) => (
             Refusal::Certificate,

@@ -110,6 +110,9 @@ async fn call(shared: &Shared, to: &NodeId, kind: Kind, body: Bytes) -> Result<B
         ReadToEndError::Read(ReadError::Reset(code)) if code == Reset::Unsupported.code() => {
             refused(to, "its version does not take this kind of message")
         }
+        ReadToEndError::Read(ReadError::Reset(code)) if code == Reset::Unreadable.code() => {
+            refused(to, "it does not read this version of the message")
+        }
         ReadToEndError::Read(ReadError::Reset(code)) if code == Reset::TooLarge.code() => {
             refused(to, "it takes no message of this size")
         }
@@ -243,6 +246,10 @@ async fn compute(
         _ = stopped(send) => Err(Reset::Abandoned),
         answer = handler.answer(from.clone(), body) => match answer {
             Ok(answer) => Ok((kind, answer)),
+            Err(error @ CallError::Unreadable { .. }) => {
+                shared.refusals.note(Refusal::Version, &who(), &error);
+                Err(Reset::Unreadable)
+            }
             Err(error) => {
                 shared.refusals.count(Refusal::Handler);
                 tracing::debug!(from = %from.id, %error, "a call was not answered");

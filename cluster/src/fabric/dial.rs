@@ -11,7 +11,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     PeerIdentity, alert,
-    endpoint::SERVER_NAME,
+    endpoint::{self, SERVER_NAME},
     link::{self, HANDSHAKE_LIMIT},
     refusals::Refusal,
     roster::Plane,
@@ -149,11 +149,14 @@ async fn attempt(
     };
     let exchange = async {
         let (mut send, recv) = connection.open_bi().await?;
-        let hello = shared.hello().encode();
+        let Some(form) = endpoint::form_of(plane, &connection) else {
+            return Err(DialFault::Hello(HelloFault::Malformed));
+        };
+        let hello = shared.hello().encode(form);
         // A failed write shows as a failed read, whose error says why.
         let _ = send.write_all(&hello).await;
         let _ = send.finish();
-        link::read_hello(recv).await.map_err(DialFault::Hello)
+        link::read_hello(recv, form).await.map_err(DialFault::Hello)
     };
     let hello = match exchange.await {
         Ok(hello) => hello,

@@ -6,23 +6,18 @@
 use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
 use quinn::{
-    AsyncUdpSocket, ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig,
-    IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
+    AsyncUdpSocket, ClientConfig, Connection, ConnectionId, ConnectionIdGenerator, Endpoint,
+    EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
     congestion::{Controller, ControllerFactory},
     crypto::{
         CryptoError, HmacKey,
-        rustls::{QuicClientConfig, QuicServerConfig},
+        rustls::{HandshakeData, QuicClientConfig, QuicServerConfig},
     },
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::{
-    FabricError, FabricSettings,
-    roster::Plane,
-    trust::Trust,
-    wire::{BULK_PROTOCOL, CONTROL_PROTOCOL},
-};
-use crate::host::Host;
+use super::{FabricError, FabricSettings, roster::Plane, trust::Trust, wire::Form};
+use crate::{host::Host, version::Versions};
 
 /// The name a client must give; nothing looks at it (peers are known by their SPIFFE id).
 pub(super) const SERVER_NAME: &str = "fabric.meridian.internal";
@@ -50,7 +45,10 @@ pub(super) fn bind(
         Plane::Bulk => ("listen.bulk", settings.bulk),
     };
     host.udp_bind(addr)
-        .and_then(|socket| open(plane, socket, trust, &**host, incarnation))
+        .and_then(|socket| {
+            let versions = settings.versions;
+            open(plane, versions, socket, trust, &**host, incarnation)
+        })
         .map_err(|cause| FabricError::Listen { key, addr, cause })
 }
 
@@ -63,15 +61,17 @@ pub(super) fn local(endpoint: &Endpoint) -> SocketAddr {
 
 fn open(
     plane: Plane,
+    versions: Versions,
     socket: Arc<dyn AsyncUdpSocket>,
     trust: &Trust,
     host: &dyn Host,
     incarnation: u64,
 ) -> std::io::Result<Endpoint> {
-    let (protocol, label) = match plane {
-        Plane::Control => (CONTROL_PROTOCOL, "fabric control"),
-        Plane::Bulk => (BULK_PROTOCOL, "fabric bulk"),
+    let label = match plane {
+        Plane::Control => "fabric control",
+        Plane::Bulk => "fabric bulk",
     };
+    let protocols = Form::protocols(plane, versions);
     // The incarnation keeps two lives apart even where a host gives both the same seed: ids of a former
     // life must be unknown to this one, or it would not reset them.
     let seed = *blake3::keyed_hash(&host.entropy(label), &incarnation.to_be_bytes()).as_bytes();
@@ -84,7 +84,7 @@ fn open(
     config.cid_generator(move || Box::new(SeededIds(StdRng::from_seed(ids))));
 
     let transport = Arc::new(transport(plane));
-    let crypto = QuicServerConfig::try_from(trust.server(protocol))
+    let crypto = QuicServerConfig::try_from(trust.server(protocols.clone()))
         .expect("the provider has QUIC's initial cipher suite");
     let mut server = ServerConfig::with_crypto(Arc::new(crypto));
     server.transport_config(Arc::clone(&transport));
@@ -100,12 +100,19 @@ fn open(
         socket,
         Arc::new(quinn::TokioRuntime),
     )?;
-    let crypto = QuicClientConfig::try_from(trust.client(protocol))
+    let crypto = QuicClientConfig::try_from(trust.client(protocols))
         .expect("the provider has QUIC's initial cipher suite");
     let mut client = ClientConfig::new(Arc::new(crypto));
     client.transport_config(transport);
     endpoint.set_default_client_config(client);
     Ok(endpoint)
+}
+
+/// Which form of the hello a connection has settled on.
+pub(super) fn form_of(plane: Plane, connection: &Connection) -> Option<Form> {
+    let data = connection.handshake_data()?;
+    let data = data.downcast::<HandshakeData>().ok()?;
+    Form::of(plane, data.protocol.as_deref()?)
 }
 
 fn transport(plane: Plane) -> TransportConfig {

@@ -19,11 +19,12 @@ use tokio::{
 use super::{
     Kind, PeerIdentity, bulk, calls,
     dial::{self, DialFault, DialOrder},
+    endpoint,
     refusals::Refusal,
     roster::{Admission, Arrival, Plane},
     shared::{Datagram, Received, Shared, UNPOISONED},
     spiffe::SpiffeId,
-    wire::{Close, HELLO_LIMIT, Hello, HelloFault, Reset},
+    wire::{Agreed, Close, Form, HELLO_LIMIT, Hello, HelloFault, Reset},
 };
 
 /// From the first packet to an accepted hello: four of the longest round trips and a lost packet.
@@ -87,7 +88,16 @@ async fn welcome(plane: Plane, incoming: Incoming, shared: Arc<Shared>) {
             return;
         }
     };
-    let hello = match timeout(HANDSHAKE_LIMIT, read_hello(recv)).await {
+    let Some(form) = endpoint::form_of(plane, &connection) else {
+        refuse(
+            &shared,
+            &connection,
+            &address.to_string(),
+            &HelloFault::Malformed,
+        );
+        return;
+    };
+    let hello = match timeout(HANDSHAKE_LIMIT, read_hello(recv, form)).await {
         Ok(Ok(hello)) => hello,
         Ok(Err(fault)) => {
             refuse(&shared, &connection, &address.to_string(), &fault);
@@ -99,7 +109,7 @@ async fn welcome(plane: Plane, incoming: Incoming, shared: Arc<Shared>) {
             return;
         }
     };
-    let answer = shared.hello().encode();
+    let answer = shared.hello().encode(form);
     match introduce(plane, &shared, &connection, &hello, false).await {
         Ok(peer) => {
             let answered = send.write_all(&answer).await.is_ok() && send.finish().is_ok();
@@ -113,12 +123,12 @@ async fn welcome(plane: Plane, incoming: Incoming, shared: Arc<Shared>) {
 }
 
 /// Reads the peer's hello to its end.
-pub(super) async fn read_hello(mut recv: RecvStream) -> Result<Hello, HelloFault> {
+pub(super) async fn read_hello(mut recv: RecvStream, form: Form) -> Result<Hello, HelloFault> {
     let bytes = recv
         .read_to_end(HELLO_LIMIT)
         .await
         .map_err(|_| HelloFault::Malformed)?;
-    Hello::decode(&bytes)
+    Hello::decode(&bytes, form)
 }
 
 /// Judges a hello; takes the connection in, or closes it and says why.
@@ -130,8 +140,11 @@ pub(super) async fn introduce(
     dialled_here: bool,
 ) -> Result<PeerIdentity, DialFault> {
     let own = shared.hello();
-    let removed = shared.removal_of(&hello.node);
-    let judged = certificate_of(connection).and_then(|id| hello.judge(&id, &own, removed));
+    let agreed = Agreed {
+        level: shared.level.load(Ordering::Acquire),
+        removed: shared.removal_of(&hello.node),
+    };
+    let judged = certificate_of(connection).and_then(|id| hello.judge(&id, &own, agreed));
     let peer = match judged {
         Ok(peer) => peer,
         Err(fault @ HelloFault::Removed(removal)) => {
@@ -155,6 +168,7 @@ pub(super) async fn introduce(
             control: hello.control,
             bulk: hello.bulk,
             cluster_id: hello.cluster_id.clone(),
+            versions: hello.versions,
             dialled_here,
             connection: connection.clone(),
         },
@@ -177,7 +191,8 @@ pub(super) async fn introduce(
                     hello.control.to_string(),
                     connection.remote_address().to_string(),
                 ]);
-                tracing::info!(peer = %peer.id, region = %peer.region, "fabric: connected");
+                let version = hello.versions.common(own.versions);
+                tracing::info!(peer = %peer.id, region = %peer.region, version, "fabric: connected");
             }
             shared.note_change();
             Ok(peer)

@@ -7,7 +7,10 @@ use std::{
     collections::BTreeMap,
     fmt, io,
     net::SocketAddr,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,9 +29,12 @@ use super::{
     refusals::Refusals,
     roster::{Plane, Roster},
     shared::{Shared, UNPOISONED},
-    wire::{Close, Hello, same_cluster},
+    wire::{Close, Hello, HelloFault, same_cluster},
 };
-use crate::host::Host;
+use crate::{
+    host::Host,
+    version::{FIRST, Versions},
+};
 
 /// A node's connections to all others. Clones share them.
 #[derive(Clone)]
@@ -48,6 +54,8 @@ pub struct Peer {
     pub bulk: SocketAddr,
     /// Its cluster's id as its last hello said; empty before bootstrap, or never met.
     pub cluster_id: String,
+    /// The versions of messages it reads, as its last hello said; none: never met.
+    pub versions: Option<Versions>,
     /// A control connection stands.
     pub connected: bool,
     /// Smoothed round trip of the control connection.
@@ -141,7 +149,10 @@ impl Fabric {
             control: advertised.control,
             bulk: advertised.bulk,
             seat: 0,
+            versions: settings.versions,
         };
+        // A cluster that has not agreed on anything yet begins with the oldest version it reads.
+        let oldest = settings.versions.oldest;
         let (control_orders, control_dials) = mpsc::channel(DIAL_QUEUE);
         let (bulk_orders, bulk_dials) = mpsc::channel(DIAL_QUEUE);
         let (streams_in, streams_out) = mpsc::channel(BULK_QUEUE);
@@ -153,6 +164,7 @@ impl Fabric {
             incarnation: watch::Sender::new(incarnation),
             welcomed: AtomicBool::new(false),
             replaced: watch::Sender::new(None),
+            level: AtomicU8::new(oldest),
             removed: RwLock::default(),
             expelled: watch::Sender::new(None),
             changed: watch::Sender::new(0),
@@ -233,6 +245,43 @@ impl Fabric {
         self.shared.incarnation.subscribe()
     }
 
+    /// The versions of messages that this node reads.
+    pub fn versions(&self) -> Versions {
+        self.shared.settings.versions
+    }
+
+    /// The version that this node and a peer speak with each other: the newest that both read. The first,
+    /// where they have not met.
+    pub fn spoken_with(&self, id: &NodeId) -> u8 {
+        let roster = self.shared.roster();
+        let theirs = roster.entry(id).and_then(|entry| entry.versions);
+        let common = theirs.and_then(|theirs| theirs.common(self.versions()));
+        common.unwrap_or(FIRST)
+    }
+
+    /// Says which version the cluster has agreed on: from now on peers that do not read it are turned away,
+    /// those included that are connected.
+    pub fn set_level(&self, level: u8) {
+        if self.shared.level.swap(level, Ordering::AcqRel) == level {
+            return;
+        }
+        let behind: Vec<(NodeId, Versions)> = {
+            let roster = self.shared.roster();
+            let met = roster.entries().filter_map(|(id, entry)| {
+                let versions = entry.versions.filter(|it| !it.reads(level))?;
+                Some((id.clone(), versions))
+            });
+            met.collect()
+        };
+        for (id, theirs) in behind {
+            let fault = HelloFault::Level { theirs, level };
+            self.shared
+                .refusals
+                .note(fault.cause(), &format!("node {id}"), &fault);
+            self.shared.part(&id, Close::Refused, &fault.to_string());
+        }
+    }
+
     /// Every node known, by id.
     pub fn peers(&self) -> Vec<Peer> {
         let roster = self.shared.roster();
@@ -247,6 +296,7 @@ impl Fabric {
                 control: entry.control,
                 bulk: entry.bulk,
                 cluster_id: entry.cluster_id.clone(),
+                versions: entry.versions,
                 connected: entry.has(Plane::Control),
                 rtt: roster.connection(Plane::Control, id).map(Connection::rtt),
                 left: entry.left == Some(entry.incarnation),

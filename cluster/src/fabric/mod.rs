@@ -34,6 +34,8 @@ mod tests;
 mod tests_os;
 #[cfg(test)]
 mod tests_rotation;
+#[cfg(test)]
+mod tests_versions;
 mod transport;
 mod trust;
 mod verifier;

@@ -12,6 +12,7 @@ use std::{
 use meridian_config::name::{NodeId, RegionName};
 
 use super::PeerIdentity;
+use crate::version::Versions;
 
 /// Which of the two connections of a pair of nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +48,8 @@ pub(super) struct Entry<C> {
     pub(super) bulk: SocketAddr,
     /// As its last hello said; empty before bootstrap.
     pub(super) cluster_id: String,
+    /// As its last hello said; none before one was heard.
+    pub(super) versions: Option<Versions>,
     /// This incarnation said that it stops.
     pub(super) left: Option<u64>,
     /// When a hello or gossip last spoke of it.
@@ -71,6 +74,7 @@ pub(super) struct Arrival<C> {
     pub(super) control: SocketAddr,
     pub(super) bulk: SocketAddr,
     pub(super) cluster_id: String,
+    pub(super) versions: Versions,
     /// This node dialled it, not the peer.
     pub(super) dialled_here: bool,
     pub(super) connection: C,
@@ -143,6 +147,7 @@ impl<C: Clone> Roster<C> {
         entry.control = arrival.control;
         entry.bulk = arrival.bulk;
         entry.cluster_id = arrival.cluster_id;
+        entry.versions = Some(arrival.versions);
         entry.left = entry.left.filter(|left| *left >= peer.incarnation);
         let mut spare = None;
         let mut superseded = Vec::new();
@@ -210,6 +215,7 @@ impl<C: Clone> Roster<C> {
                 control,
                 bulk,
                 cluster_id: String::new(),
+                versions: None,
                 left: None,
                 seen: now,
                 links: BTreeMap::new(),
@@ -355,6 +361,7 @@ mod tests {
             control: "10.0.0.9:7400".parse().unwrap(),
             bulk: "10.0.0.9:7450".parse().unwrap(),
             cluster_id: String::new(),
+            versions: Versions::first(),
             dialled_here,
             connection,
         }

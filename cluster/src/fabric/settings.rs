@@ -8,7 +8,7 @@ use meridian_config::{
 };
 
 use super::FabricError;
-use crate::host::Host;
+use crate::{host::Host, version::Versions};
 
 /// Where a node listens, and how others reach it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct FabricSettings {
     pub advertise_bulk: Option<String>,
     /// Control addresses (`host:port`) of nodes to meet first.
     pub join: Vec<String>,
+    /// The versions of messages it reads.
+    pub versions: Versions,
 }
 
 impl From<&NodeFile> for FabricSettings {
@@ -42,6 +44,7 @@ impl From<&NodeFile> for FabricSettings {
             advertise: file.fabric.advertise.clone(),
             advertise_bulk: file.fabric.advertise_bulk.clone(),
             join: file.fabric.join.clone(),
+            versions: Versions::THIS_RELEASE,
         }
     }
 }

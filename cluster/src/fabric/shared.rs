@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, RwLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
@@ -38,6 +38,8 @@ pub(super) struct Shared {
     /// A peer has accepted this incarnation.
     pub(super) welcomed: AtomicBool,
     pub(super) replaced: watch::Sender<Option<u64>>,
+    /// The version that the cluster has agreed on, as far as this node knows.
+    pub(super) level: AtomicU8,
     /// Members no more, with the index of their removal in the log.
     pub(super) removed: RwLock<BTreeMap<NodeId, u64>>,
     /// The index of this node's own removal.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use meridian_config::name::{NodeId, RegionName};
 
-use crate::host::BoxFuture;
+use crate::{host::BoxFuture, wire::Unreadable};
 
 /// Who is at the other end of an authenticated connection: what its certificate and its hello agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,14 @@ pub enum CallError {
     /// No answer in time.
     #[error("node {0} did not answer in time")]
     Late(NodeId),
+    /// The message (or the answer) is in a version that this node does not read.
+    #[error("a message of node {peer} cannot be read: {why}")]
+    Unreadable {
+        /// Who sent it.
+        peer: NodeId,
+        /// Which version it is in, and what to do.
+        why: String,
+    },
     /// The message (or the answer) is not one this version understands, or is too large.
     #[error("node {peer} sent what this version does not take: {cause}")]
     Refused {
@@ -79,4 +87,15 @@ pub enum CallError {
         /// What is wrong with it.
         cause: String,
     },
+}
+
+impl CallError {
+    /// What a peer sent cannot be decoded.
+    pub(crate) fn unread(peer: &NodeId, why: &Unreadable) -> Self {
+        let (peer, said) = (peer.clone(), why.to_string());
+        match why {
+            Unreadable::Version { .. } => Self::Unreadable { peer, why: said },
+            Unreadable::Length(_) | Unreadable::Malformed(_) => Self::Refused { peer, cause: said },
+        }
+    }
 }

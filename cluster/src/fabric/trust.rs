@@ -110,7 +110,7 @@ impl Trust {
     }
 
     /// TLS for accepted connections that speak `protocol`.
-    pub(super) fn server(&self, protocol: &[u8]) -> ServerConfig {
+    pub(super) fn server(&self, protocols: Vec<Vec<u8>>) -> ServerConfig {
         let mut config = ServerConfig::builder_with_details(
             Arc::clone(&self.provider),
             Arc::clone(&self.clock) as _,
@@ -119,14 +119,14 @@ impl Trust {
         .expect("the provider has TLS 1.3 suites")
         .with_client_cert_verifier(Arc::clone(&self.current) as _)
         .with_cert_resolver(Arc::clone(&self.current) as _);
-        config.alpn_protocols = vec![protocol.to_vec()];
+        config.alpn_protocols = protocols;
         // Connections live for days: each proves its certificate anew, and no ticket keeps an old proof.
         config.send_tls13_tickets = 0;
         config
     }
 
     /// TLS for dialled connections that speak `protocol`.
-    pub(super) fn client(&self, protocol: &[u8]) -> ClientConfig {
+    pub(super) fn client(&self, protocols: Vec<Vec<u8>>) -> ClientConfig {
         let mut config = ClientConfig::builder_with_details(
             Arc::clone(&self.provider),
             Arc::clone(&self.clock) as _,
@@ -136,7 +136,7 @@ impl Trust {
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(&self.current) as _)
         .with_client_cert_resolver(Arc::clone(&self.current) as _);
-        config.alpn_protocols = vec![protocol.to_vec()];
+        config.alpn_protocols = protocols;
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
         config

@@ -2,22 +2,65 @@
 //!
 //! In: bytes from an authenticated but unjudged peer. Out: a [`Hello`], or what is wrong with it. Every
 //! message starts with a version byte; decoding is limited in size and never panics.
+//!
+//! The hello has two forms. TLS settles which one a connection uses (ALPN), before either side has said
+//! anything: the first form is that of version 1, whose nodes know no other; the second says which versions
+//! its node reads, and whatever a later version adds at its end is passed over. So it is the last form.
 
 use std::net::SocketAddr;
 
 use meridian_config::name::{NodeId, RegionName};
 use serde::{Deserialize, Serialize};
 
-use super::{PeerIdentity, refusals::Refusal, spiffe::SpiffeId};
+use super::{PeerIdentity, refusals::Refusal, roster::Plane, spiffe::SpiffeId};
+use crate::{
+    version::{FIRST, Versions},
+    wire::{decode_prefix, encode_as},
+};
 
-/// The protocol of the control connection (ALPN), so that a bulk port dialled as control says so.
-pub(super) const CONTROL_PROTOCOL: &[u8] = b"meridian-control/1";
+/// How a hello looks on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Of nodes that read version 1 alone, and to them.
+    First,
+    /// Of all others.
+    Second,
+}
 
-/// The protocol of the bulk connection.
-pub(super) const BULK_PROTOCOL: &[u8] = b"meridian-bulk/1";
+impl Form {
+    /// The protocols (ALPN) that a node with these versions speaks on a plane, the best one first. Planes
+    /// have names of their own, so that a bulk port dialled as control says so.
+    pub(super) fn protocols(plane: Plane, versions: Versions) -> Vec<Vec<u8>> {
+        let mut forms = Vec::new();
+        if versions.newest > FIRST {
+            forms.push(Self::Second);
+        }
+        if versions.oldest == FIRST {
+            forms.push(Self::First);
+        }
+        let protocols = forms.into_iter();
+        protocols.map(|form| form.protocol(plane)).collect()
+    }
 
-/// The version of all messages between nodes.
-pub(super) const WIRE_VERSION: u8 = 1;
+    /// The form that goes with a protocol.
+    pub(super) fn of(plane: Plane, protocol: &[u8]) -> Option<Self> {
+        let forms = [Self::First, Self::Second];
+        let mut forms = forms.into_iter();
+        forms.find(|form| form.protocol(plane) == protocol)
+    }
+
+    fn protocol(self, plane: Plane) -> Vec<u8> {
+        format!("meridian-{}/{}", plane.name(), self.version()).into_bytes()
+    }
+
+    /// The version that brought it.
+    fn version(self) -> u8 {
+        match self {
+            Self::First => FIRST,
+            Self::Second => 2,
+        }
+    }
+}
 
 /// Bytes of a hello at most: names are short, so more than this is no hello.
 pub(super) const HELLO_LIMIT: usize = 4096;
@@ -41,16 +84,34 @@ pub(super) struct Hello {
     pub(super) bulk: SocketAddr,
     /// The number of its seat in the cluster; 0 for founders and before it has one.
     pub(super) seat: u64,
+    /// The versions of messages it reads. The second form has them behind all this.
+    #[serde(skip)]
+    pub(super) versions: Versions,
 }
 
 /// Why a hello is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HelloFault {
-    /// Another version.
+    /// No version in common.
     #[error(
-        "it speaks version {0} of the fabric's protocol, this node version {WIRE_VERSION}; run versions that are next to each other"
+        "it reads versions {theirs} of the messages between nodes, this node {ours}; run releases that are next to each other"
     )]
-    Version(u8),
+    Version {
+        /// The peer's.
+        theirs: Versions,
+        /// This node's.
+        ours: Versions,
+    },
+    /// It does not read what the cluster has agreed on.
+    #[error(
+        "it reads versions {theirs} of the messages between nodes, and the cluster has agreed on version {level}; run the release on it that the other nodes run"
+    )]
+    Level {
+        /// The peer's.
+        theirs: Versions,
+        /// The cluster's.
+        level: u8,
+    },
     /// Not a hello.
     #[error("its first message is not a hello")]
     Malformed,
@@ -105,7 +166,7 @@ impl HelloFault {
     /// The cause to count.
     pub(super) fn cause(&self) -> Refusal {
         match self {
-            Self::Version(_) => Refusal::Version,
+            Self::Version { .. } | Self::Level { .. } => Refusal::Version,
             Self::Malformed => Refusal::Hello,
             Self::Node { .. } => Refusal::Node,
             Self::Region { .. } => Refusal::Region,
@@ -118,26 +179,43 @@ impl HelloFault {
 
 impl Hello {
     /// Version byte and body.
-    pub(super) fn encode(&self) -> Vec<u8> {
-        encode(self)
-    }
-
-    /// Reads what [`encode`](Self::encode) wrote.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, HelloFault> {
-        match bytes.split_first() {
-            Some((&WIRE_VERSION, body)) => decode(body).ok_or(HelloFault::Malformed),
-            Some((&version, _)) => Err(HelloFault::Version(version)),
-            None => Err(HelloFault::Malformed),
+    pub(super) fn encode(&self, form: Form) -> Vec<u8> {
+        match form {
+            Form::First => encode_as(form.version(), self),
+            Form::Second => encode_as(form.version(), &(self, self.versions)),
         }
     }
 
-    /// Checks the hello against the certificate of the connection and against this node's own hello, and
-    /// whether the node was removed, by the log's entry `removed`.
+    /// Reads what [`encode`](Self::encode) wrote.
+    pub(super) fn decode(bytes: &[u8], form: Form) -> Result<Self, HelloFault> {
+        let body = match bytes.split_first() {
+            Some((version, body)) if *version == form.version() && bytes.len() <= HELLO_LIMIT => {
+                body
+            }
+            _ => return Err(HelloFault::Malformed),
+        };
+        let malformed = |_| HelloFault::Malformed;
+        match form {
+            Form::First => match decode_prefix::<Self>(body).map_err(malformed)? {
+                (hello, used) if used == body.len() => Ok(hello),
+                _ => Err(HelloFault::Malformed),
+            },
+            Form::Second => {
+                // A later version may say more behind this.
+                let ((hello, versions), _) =
+                    decode_prefix::<(Self, Versions)>(body).map_err(malformed)?;
+                Ok(Self { versions, ..hello })
+            }
+        }
+    }
+
+    /// Checks the hello against the certificate of the connection and against this node's own hello, and by
+    /// what the cluster has agreed on.
     pub(super) fn judge(
         &self,
         certificate: &SpiffeId,
         own: &Self,
-        removed: Option<u64>,
+        agreed: Agreed,
     ) -> Result<PeerIdentity, HelloFault> {
         if self.node != certificate.node {
             return Err(HelloFault::Node {
@@ -163,6 +241,19 @@ impl Hello {
                 ours: own.cluster_id.clone(),
             });
         }
+        if self.versions.common(own.versions).is_none() {
+            return Err(HelloFault::Version {
+                theirs: self.versions,
+                ours: own.versions,
+            });
+        }
+        if !self.versions.reads(agreed.level) {
+            return Err(HelloFault::Level {
+                theirs: self.versions,
+                level: agreed.level,
+            });
+        }
+        let removed = agreed.removed;
         if let Some(removal) = removed.filter(|removal| self.is_removed(*removal)) {
             return Err(HelloFault::Removed(removal));
         }
@@ -172,6 +263,15 @@ impl Hello {
             incarnation: self.incarnation,
         })
     }
+}
+
+/// What the cluster has agreed on that bears on a peer, as far as this node knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Agreed {
+    /// The version of what is replicated.
+    pub(super) level: u8,
+    /// Where in the log the peer's id was removed.
+    pub(super) removed: Option<u64>,
 }
 
 impl Hello {
@@ -185,23 +285,6 @@ impl Hello {
 /// Before bootstrap a node has no cluster id, and only names are compared.
 pub(super) fn same_cluster(a: &str, b: &str) -> bool {
     a.is_empty() || b.is_empty() || a == b
-}
-
-/// Version byte and bincode.
-pub(crate) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
-    let mut bytes = vec![WIRE_VERSION];
-    bincode::serde::encode_into_std_write(message, &mut bytes, bincode::config::standard())
-        .expect("plain structs always encode, and a Vec takes all bytes");
-    bytes
-}
-
-/// Reads the body after the version byte; `None` for anything but exactly one message.
-fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Option<T> {
-    let limits = bincode::config::standard().with_limit::<HELLO_LIMIT>();
-    match bincode::serde::decode_from_slice(body, limits) {
-        Ok((message, used)) if used == body.len() => Some(message),
-        _ => None,
-    }
 }
 
 /// Why a connection is closed (QUIC application error code).
@@ -263,6 +346,8 @@ pub(super) enum Reset {
     Failed = 4,
     /// A queue is full.
     Overloaded = 5,
+    /// The message is in a version that this node does not read.
+    Unreadable = 6,
 }
 
 impl Reset {
@@ -288,8 +373,16 @@ mod tests {
             control: "10.0.0.1:7400".parse().unwrap(),
             bulk: "10.0.0.1:7450".parse().unwrap(),
             seat: 0,
+            versions: Versions::THIS_RELEASE,
         }
     }
+
+    const FORMS: [Form; 2] = [Form::First, Form::Second];
+
+    const NOTHING: Agreed = Agreed {
+        level: FIRST,
+        removed: None,
+    };
 
     fn certificate() -> SpiffeId {
         SpiffeId {
@@ -301,14 +394,63 @@ mod tests {
 
     #[test]
     fn a_hello_reads_back_as_it_was_written() {
-        assert_eq!(Hello::decode(&hello().encode()), Ok(hello()));
+        let second = hello().encode(Form::Second);
+        assert_eq!(Hello::decode(&second, Form::Second), Ok(hello()));
+        let first = hello().encode(Form::First);
+        let versions = Versions::first();
+        let silent = Hello {
+            versions,
+            ..hello()
+        };
+        assert_eq!(Hello::decode(&first, Form::First), Ok(silent));
+        assert_eq!(
+            Hello::decode(&first, Form::Second),
+            Err(HelloFault::Malformed)
+        );
     }
 
     #[test]
-    fn a_hello_of_another_version_is_told_so() {
-        let mut bytes = hello().encode();
-        bytes[0] = 9;
-        assert_eq!(Hello::decode(&bytes), Err(HelloFault::Version(9)));
+    fn what_a_later_version_adds_to_a_hello_is_passed_over() {
+        let mut bytes = hello().encode(Form::Second);
+        bytes.extend_from_slice(b"and more");
+        assert_eq!(Hello::decode(&bytes, Form::Second), Ok(hello()));
+    }
+
+    #[test]
+    fn a_node_offers_the_forms_that_its_versions_know() {
+        let versions = |oldest, newest| Versions { oldest, newest };
+        let offers = |versions| {
+            let protocols = Form::protocols(Plane::Bulk, versions).into_iter();
+            protocols
+                .map(|protocol| Form::of(Plane::Bulk, &protocol).unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(offers(versions(1, 1)), [Form::First]);
+        assert_eq!(offers(versions(1, 2)), [Form::Second, Form::First]);
+        assert_eq!(offers(versions(2, 3)), [Form::Second]);
+        let control = &Form::protocols(Plane::Control, versions(1, 1))[0];
+        assert_eq!(Form::of(Plane::Bulk, control), None);
+    }
+
+    #[test]
+    fn a_peer_without_a_common_version_and_one_below_the_level_are_refused() {
+        let mut theirs = hello();
+        let own = hello();
+        theirs.versions = Versions {
+            oldest: 3,
+            newest: 4,
+        };
+        let fault = theirs.judge(&certificate(), &own, NOTHING).unwrap_err();
+        assert!(fault.to_string().contains("3-4"), "{fault}");
+        theirs.versions = Versions::RELEASE_BEFORE;
+        assert!(theirs.judge(&certificate(), &own, NOTHING).is_ok());
+        let raised = Agreed {
+            level: 2,
+            ..NOTHING
+        };
+        let fault = theirs.judge(&certificate(), &own, raised).unwrap_err();
+        assert_eq!(fault.cause(), Refusal::Version);
+        assert!(own.judge(&certificate(), &own, raised).is_ok());
     }
 
     #[test]
@@ -317,13 +459,13 @@ mod tests {
         liar.node = "n2".into();
         let own = hello();
         assert!(matches!(
-            liar.judge(&certificate(), &own, None),
+            liar.judge(&certificate(), &own, NOTHING),
             Err(HelloFault::Node { .. })
         ));
         let mut liar = hello();
         liar.region = "us".into();
         assert!(matches!(
-            liar.judge(&certificate(), &own, None),
+            liar.judge(&certificate(), &own, NOTHING),
             Err(HelloFault::Region { .. })
         ));
     }
@@ -332,10 +474,10 @@ mod tests {
     fn cluster_ids_are_compared_only_when_both_have_one() {
         let (mut theirs, mut own) = (hello(), hello());
         theirs.cluster_id = "a".into();
-        assert!(theirs.judge(&certificate(), &own, None).is_ok());
+        assert!(theirs.judge(&certificate(), &own, NOTHING).is_ok());
         own.cluster_id = "b".into();
         assert!(matches!(
-            theirs.judge(&certificate(), &own, None),
+            theirs.judge(&certificate(), &own, NOTHING),
             Err(HelloFault::ClusterId { .. })
         ));
     }
@@ -344,7 +486,11 @@ mod tests {
     fn a_removed_node_is_known_by_its_old_seat_and_may_come_again_with_none_or_a_new_one() {
         let (mut theirs, own) = (hello(), hello());
         let removed = |theirs: &Hello| {
-            let judged = theirs.judge(&certificate(), &own, Some(40));
+            let removal = Agreed {
+                removed: Some(40),
+                ..NOTHING
+            };
+            let judged = theirs.judge(&certificate(), &own, removal);
             judged == Err(HelloFault::Removed(40))
         };
         assert!(!removed(&theirs), "its disk is empty");
@@ -358,13 +504,18 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-            let _ = Hello::decode(&bytes);
+            for form in FORMS {
+                let _ = Hello::decode(&bytes, form);
+            }
         }
 
         #[test]
         fn a_cut_hello_is_malformed(at in 1_usize..40) {
-            let whole = hello().encode();
-            prop_assert_eq!(Hello::decode(&whole[..at.min(whole.len() - 1)]), Err(HelloFault::Malformed));
+            for form in FORMS {
+                let whole = hello().encode(form);
+                let cut = &whole[..at.min(whole.len() - 1)];
+                prop_assert_eq!(Hello::decode(cut, form), Err(HelloFault::Malformed));
+            }
         }
     }
 }

@@ -25,10 +25,7 @@ impl Handler for Answers {
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         Box::pin(async move {
-            let message = wire::decode(&body).map_err(|why| CallError::Refused {
-                peer: from.id.clone(),
-                cause: why.to_string(),
-            })?;
+            let message = wire::decode(&body).map_err(|why| CallError::unread(&from.id, &why))?;
             let reply = answer(&self.0, from, message).await?;
             Ok(wire::encode(&reply).into())
         })

@@ -218,10 +218,7 @@ async fn fetch(
 async fn ask(shared: &Shared, peer: &NodeId, message: &Message) -> Result<Reply, CallError> {
     let body = wire::encode(message).into();
     let call = shared.transport.call(peer, Kind::Facts, body, ANSWER);
-    wire::decode(&call.await?).map_err(|why| CallError::Refused {
-        peer: peer.clone(),
-        cause: why.to_string(),
-    })
+    wire::decode(&call.await?).map_err(|why| CallError::unread(peer, &why))
 }
 
 fn odd(peer: &NodeId) -> CallError {

@@ -104,7 +104,7 @@ async fn carry(shared: &Arc<Shared>, to: &NodeId, facts: &[Arc<Fact>]) {
                 return;
             }
             // It speaks another version: repeating it would change nothing.
-            Ok(_) | Err(CallError::Refused { .. }) => {
+            Ok(_) | Err(CallError::Unreadable { .. } | CallError::Refused { .. }) => {
                 shared.count_left_to_digest(facts.len() as u64);
                 tracing::warn!(node = %to, "it does not understand facts; bring all nodes to releases of meridian that are next to each other");
                 return;

@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::Announced;
+use crate::version::Versions;
 
 /// Bytes of keys and values that a node may gossip. Gossip's own message limit is a little under twice
 /// this, and past it a value would silently never spread.
@@ -20,6 +21,8 @@ const LOAD: &str = "load";
 const DRAINING: &str = "draining";
 /// Count and digest of the facts held.
 const FACTS: &str = "facts";
+/// As `1-2`. A node of the first version does not say it.
+const VERSIONS: &str = "versions";
 const SERVICE: &str = "service.";
 const ADDRESS: &str = "address.";
 /// In µs.
@@ -42,6 +45,9 @@ pub(super) fn write(announced: &Announced) -> (BTreeMap<String, String>, usize) 
     }
     if let Some(digest) = &announced.facts {
         keys.insert(FACTS.to_owned(), digest.to_string());
+    }
+    if announced.versions != Versions::first() {
+        keys.insert(VERSIONS.to_owned(), announced.versions.to_string());
     }
     for (name, address) in &announced.addresses {
         keys.insert(format!("{ADDRESS}{name}"), address.clone());
@@ -94,6 +100,7 @@ pub(super) fn read<'a>(keys: impl Iterator<Item = (&'a str, &'a str)>) -> Announ
                 LOAD => announced.load = value.parse().unwrap_or_default(),
                 DRAINING => announced.draining = true,
                 FACTS => announced.facts = value.parse().ok(),
+                VERSIONS => announced.versions = value.parse().unwrap_or_default(),
                 REJECTED => {
                     announced.rejected = value.split_once(' ').and_then(|(revision, reason)| {
                         Some((revision.parse().ok()?, reason.to_owned()))
@@ -129,6 +136,7 @@ mod tests {
             addresses in prop::collection::btree_map("[a-z]{1,8}", "[0-9.:]{1,20}", 0..4),
             latencies in prop::collection::btree_map("[a-z-]{1,12}", any::<u32>(), 0..4),
             facts in prop::option::of(any::<u32>()),
+            (oldest, more) in (1_u8..9, 0_u8..9),
         ) {
             let announced = Announced {
                 revision,
@@ -143,6 +151,7 @@ mod tests {
                     .map(|(name, n)| (name.as_str().into(), Duration::from_micros(n.into())))
                     .collect(),
                 facts: facts.map(|count| format!("{count} {:032x}", u128::from(count) << 64).parse().unwrap()),
+                versions: Versions { oldest, newest: oldest + more },
             };
             let (keys, left_out) = write(&announced);
             prop_assert_eq!(left_out, 0);

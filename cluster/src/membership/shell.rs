@@ -286,6 +286,7 @@ impl Task {
             .filter(|(region, _)| **region != view.own_region)
             .filter_map(|(region, health)| Some((region.clone(), health.rtt?)))
             .collect();
+        announced.versions = self.fabric.versions();
         announced
     }
 

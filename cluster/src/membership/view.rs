@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use meridian_config::name::{NodeId, RegionName, ServiceName};
 use serde::{Deserialize, Serialize};
 
-use crate::facts::Digest;
+use crate::{facts::Digest, version::Versions};
 
 /// The picture of the cluster that this node routes by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub struct Announced {
     pub latencies: BTreeMap<RegionName, Duration>,
     /// Of the facts that it holds; none before it has said so.
     pub facts: Option<Digest>,
+    /// The versions of messages that it reads; membership fills it in.
+    pub versions: Versions,
 }
 
 /// A region in this node's eyes.

@@ -151,12 +151,15 @@ impl Play<'_> {
             let mut states = stage.gateways();
             let count = stage.nodes.len();
             let up = states.len() == count && states.iter().all(|(_, g)| g.sees_all_up(count));
+            let agreed = states
+                .iter()
+                .all(|(_, gateway)| Some(gateway.level()) == stage.newest_common());
             let mut seen = states.drain(..).map(|(_, gateway)| {
                 let state = gateway.state(String::new());
                 (state.revisions.last().cloned(), state.leadership)
             });
             let first = seen.next();
-            up && seen.all(|other| Some(other) == first)
+            up && agreed && seen.all(|other| Some(other) == first)
         });
         if equal.is_ok() {
             let now = self.stage.world.now();

@@ -101,6 +101,7 @@ fn begin(fault: &Fault, stage: &mut Stage, scenario: &Scenario, time: Duration) 
     let place = match &fault.what {
         FaultKind::PowerOff(target)
         | FaultKind::Kill(target)
+        | FaultKind::Upgrade(target)
         | FaultKind::KillUpstreams(target)
         | FaultKind::Isolate(target) => Some(match target {
             Target::Region(place) => *place,
@@ -114,7 +115,9 @@ fn begin(fault: &Fault, stage: &mut Stage, scenario: &Scenario, time: Duration) 
             let nodes = stage.take_down_nodes(place, Down::PowerOff);
             nodes + stage.take_down_upstream(place, Down::PowerOff)
         }
-        (FaultKind::Kill(_), Some(place)) => stage.take_down_nodes(place, Down::Kill),
+        (FaultKind::Kill(_) | FaultKind::Upgrade(_), Some(place)) => {
+            stage.take_down_nodes(place, Down::Kill)
+        }
         (FaultKind::KillUpstreams(_), Some(place)) => stage.take_down_upstream(place, Down::Kill),
         _ => 0,
     };
@@ -145,6 +148,10 @@ impl Active {
                 stage.start_nodes(place);
             }
             (FaultKind::Kill(_), Some(place)) => stage.start_nodes(place),
+            (FaultKind::Upgrade(_), Some(place)) => {
+                stage.upgrade(place);
+                stage.start_nodes(place);
+            }
             (FaultKind::KillUpstreams(_), Some(place)) => stage.start_upstream(place),
             _ => {
                 let cut = stage.world.network().counts().packets_cut - self.cut_before;

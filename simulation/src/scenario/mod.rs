@@ -36,6 +36,8 @@ pub struct Scenario {
     pub nodes_per_region: usize,
     /// Latencies between the regions.
     pub links: Links,
+    /// The nodes begin with the release before this one.
+    pub release_before: bool,
     /// What packets risk until the calm half begins.
     pub conditions: Conditions,
     /// Between two requests of one kind in one region; none: no clients.
@@ -66,6 +68,8 @@ pub enum FaultKind {
     PowerOff(Target),
     /// The nodes of a region are killed; their kernels and the upstreams live.
     Kill(Target),
+    /// The nodes of a region are stopped, and start again with this release.
+    Upgrade(Target),
     /// The upstreams of a region are killed.
     KillUpstreams(Target),
     /// What goes from the first region to the second is lost; unless `one_way`, the other way too.
@@ -101,6 +105,10 @@ pub const SHIPPED: &[(&str, &str)] = &[
         include_str!("../../scenarios/process-kill.yaml"),
     ),
     ("partition", include_str!("../../scenarios/partition.yaml")),
+    (
+        "rolling-upgrade",
+        include_str!("../../scenarios/rolling-upgrade.yaml"),
+    ),
 ];
 
 impl Scenario {
@@ -129,6 +137,9 @@ impl Scenario {
         let nodes = self.nodes_per_region;
         let regions = self.regions.join(", ");
         lines.push(("regions", format!("{regions}; {nodes} node(s) in each")));
+        if self.release_before {
+            lines.push(("release", "before: all nodes begin with it".to_owned()));
+        }
         for from in 0..self.regions.len() {
             for to in from + 1..self.regions.len() {
                 let (from, to) = (Place(from), Place(to));
@@ -187,6 +198,7 @@ impl Scenario {
         match what {
             FaultKind::PowerOff(at) => format!("{} loses power", target(at)),
             FaultKind::Kill(at) => format!("the nodes of {} are killed", target(at)),
+            FaultKind::Upgrade(at) => format!("the nodes of {} are upgraded", target(at)),
             FaultKind::KillUpstreams(at) => format!("the upstreams of {} are killed", target(at)),
             FaultKind::Cut { from, to, one_way } => {
                 let way = if *one_way { "to" } else { "–" };

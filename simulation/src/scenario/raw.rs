@@ -22,6 +22,8 @@ struct RawScenario {
     says: String,
     regions: Vec<Spanned<String>>,
     nodes_per_region: Spanned<usize>,
+    /// `before`: the nodes begin with the release before this one.
+    release: Option<Spanned<String>>,
     network: RawNetwork,
     traffic: Option<RawTraffic>,
     writes: RawWrites,
@@ -68,6 +70,7 @@ struct RawFault {
     power_off: Option<Spanned<String>>,
     kill: Option<Spanned<String>>,
     kill_upstreams: Option<Spanned<String>>,
+    upgrade: Option<Spanned<String>>,
     isolate: Option<Spanned<String>>,
     cut: Option<Spanned<(String, String)>>,
     #[serde(default)]
@@ -124,6 +127,7 @@ impl Check<'_> {
             regions: self.regions.clone(),
             nodes_per_region: raw.nodes_per_region.value,
             links,
+            release_before: self.release_before(raw.release.as_ref()),
             conditions,
             request_every: raw
                 .traffic
@@ -133,6 +137,20 @@ impl Check<'_> {
             faults,
             calm: self.span("calm", &raw.calm),
         }
+    }
+
+    fn release_before(&mut self, release: Option<&Spanned<String>>) -> bool {
+        let Some(release) = release else {
+            return false;
+        };
+        if release.value != "before" {
+            let message = format!(
+                "release: {:?} is none; write \"before\", or leave it out for this one",
+                release.value
+            );
+            self.mistake(release.referenced, message);
+        }
+        true
     }
 
     fn regions(&mut self, raw: &RawScenario) {
@@ -187,10 +205,11 @@ impl Check<'_> {
     }
 
     fn fault(&mut self, index: usize, fault: &RawFault) -> Option<Fault> {
-        let targeted: [(&Option<Spanned<String>>, TargetedKind); 4] = [
+        let targeted: [(&Option<Spanned<String>>, TargetedKind); 5] = [
             (&fault.power_off, FaultKind::PowerOff),
             (&fault.kill, FaultKind::Kill),
             (&fault.kill_upstreams, FaultKind::KillUpstreams),
+            (&fault.upgrade, FaultKind::Upgrade),
             (&fault.isolate, FaultKind::Isolate),
         ];
         let mut kinds = Vec::new();
@@ -209,7 +228,7 @@ impl Check<'_> {
         }
         if kinds.len() != 1 {
             let message = format!(
-                "faults[{index}]: name exactly one of power_off, kill, kill_upstreams, isolate, cut"
+                "faults[{index}]: name exactly one of power_off, kill, kill_upstreams, upgrade, isolate, cut"
             );
             self.mistake(fault.at.referenced, message);
         }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use meridian_cluster::fabric::Authority;
+use meridian_cluster::{fabric::Authority, version::Versions};
 use meridian_config::{
     name::{NodeId, RegionName},
     node_file::{AdminFile, FabricFile, Listen, NodeFile},
@@ -40,6 +40,8 @@ pub(super) struct Node {
     pub(super) machine: MachineId,
     pub(super) place: Place,
     file: NodeFile,
+    /// The versions that its program reads.
+    versions: Versions,
     /// The running node's insides, once it has handed them out.
     gateway: Slot,
     end: End,
@@ -96,6 +98,11 @@ impl Stage {
                     machine,
                     place: *place,
                     file,
+                    versions: if scenario.release_before {
+                        Versions::RELEASE_BEFORE
+                    } else {
+                        Versions::THIS_RELEASE
+                    },
                     gateway: Slot::default(),
                     end: End::default(),
                     collapsed: false,
@@ -148,12 +155,13 @@ impl Stage {
         }
         let slot = Slot::default();
         let (file, oracle) = (node.file.clone(), self.oracle.clone());
+        let versions = node.versions;
         let name = file.id.to_string();
         let arrives = slot.clone();
         node.gateway = slot;
         node.collapsed = false;
         node.end = self.world.start(node.machine, |host| {
-            gateway::run(host, file, move |gateway| {
+            gateway::run(host, file, versions, move |gateway| {
                 *arrives.lock().unwrap_or_else(PoisonError::into_inner) = Some(gateway.clone());
                 gateway.onlook(name, oracle)
             })
@@ -195,6 +203,18 @@ impl Stage {
                 self.start_node(index);
             }
         }
+    }
+
+    /// Puts this release on the machines of a region; its nodes run it from their next start on.
+    pub(super) fn upgrade(&mut self, place: Place) {
+        for node in self.nodes.iter_mut().filter(|node| node.place == place) {
+            node.versions = Versions::THIS_RELEASE;
+        }
+    }
+
+    /// The version that the nodes must agree on in the end: the newest that all of them read.
+    pub(super) fn newest_common(&self) -> Option<u8> {
+        self.nodes.iter().map(|node| node.versions.newest).min()
     }
 
     /// The insides of every node that runs and has handed them out, by position.

@@ -4,4 +4,5 @@ mod agreement;
 mod founding;
 mod lifecycle;
 mod reading;
+mod upgrade;
 mod world;

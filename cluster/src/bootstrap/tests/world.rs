@@ -22,6 +22,7 @@ use crate::{
         memory::{Disk, MemoryHost},
     },
     membership::{Announced, Liveness, Member, View},
+    version::Versions,
 };
 
 /// One way between any two nodes.
@@ -113,6 +114,8 @@ impl Greeting for Unheard {
     fn set_member(&self, _cluster_id: &str, _seat: u64) {}
 
     fn set_removed(&self, _removed: BTreeMap<NodeId, u64>) {}
+
+    fn set_level(&self, _level: u8) {}
 }
 
 struct Node {
@@ -130,6 +133,8 @@ pub(super) struct World {
     bootstrap: Vec<NodeId>,
     down: BTreeSet<NodeId>,
     starts: u8,
+    /// What nodes read that do not run the release before.
+    versions: BTreeMap<NodeId, Versions>,
 }
 
 impl World {
@@ -147,6 +152,7 @@ impl World {
             bootstrap: bootstrap.iter().map(|id| NodeId::from(*id)).collect(),
             down: BTreeSet::new(),
             starts: 0,
+            versions: BTreeMap::new(),
         }
     }
 
@@ -207,6 +213,7 @@ impl World {
                 let bad = files.iter().find(|file| file.text.contains("bad"));
                 bad.map_or(Ok(()), |file| Err(vec![format!("{} is bad", file.name)]))
             }),
+            versions: self.versions_of(&id),
             greeting: Arc::new(Unheard),
             tracker: tracker.clone(),
             stop: stop.clone(),
@@ -273,6 +280,21 @@ impl World {
         regions.insert(NodeId::from(id), RegionName::from(region));
     }
 
+    /// From its next start on a node runs this release, and not the one before.
+    pub(super) fn upgrade(&mut self, id: &str) {
+        self.versions.insert(id.into(), Versions::THIS_RELEASE);
+    }
+
+    /// From its next start on a node runs the release before.
+    pub(super) fn downgrade(&mut self, id: &str) {
+        self.versions.remove(&NodeId::from(id));
+    }
+
+    fn versions_of(&self, id: &NodeId) -> Versions {
+        let versions = self.versions.get(id).copied();
+        versions.unwrap_or(Versions::RELEASE_BEFORE)
+    }
+
     /// Ends all cuts.
     pub(super) fn heal(&mut self) {
         self.mesh.links.lock().unwrap().cut_off.clear();
@@ -298,12 +320,17 @@ impl World {
 
     /// The leader that all nodes in reach of it agree on.
     pub(super) async fn leader(&self) -> String {
+        self.leader_without("").await
+    }
+
+    /// The same, whatever that one node says.
+    pub(super) async fn leader_without(&self, odd: &str) -> String {
         let mut leader = None;
         until("one leader", || {
             let cut_off = self.mesh.links.lock().unwrap().cut_off.clone();
             let said: BTreeSet<Option<NodeId>> = self
                 .running()
-                .filter(|(id, _)| !cut_off.contains(*id))
+                .filter(|(id, _)| !cut_off.contains(*id) && id.as_str() != odd)
                 .map(|(_, directory)| directory.status().leader)
                 .collect();
             leader = said.first().cloned().flatten();
@@ -341,7 +368,10 @@ impl World {
                 liveness,
                 control: address,
                 bulk: address,
-                announced: Announced::default(),
+                announced: Announced {
+                    versions: self.versions_of(id),
+                    ..Announced::default()
+                },
                 rtt: None,
             };
             (id.clone(), member)

@@ -21,7 +21,11 @@ use super::{
     command::{Action, Command, Outcome, ProposalId},
     marks::{Mark, Marks},
 };
-use crate::facts::{Fact, FactSet, Taken};
+use crate::{
+    facts::{Fact, FactSet, Taken},
+    version::{FIRST, Versions},
+    wire::{self, Unreadable},
+};
 use audit::Audit;
 pub(crate) use documents::Kept;
 use documents::{Documents, Maker};
@@ -39,6 +43,9 @@ pub(crate) struct State {
     cluster_id: Option<String>,
     log_time: u64,
     unix_ms: u64,
+    /// In a snapshot it stands before the state, and only from version 2 on.
+    #[serde(skip)]
+    level: Level,
     settled: VecDeque<(ProposalId, Outcome)>,
     /// The document.
     pub(crate) documents: Documents,
@@ -50,7 +57,51 @@ pub(crate) struct State {
     pub(crate) marks: Marks,
 }
 
+/// The version of what is replicated, that every member reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Level(u8);
+
+impl Default for Level {
+    fn default() -> Self {
+        Self(Versions::THIS_RELEASE.oldest)
+    }
+}
+
 impl State {
+    /// The state as a snapshot, in the form of its level: whoever gets it reads that.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self.level.0 {
+            FIRST => wire::encode(self),
+            level => wire::encode_as(2, &(level, self)),
+        }
+    }
+
+    /// Reads a snapshot as a node does that reads these versions.
+    pub(crate) fn decode(bytes: &[u8], versions: Versions) -> Result<Self, Unreadable> {
+        let (found, known) = (wire::version_of(bytes)?, versions.newest);
+        match found {
+            FIRST => wire::decode_state(FIRST, bytes),
+            2 if known >= 2 => {
+                let (level, state): (u8, Self) = wire::decode_state(2, bytes)?;
+                if level < 2 {
+                    let why = format!("level {level} has another form");
+                    return Err(Unreadable::Malformed(why));
+                }
+                if level > known {
+                    return Err(Unreadable::Version {
+                        found: level,
+                        known,
+                    });
+                }
+                Ok(Self {
+                    level: Level(level),
+                    ..state
+                })
+            }
+            _ => Err(Unreadable::Version { found, known }),
+        }
+    }
+
     /// Applies the command at `index`.
     pub(crate) fn apply(&mut self, index: u64, command: Command) -> Outcome {
         self.log_time = self.log_time.max(command.log_time);
@@ -94,6 +145,10 @@ impl State {
                     unix_ms,
                 };
                 self.marks.apply(decision, node, mark);
+                Outcome::Done { index }
+            }
+            Action::Raise { level } => {
+                self.level = Level(self.level.0.max(level));
                 Outcome::Done { index }
             }
         };
@@ -149,6 +204,11 @@ impl State {
     /// The cluster's id, once it has one.
     pub(crate) fn cluster_id(&self) -> Option<&str> {
         self.cluster_id.as_deref()
+    }
+
+    /// The version of what is replicated.
+    pub(crate) fn level(&self) -> u8 {
+        self.level.0
     }
 
     /// The greatest leader's time applied.

@@ -422,6 +422,6 @@ fn a_state_with_all_the_facts_it_may_hold_fits_a_snapshot() {
         );
         assert!(bytes.len() + BESIDE < wire::STATE_LIMIT, "{}", bytes.len());
         assert!(state.facts.bytes() <= crate::facts::BYTES_LIMIT);
-        assert_eq!(wire::decode_state::<State>(&bytes), Ok(state));
+        assert_eq!(State::decode(&bytes, Versions::THIS_RELEASE), Ok(state));
     }
 }

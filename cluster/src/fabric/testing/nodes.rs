@@ -105,6 +105,20 @@ impl Makings {
             .unwrap()
     }
 
+    /// Starts a node that says something else of itself.
+    pub(crate) async fn start_as(
+        &self,
+        id: &str,
+        region: &str,
+        number: u8,
+        claim: impl FnOnce(&mut FabricSettings),
+    ) -> Node {
+        let times = (EPOCH, EPOCH);
+        self.launch(id, region, number, times, &self.authority, claim)
+            .await
+            .unwrap()
+    }
+
     async fn launch(
         &self,
         id: &str,

@@ -154,14 +154,14 @@ fn two_nodes_exchange_keys_that_a_quantum_computer_cannot_recover() {
     let protocol = b"meridian-control/1";
     let name = "fabric.meridian.internal".try_into().unwrap();
     let mut client = quic::ClientConnection::new(
-        Arc::new(trust.client(protocol)),
+        Arc::new(trust.client(vec![protocol.to_vec()])),
         version,
         name,
         b"parameters".to_vec(),
     )
     .unwrap();
     let mut server = quic::ServerConnection::new(
-        Arc::new(trust.server(protocol)),
+        Arc::new(trust.server(vec![protocol.to_vec()])),
         version,
         b"parameters".to_vec(),
     )
