@@ -29,9 +29,13 @@
 pub mod bootstrap;
 pub mod consensus;
 pub mod control;
+#[cfg(test)]
+mod corpus;
 pub mod directory;
 pub mod fabric;
 pub mod facts;
+#[cfg(test)]
+mod fuzz;
 pub mod host;
 pub mod membership;
 pub mod renewal;

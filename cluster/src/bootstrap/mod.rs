@@ -20,11 +20,15 @@ mod identity;
 mod level;
 mod message;
 mod rollout;
+#[cfg(test)]
+mod samples;
 mod seats;
 mod steward;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use samples::{samples, targets};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,

@@ -18,6 +18,8 @@ mod log;
 mod message;
 mod network;
 mod receive;
+#[cfg(test)]
+mod samples;
 mod send;
 mod state_machine;
 mod status;
@@ -28,6 +30,8 @@ mod transfer;
 mod types;
 
 pub use group::GroupError;
+#[cfg(test)]
+pub(crate) use samples::{samples, targets};
 pub use status::{GroupStatus, Role};
 pub use timing::Profile;
 

@@ -18,9 +18,13 @@ mod marks;
 mod packed;
 mod read;
 mod revision;
+#[cfg(test)]
+mod samples;
 mod state;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use samples::{samples, targets};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},

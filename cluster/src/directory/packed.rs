@@ -56,6 +56,18 @@ impl Packed {
         wire::decode(&bytes)
     }
 
+    /// What a peer may send in its place.
+    #[cfg(test)]
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Self(Payload(bytes::Bytes::copy_from_slice(bytes)))
+    }
+
+    /// As it travels.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0.0
+    }
+
     /// Length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.0.0.len()

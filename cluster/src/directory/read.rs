@@ -48,7 +48,7 @@ pub enum ReadError {
 
 /// What the leader says to a reader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Verdict {
+pub(super) enum Verdict {
     /// A reader that has applied this index is up to date.
     Index(u64),
     /// Ask another node, or later.

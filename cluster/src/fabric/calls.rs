@@ -320,6 +320,12 @@ impl Fabric {
         }
     }
 
+    /// Counts gossip of a peer that is none, and says so once.
+    pub(crate) fn refuse_gossip(&self, from: &NodeId, why: &dyn std::fmt::Display) {
+        let who = format!("node {from}");
+        self.shared.refusals.note(Refusal::Gossip, &who, why);
+    }
+
     /// Where datagrams of one kind (and gossip by stream) arrive from now on. When it is full, further
     /// ones are dropped and counted.
     pub(crate) fn inbox(&self, kind: Datagram) -> mpsc::Receiver<Received> {

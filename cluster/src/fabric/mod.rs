@@ -23,6 +23,8 @@ mod mesh;
 mod redial;
 mod refusals;
 mod roster;
+#[cfg(test)]
+mod samples;
 mod settings;
 mod shared;
 mod spiffe;
@@ -47,6 +49,8 @@ pub use calls::MESSAGE_LIMIT;
 #[cfg(test)]
 pub(crate) use calls::Sent;
 pub use mesh::{Fabric, FabricError, Peer};
+#[cfg(test)]
+pub(crate) use samples::{samples, targets};
 pub use settings::FabricSettings;
 pub(crate) use shared::{Datagram, Received};
 pub use spiffe::{NoIdentity, SpiffeId};

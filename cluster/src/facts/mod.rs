@@ -30,6 +30,8 @@ mod lasting;
 mod message;
 mod receipt;
 mod repair;
+#[cfg(test)]
+pub(crate) mod samples;
 mod segments;
 mod set;
 mod shared;
@@ -43,6 +45,8 @@ pub use fact::{Claim, Fact, FactId, LIFE_LIMIT_MS, NoFactId, Revocation, TEXT_LI
 pub use index::{Index, Presented};
 pub use message::Ack;
 pub use receipt::{NodeReceipt, Reached, Receipt, Wait};
+#[cfg(test)]
+pub(crate) use samples::{samples, targets};
 pub(crate) use set::FactSet;
 pub use set::{BYTES_LIMIT, COUNT_LIMIT, Taken};
 use shared::Shared;

@@ -7,14 +7,14 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chitchat::{
-    ChitchatConfig, ChitchatHandle, ChitchatId, ChitchatMessage, Deserializable,
-    FailureDetectorConfig, Serializable, spawn_chitchat,
+    ChitchatConfig, ChitchatHandle, ChitchatId, ChitchatMessage, FailureDetectorConfig,
+    Serializable, spawn_chitchat,
     transport::{Socket, Transport},
 };
 use meridian_config::name::NodeId;
 use tokio::sync::{Mutex, mpsc};
 
-use super::{announcement, picture::Known};
+use super::{announcement, message, picture::Known};
 use crate::fabric::{Fabric, PeerIdentity, Received};
 
 /// Between two rounds. A death is known to all within 300–800 ms of it.
@@ -234,10 +234,10 @@ impl Socket for Door {
             let Some(from) = self.fabric.control_of(&received.from.id) else {
                 continue;
             };
-            match ChitchatMessage::deserialize(&mut &received.body[..]) {
+            match message::read(&received.body) {
                 Ok(message) => return Ok((from, message)),
                 Err(error) => {
-                    tracing::debug!(from = %received.from.id, %error, "gossip that cannot be read");
+                    self.fabric.refuse_gossip(&received.from.id, &error);
                 }
             }
         }

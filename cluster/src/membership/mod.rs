@@ -13,6 +13,7 @@
 mod announcement;
 mod detector;
 mod gossip;
+mod message;
 mod picture;
 mod shell;
 mod view;
@@ -22,4 +23,8 @@ pub use shell::Membership;
 pub use view::{Announced, Liveness, Member, RegionHealth, View};
 
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use samples::{samples, targets};
