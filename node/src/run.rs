@@ -243,7 +243,7 @@ async fn serve(
         key,
         health: Arc::new(move || asked.health()),
     };
-    let (asked, shown, advised) = (state.clone(), metrics.clone(), cluster.clone());
+    let (asked, advised) = (state.clone(), cluster.clone());
     let node = Node {
         own: Own {
             cluster: file.cluster.clone(),
@@ -252,11 +252,12 @@ async fn serve(
         },
         directory: cluster.directory().clone(),
         drafts,
+        upstreams: upstreams.clone(),
         view: cluster.membership().watch(),
         facts: cluster.facts().clone(),
         serving: state.current.clone(),
         health: Box::new(move || asked.health()),
-        metrics: Box::new(move || shown.render()),
+        metrics: metrics.clone(),
         advice: Box::new(move || advised.advice()),
         explainer: Explainer::new(Arc::new(workers.worker(0, "explain")), workers.tls.clone()),
     };

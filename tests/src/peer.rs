@@ -138,3 +138,13 @@ pub async fn curl(arguments: &[&str]) -> Ran {
         .args(arguments);
     run(command).await
 }
+
+/// Holds an admin API against its own OpenAPI document (jsonschema, openapi-spec-validator).
+pub async fn openapi(url: &str, token_file: &Path) -> Ran {
+    let mut command = Command::new(python_program("python"));
+    command
+        .arg(scripts().join("openapi_client.py"))
+        .arg(url)
+        .arg(token_file);
+    run(command).await
+}

@@ -65,6 +65,17 @@ pub enum Liveness {
     Down,
 }
 
+impl Liveness {
+    /// Its name, as the API and the command line have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Suspect => "suspect",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// What a node says of itself by gossip.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announced {

@@ -3,7 +3,7 @@
 //! In: questions and proposals of the API. Out: what the node knows at this moment, without waiting, and
 //! the outcome of a write. [`Node`] is the real one; tests have their own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use ipnet::IpNet;
@@ -18,17 +18,22 @@ use meridian_cluster::{
     host::BoxFuture,
     membership::View,
 };
-use meridian_config::name::{NodeId, RegionName};
+use meridian_config::{
+    document::Document,
+    name::{NodeId, RegionName, ServiceName},
+};
 use tokio::sync::watch;
 
+use super::body::{EndpointHere, Traffic};
 use crate::{
     explain::{Explainer, Explanation, Question},
-    report::health::Health,
+    report::{Metrics, health::Health},
     revision::{Compiled, Drafts},
+    upstream::Upstreams,
 };
 
 /// The node behind the admin API.
-pub trait Administered: Send + Sync + 'static {
+pub(crate) trait Administered: Send + Sync + 'static {
     /// Which node it is.
     fn own(&self) -> Own;
     /// Its picture of the cluster.
@@ -58,10 +63,12 @@ pub trait Administered: Send + Sync + 'static {
     fn roll_back(&self, back: WayBack) -> BoxFuture<'static, Result<Accepted, WriteError>>;
     /// Makes a document the newest revision.
     fn apply(&self, proposal: Proposal) -> BoxFuture<'static, Result<Accepted, WriteError>>;
+    /// The document that this node serves, and its revision.
+    fn document(&self) -> Option<(u64, Arc<Document>)>;
+    /// A service's endpoints in this node's region.
+    fn endpoints(&self, service: &ServiceName) -> Vec<EndpointHere>;
     /// What operators have decided about nodes.
     fn marks(&self) -> Arc<Marks>;
-    /// Every node of the Raft group and its region.
-    fn seats(&self) -> BTreeMap<NodeId, RegionName>;
     /// What an operator should know about how the cluster stands.
     fn advice(&self) -> Vec<Advice>;
     /// Takes a node out, puts it back or forgets it; the index in the log.
@@ -93,6 +100,8 @@ pub trait Administered: Send + Sync + 'static {
         reason: String,
         wait: Wait,
     ) -> BoxFuture<'static, Result<Receipt, PublishError>>;
+    /// The requests at its edge.
+    fn traffic(&self) -> Traffic;
     /// The Prometheus text page.
     fn metrics(&self) -> String;
     /// What this node would do with a request; an error says what is wrong with the question.
@@ -101,37 +110,39 @@ pub trait Administered: Send + Sync + 'static {
 
 /// Which node answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Own {
+pub(crate) struct Own {
     /// The cluster's name.
-    pub cluster: String,
+    pub(crate) cluster: String,
     /// Its id.
-    pub id: NodeId,
+    pub(crate) id: NodeId,
     /// Its region.
-    pub region: RegionName,
+    pub(crate) region: RegionName,
 }
 
 /// The real node: handles of the cluster, and what the data path says of itself.
-pub struct Node {
+pub(crate) struct Node {
     /// Which node.
-    pub own: Own,
+    pub(crate) own: Own,
     /// The replicated document.
-    pub directory: Directory,
+    pub(crate) directory: Directory,
     /// Reads documents.
-    pub drafts: Arc<Drafts>,
+    pub(crate) drafts: Arc<Drafts>,
+    /// Its endpoints.
+    pub(crate) upstreams: Upstreams,
     /// Who is alive.
-    pub view: watch::Receiver<Arc<View>>,
+    pub(crate) view: watch::Receiver<Arc<View>>,
     /// Revocations and blocks.
-    pub facts: Facts,
+    pub(crate) facts: Facts,
     /// The revision that it serves.
-    pub serving: Arc<ArcSwapOption<Compiled>>,
+    pub(crate) serving: Arc<ArcSwapOption<Compiled>>,
     /// What it serves and what it depends on.
-    pub health: Box<dyn Fn() -> Health + Send + Sync>,
+    pub(crate) health: Box<dyn Fn() -> Health + Send + Sync>,
     /// What an operator should know about how the cluster stands.
-    pub advice: Box<dyn Fn() -> Vec<Advice> + Send + Sync>,
-    /// The Prometheus text page.
-    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    pub(crate) advice: Box<dyn Fn() -> Vec<Advice> + Send + Sync>,
+    /// Its counters.
+    pub(crate) metrics: Metrics,
     /// Explains requests.
-    pub explainer: Explainer,
+    pub(crate) explainer: Explainer,
 }
 
 impl Administered for Node {
@@ -195,12 +206,24 @@ impl Administered for Node {
         Box::pin(async move { directory.apply(proposal).await })
     }
 
-    fn marks(&self) -> Arc<Marks> {
-        self.directory.marks().borrow().clone()
+    fn document(&self) -> Option<(u64, Arc<Document>)> {
+        let compiled = self.serving.load();
+        let compiled = compiled.as_ref()?;
+        Some((compiled.number, compiled.document.clone()))
     }
 
-    fn seats(&self) -> BTreeMap<NodeId, RegionName> {
-        self.directory.seats()
+    fn endpoints(&self, service: &ServiceName) -> Vec<EndpointHere> {
+        let own = self.upstreams.endpoints(service);
+        let shown = own.into_iter().map(|endpoint| EndpointHere {
+            endpoint: endpoint.authority.to_string(),
+            healthy: endpoint.healthy(),
+            in_flight: endpoint.in_flight(),
+        });
+        shown.collect()
+    }
+
+    fn marks(&self) -> Arc<Marks> {
+        self.directory.marks().borrow().clone()
     }
 
     fn advice(&self) -> Vec<Advice> {
@@ -253,8 +276,16 @@ impl Administered for Node {
         Box::pin(async move { facts.cancel(id, actor, reason, wait).await })
     }
 
+    fn traffic(&self) -> Traffic {
+        let path = self.metrics.path();
+        Traffic {
+            in_flight: path.in_flight.sum(0),
+            answered: path.answered(),
+        }
+    }
+
     fn metrics(&self) -> String {
-        (self.metrics)()
+        self.metrics.render()
     }
 
     fn explain(&self, question: Question) -> BoxFuture<'static, Result<Explanation, String>> {

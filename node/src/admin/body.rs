@@ -2,13 +2,22 @@
 //!
 //! Readers ignore fields that they do not know, so that a later version may add some.
 
+mod events;
 mod facts;
+mod inventory;
+
+use std::collections::BTreeMap;
 
 pub(crate) use facts::*;
 use meridian_cluster::membership::Liveness;
 use meridian_config::diagnose::Source;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use events::{Event, Happening, TYPES};
+pub(crate) use inventory::{
+    EndpointHere, Place, Service, ServiceList, Tenant, TenantLimit, TenantList,
+};
 
 /// `GET /api/v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,8 +43,20 @@ pub(crate) struct Status {
     /// Revocations and blocks.
     #[serde(default)]
     pub(crate) fast_lane: FastLane,
+    /// What the answering node serves.
+    #[serde(default)]
+    pub(crate) traffic: Traffic,
     /// What an operator should know.
     pub(crate) notes: Vec<String>,
+}
+
+/// Requests at one node's edge.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Traffic {
+    /// Requests in flight.
+    pub(crate) in_flight: u64,
+    /// Requests answered since the node started, by the status's hundred (`2xx`).
+    pub(crate) answered: BTreeMap<String, u64>,
 }
 
 /// The compiled revision that a node serves.
@@ -110,10 +131,13 @@ pub(crate) struct Node {
     pub(crate) drained_by: Option<String>,
     /// Round trip in ms.
     pub(crate) rtt_ms: Option<f64>,
+    /// Its round trip to the nearest node of each other region, in ms: a row of the latency matrix.
+    #[serde(default)]
+    pub(crate) latencies_ms: BTreeMap<String, f64>,
     /// Healthy endpoints of each service in its region, as it sees them.
-    pub(crate) services: std::collections::BTreeMap<String, u32>,
+    pub(crate) services: BTreeMap<String, u32>,
     /// Edge, admin and fabric addresses.
-    pub(crate) addresses: std::collections::BTreeMap<String, String>,
+    pub(crate) addresses: BTreeMap<String, String>,
 }
 
 /// Why a node did not take a revision.

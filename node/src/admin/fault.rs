@@ -57,6 +57,14 @@ pub(crate) enum Fault {
     NoSuchBlock(String),
     #[error("{0}")]
     Publish(PublishError),
+    #[error(
+        "as many streams of events are open as this node serves; close one, or ask another node"
+    )]
+    Crowded,
+    #[error("the document names no tenant {0}; /api/v1/tenants lists those it names")]
+    NoSuchTenant(String),
+    #[error("the document names no service {0}; /api/v1/services lists those it names")]
+    NoSuchService(String),
     #[error("the answer took too long; the node is overloaded, ask again or ask another node")]
     Overloaded,
 }
@@ -77,6 +85,9 @@ impl Fault {
             Self::TooLarge(_) => (413, "body-too-large", "Body too large"),
             Self::SlowBody => (408, "slow-request", "Slow request"),
             Self::Document(_) => (422, "invalid-document", "Invalid document"),
+            Self::NoSuchTenant(_) => (404, "no-such-tenant", "No such tenant"),
+            Self::NoSuchService(_) => (404, "no-such-service", "No such service"),
+            Self::Crowded => (503, "overloaded", "Overloaded"),
             Self::Overloaded => (503, "overloaded", "Overloaded"),
             Self::NoSuchBlock(_) => (404, "not-in-force", "Not in force"),
             Self::Publish(error) => match error {

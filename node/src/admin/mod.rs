@@ -8,13 +8,15 @@
 //! - [`server`], [`tls`]: connections and their limits;
 //! - [`access`]: tokens and roles;
 //! - [`api`]: the resources; [`body`]: the JSON both sides speak; [`fault`]: refusals;
+//! - [`events`]: what happens, for those who listen;
 //! - [`administered`]: the node behind the API; [`moment`]: times as text;
 //! - [`rollout`]: who runs a revision.
 
 mod access;
-pub mod administered;
+mod administered;
 mod api;
 pub(crate) mod body;
+mod events;
 mod fault;
 pub(crate) mod moment;
 pub(crate) mod rollout;
@@ -25,6 +27,6 @@ mod tls;
 
 pub use access::Role;
 pub(crate) use access::{AdminToken, entry};
-pub use administered::{Administered, Node, Own};
+pub(crate) use administered::{Node, Own};
 pub use server::{Admin, AdminError};
 pub use tls::AdminTlsError;

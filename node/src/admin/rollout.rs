@@ -84,6 +84,7 @@ mod tests {
             draining: false,
             drained_by: None,
             rtt_ms: None,
+            latencies_ms: BTreeMap::new(),
             services: BTreeMap::new(),
             addresses: BTreeMap::new(),
         }

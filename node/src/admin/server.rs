@@ -31,6 +31,7 @@ use super::{
     access::{Caller, Roster},
     administered::Administered,
     api::{self, Desk},
+    events::{self, Feed},
     fault::Fault,
     tls,
 };
@@ -43,7 +44,7 @@ const CONNECTIONS: usize = 256;
 /// Time for a request's head, and for a TLS handshake.
 const HEAD: Duration = Duration::from_secs(5);
 
-/// Time for an answer, body included. A write may wait for an election (see the client's own time).
+/// Time for an answer, but for a stream's body. A write may wait for an election (see the client's own time).
 const ANSWER: Duration = Duration::from_secs(40);
 
 /// Pause after a failed accept (no file descriptors left), so that the loop does not spin.
@@ -101,7 +102,7 @@ struct Shared {
 
 impl Admin {
     /// Serves the admin API until `stop`.
-    pub async fn start(
+    pub(crate) async fn start(
         host: Arc<dyn Host>,
         file: &NodeFile,
         node: Arc<dyn Administered>,
@@ -131,8 +132,21 @@ impl Admin {
             .listen(address, 0)
             .map_err(|cause| AdminError::Listen { address, cause })?;
         let address = listener.local_addr();
+        // Another process, or this one after a restart, numbers its events anew.
+        let feed = Arc::new(Feed::new(u64::from_le_bytes(
+            *host
+                .entropy("events")
+                .first_chunk()
+                .expect("32 bytes hold 8"),
+        )));
+        tracker.spawn(events::follow(
+            host.clone(),
+            node.clone(),
+            feed.clone(),
+            stop.clone(),
+        ));
         let shared = Arc::new(Shared {
-            desk: Desk { host, node },
+            desk: Desk { host, node, feed },
             roster: ArcSwap::from_pointee(roster),
         });
         tracker.spawn(refresh(shared.clone(), path, stop.clone()));

@@ -22,9 +22,15 @@ use meridian_cluster::{
 };
 
 use ipnet::IpNet;
-use meridian_config::name::{NodeId, RegionName};
+use meridian_config::{
+    document::Document,
+    name::{NodeId, ServiceName},
+};
 
-use super::administered::{Administered, Own};
+use super::{
+    administered::{Administered, Own},
+    body::{EndpointHere, Traffic},
+};
 use crate::{
     explain::{Explanation, Question},
     report::health::Health,
@@ -264,6 +270,20 @@ impl Administered for Pretend {
         }
     }
 
+    fn document(&self) -> Option<(u64, Arc<Document>)> {
+        let current = self.current()?;
+        let parsed = Document::parse(&current.files).ok()?;
+        Some((current.number, Arc::new(parsed.document)))
+    }
+
+    fn endpoints(&self, _: &ServiceName) -> Vec<EndpointHere> {
+        vec![EndpointHere {
+            endpoint: "10.0.0.1:8000".into(),
+            healthy: true,
+            in_flight: 3,
+        }]
+    }
+
     fn roll_back(&self, back: WayBack) -> BoxFuture<'static, Result<Accepted, WriteError>> {
         let outcome = if back.revision == 7 {
             self.outcome.clone()
@@ -294,10 +314,6 @@ impl Administered for Pretend {
 
     fn marks(&self) -> Arc<Marks> {
         Arc::default()
-    }
-
-    fn seats(&self) -> BTreeMap<NodeId, RegionName> {
-        BTreeMap::from([("n1".into(), "eu".into())])
     }
 
     fn advice(&self) -> Vec<Advice> {
@@ -375,6 +391,13 @@ impl Administered for Pretend {
             }))
         };
         Box::pin(async move { made })
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            in_flight: 2,
+            answered: BTreeMap::from([("2xx".to_owned(), 40)]),
+        }
     }
 
     fn metrics(&self) -> String {

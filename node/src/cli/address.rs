@@ -5,7 +5,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use http::Uri;
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::{outcome::Failure, outside};
 
@@ -18,6 +18,8 @@ pub(crate) struct Address {
     pub(crate) token_file: Option<PathBuf>,
     /// `--admin-ca` or `MERIDIAN_ADMIN_CA`.
     pub(crate) ca: Option<PathBuf>,
+    /// `--admin-cert` and `--admin-key`: a client certificate in place of a token.
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
 }
 
 /// A node's admin API.
@@ -74,8 +76,12 @@ pub(super) fn base(url: &str) -> Result<Base, Failure> {
     })
 }
 
-/// TLS towards an admin API: by the CA that the user named, else by the system's.
-pub(super) fn connector(ca: Option<&PathBuf>) -> Result<tokio_rustls::TlsConnector, Failure> {
+/// TLS towards an admin API: by the CA that the user named, else by the system's; with the user's client
+/// certificate, where there is one.
+pub(super) fn connector(
+    ca: Option<&PathBuf>,
+    certificate: Option<&(PathBuf, PathBuf)>,
+) -> Result<tokio_rustls::TlsConnector, Failure> {
     let mut roots = rustls::RootCertStore::empty();
     match ca {
         Some(path) => {
@@ -99,9 +105,28 @@ pub(super) fn connector(ca: Option<&PathBuf>) -> Result<tokio_rustls::TlsConnect
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    let config = rustls::ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            let unusable = |path: &PathBuf, cause: &dyn std::fmt::Display| {
+                Failure::invalid(format!(
+                    "the client certificate cannot be used: {}: {cause}; --admin-cert names a PEM file with the certificate and its chain, --admin-key one with its key",
+                    path.display()
+                ))
+            };
+            let text = outside::read_text(chain).map_err(|error| unusable(chain, &error))?;
+            let certificates = CertificateDer::pem_slice_iter(text.as_bytes())
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| unusable(chain, &error))?;
+            let text = outside::read_text(key).map_err(|error| unusable(key, &error))?;
+            let secret = PrivateKeyDer::from_pem_slice(text.as_bytes())
+                .map_err(|error| unusable(key, &error))?;
+            builder
+                .with_client_auth_cert(certificates, secret)
+                .map_err(|error| unusable(chain, &error))?
+        }
+    };
     Ok(Arc::new(config).into())
 }
 

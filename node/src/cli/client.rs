@@ -3,10 +3,10 @@
 //! In: an address and a token, as flags, environment or a dev cluster's folder give them. Out: checked
 //! answers, or a [`Failure`] that says what to do. Tries each node of a dev cluster in turn.
 
-use std::{fmt::Write as _, path::PathBuf, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header, request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -32,7 +32,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 
 /// Time for an answer: a write may wait for an election (DESIGN section 4: lease plus twice the greatest
 /// election timeout, under 8 s in the slowest profile).
-const ANSWER: Duration = Duration::from_secs(15);
+pub(super) const ANSWER: Duration = Duration::from_secs(15);
 
 /// Largest answer that is read: the document and its history stay far below.
 const LARGEST: usize = 64 << 20;
@@ -77,14 +77,14 @@ impl Client {
                 urls.push(DEFAULT.to_owned());
             }
         }
-        Self::with(&urls, token, address.ca.as_ref())
+        Self::with(&urls, token, address)
     }
 
-    /// The client for these addresses.
+    /// The client for these URLs, trusting and trusted as the address says.
     pub(crate) fn with(
         urls: &[String],
         token: Option<String>,
-        ca: Option<&PathBuf>,
+        address: &Address,
     ) -> Result<Self, Failure> {
         let bases = urls
             .iter()
@@ -94,7 +94,14 @@ impl Client {
         Ok(Self {
             bases,
             token,
-            tls: if tls { Some(connector(ca)?) } else { None },
+            tls: if tls {
+                Some(connector(
+                    address.ca.as_ref(),
+                    address.certificate.as_ref(),
+                )?)
+            } else {
+                None
+            },
         })
     }
 
@@ -173,55 +180,57 @@ impl Client {
         let body = body.map(|body| {
             Bytes::from(serde_json::to_vec(body).expect("our own types are valid JSON"))
         });
+        let (base, stream) = self.reach().await?;
+        let mut request = self
+            .request(base, method, path)
+            .header(header::ACCEPT, "application/json");
+        if let Some(tag) = if_match {
+            request = request.header(header::IF_MATCH, tag);
+        }
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request
+            .body(Full::new(body.unwrap_or_default()))
+            .map_err(unsendable)?;
+        let (status, bytes) = timeout(ANSWER, exchange(stream, request))
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer in {ANSWER:?}")))
+            .map_err(|cause| {
+                Failure::unreachable(format!(
+                    "{} broke off: {cause}; look at `meridian status` before you repeat a change",
+                    base.text
+                ))
+            })?;
+        Ok((base.text.clone(), status, bytes))
+    }
+
+    /// A connection to the first node that takes one.
+    pub(super) async fn reach(&self) -> Result<(&Base, Box<dyn Connection>), Failure> {
         let mut refusals = Vec::new();
         for base in &self.bases {
-            let stream = match timeout(CONNECT, self.connect(base)).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => {
-                    refusals.push(format!("{}: {error}", base.text));
-                    continue;
-                }
-                Err(_) => {
-                    refusals.push(format!("{}: no connection in {CONNECT:?}", base.text));
-                    continue;
-                }
-            };
-            let mut request = Request::builder()
-                .method(method.clone())
-                .uri(path)
-                .header(header::HOST, format!("{}:{}", base.host, base.port))
-                .header(header::ACCEPT, "application/json");
-            if let Some(token) = &self.token {
-                request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+            match timeout(CONNECT, self.connect(base)).await {
+                Ok(Ok(stream)) => return Ok((base, stream)),
+                Ok(Err(error)) => refusals.push(format!("{}: {error}", base.text)),
+                Err(_) => refusals.push(format!("{}: no connection in {CONNECT:?}", base.text)),
             }
-            if let Some(tag) = if_match {
-                request = request.header(header::IF_MATCH, tag);
-            }
-            if body.is_some() {
-                request = request.header(header::CONTENT_TYPE, "application/json");
-            }
-            let request = request
-                .body(Full::new(body.clone().unwrap_or_default()))
-                .map_err(|error| {
-                    Failure::invalid(format!(
-                        "the admin token cannot be sent ({error}); a token is one word of letters and digits"
-                    ))
-                })?;
-            let (status, bytes) = timeout(ANSWER, exchange(stream, request))
-                .await
-                .unwrap_or_else(|_| Err(format!("no answer in {ANSWER:?}")))
-                .map_err(|cause| {
-                    Failure::unreachable(format!(
-                        "{} broke off: {cause}; look at `meridian status` before you repeat a change",
-                        base.text
-                    ))
-                })?;
-            return Ok((base.text.clone(), status, bytes));
         }
         Err(Failure::unreachable(format!(
             "the admin API cannot be reached ({}); start a node, or name a living one with --admin",
             refusals.join("; ")
         )))
+    }
+
+    /// A request with what every one has.
+    pub(super) fn request(&self, base: &Base, method: Method, path: &str) -> request::Builder {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, format!("{}:{}", base.host, base.port));
+        match &self.token {
+            Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
+            None => request,
+        }
     }
 
     async fn connect(&self, base: &Base) -> Result<Box<dyn Connection>, String> {
@@ -241,6 +250,13 @@ impl Client {
             _ => Ok(Box::new(stream)),
         }
     }
+}
+
+/// A request that HTTP has no form for.
+pub(super) fn unsendable(error: http::Error) -> Failure {
+    Failure::invalid(format!(
+        "the admin token cannot be sent ({error}); a token is one word of letters and digits"
+    ))
 }
 
 pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -281,7 +297,7 @@ pub(crate) async fn exchange(
     }
 }
 
-fn interpret<T: DeserializeOwned>(
+pub(super) fn interpret<T: DeserializeOwned>(
     base: &str,
     status: StatusCode,
     bytes: &[u8],

@@ -3,7 +3,7 @@
 //! In: arguments and environment. Out: an exit code. Each command is a file; those that need a cluster
 //! are pure clients of the admin API.
 
-mod address;
+pub(crate) mod address;
 mod apply;
 mod audit;
 pub(crate) mod authority;
@@ -11,16 +11,20 @@ mod block;
 mod check;
 pub(crate) mod client;
 mod dev;
+mod events;
 mod explain;
 mod export;
 mod history;
+mod inventory;
 pub(crate) mod node;
 mod nodes;
 mod receipt;
 mod revoke;
 mod source;
 mod status;
+mod stream;
 mod token;
+mod watch;
 
 pub(crate) mod outcome;
 pub(crate) mod outside;
@@ -69,6 +73,24 @@ struct Common {
     /// Certificates (PEM) that an https admin API is trusted by [default: the system's]
     #[arg(long, global = true, env = "MERIDIAN_ADMIN_CA", value_name = "FILE")]
     admin_ca: Option<PathBuf>,
+    /// Client certificate (PEM, with its chain) for an https admin API, in place of a token
+    #[arg(
+        long,
+        global = true,
+        env = "MERIDIAN_ADMIN_CERT",
+        value_name = "FILE",
+        requires = "admin_key"
+    )]
+    admin_cert: Option<PathBuf>,
+    /// Key of the client certificate (PEM)
+    #[arg(
+        long,
+        global = true,
+        env = "MERIDIAN_ADMIN_KEY",
+        value_name = "FILE",
+        requires = "admin_cert"
+    )]
+    admin_key: Option<PathBuf>,
     /// Form of the data on stdout
     #[arg(short, long, global = true, value_enum, default_value_t)]
     output: Format,
@@ -135,8 +157,20 @@ enum Command {
         /// The node's id
         node: String,
     },
-    /// Regions, nodes, leader, revision
-    Status,
+    /// Regions, nodes, leader, revision, latencies, upstreams, traffic
+    Status(status::StatusArgs),
+    /// What happens on the cluster, as it happens
+    Events(events::EventsArgs),
+    /// The tenants of the running document, or one of them
+    Tenants {
+        /// The tenant's name
+        tenant: Option<String>,
+    },
+    /// The services of the running document and the health of their endpoints, or one of them
+    Services {
+        /// The service's name
+        service: Option<String>,
+    },
     /// A child of `meridian dev`; of no use by hand.
     #[command(hide = true)]
     DevChild,
@@ -190,9 +224,18 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<Exit, Failure> {
             wait_for(async { nodes::remove(&node, &client(common, terminal)?, terminal).await })
         }
         Command::DevChild => crate::dev::child(),
-        Command::Status => {
-            wait_for(async { status::status(&client(common, terminal)?, terminal).await })
+        Command::Status(args) => {
+            wait_for(async { status::status(&args, &client(common, terminal)?, terminal).await })
         }
+        Command::Events(args) => {
+            wait_for(async { events::events(&args, &client(common, terminal)?, terminal).await })
+        }
+        Command::Tenants { tenant } => wait_for(async {
+            inventory::tenants(tenant.as_deref(), &client(common, terminal)?, terminal).await
+        }),
+        Command::Services { service } => wait_for(async {
+            inventory::services(service.as_deref(), &client(common, terminal)?, terminal).await
+        }),
     }
 }
 
@@ -202,6 +245,7 @@ fn client(common: &Common, terminal: &Terminal) -> Result<client::Client, Failur
             admin: common.admin.clone(),
             token_file: common.token_file.clone(),
             ca: common.admin_ca.clone(),
+            certificate: common.admin_cert.clone().zip(common.admin_key.clone()),
         },
         terminal,
     )

@@ -1,16 +1,31 @@
 //! `meridian status`: the cluster as one of its nodes sees it.
 
-use meridian_cluster::membership::Liveness;
+use clap::Args;
 
 use super::{
     client::Client,
     export::count,
     outcome::{Exit, Failure},
     terminal::{Terminal, columns},
+    watch,
 };
 use crate::admin::body::{FastLane, Node, Status};
 
-pub(super) async fn status(client: &Client, terminal: &Terminal) -> Result<Exit, Failure> {
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Stay, and show every change; Ctrl-C ends it
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(super) async fn status(
+    args: &StatusArgs,
+    client: &Client,
+    terminal: &Terminal,
+) -> Result<Exit, Failure> {
+    if args.watch {
+        return watch::watch(client, terminal).await;
+    }
     let status: Status = client.get("/api/v1/status").await?;
     if status.stale {
         terminal.warn(
@@ -21,7 +36,7 @@ pub(super) async fn status(client: &Client, terminal: &Terminal) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-fn table(status: &Status) -> String {
+pub(super) fn table(status: &Status) -> String {
     let group = &status.group;
     let serving = status.serving.as_ref().map_or_else(
         || "none yet; apply a document".to_owned(),
@@ -50,7 +65,7 @@ fn table(status: &Status) -> String {
     for region in &status.regions {
         rows.push(vec![
             region.name.clone(),
-            state(region.state).to_owned(),
+            region.state.name().to_owned(),
             region.nodes.to_string(),
             milliseconds(region.rtt_ms),
         ]);
@@ -74,11 +89,11 @@ fn table(status: &Status) -> String {
             node.id.clone(),
             node.region.clone(),
             if node.drained_by.is_some() {
-                format!("{}, drained", state(node.state))
+                format!("{}, drained", node.state.name())
             } else if node.draining {
-                format!("{}, draining", state(node.state))
+                format!("{}, draining", node.state.name())
             } else {
-                state(node.state).to_owned()
+                node.state.name().to_owned()
             },
             raft(status, node).to_owned(),
             revision(node),
@@ -93,6 +108,20 @@ fn table(status: &Status) -> String {
     }
     text.push('\n');
     text.push_str(&columns(&rows));
+    text.push_str(&latencies(status));
+    let answered: Vec<String> = status
+        .traffic
+        .answered
+        .iter()
+        .map(|(kind, count)| format!("{kind}: {count}"))
+        .collect();
+    if !answered.is_empty() {
+        text.push_str(&format!(
+            "\nAnswered by {} since its start: {}\n",
+            status.node,
+            answered.join(", ")
+        ));
+    }
     for node in &status.nodes {
         if let Some(rejected) = &node.rejected {
             text.push_str(&format!(
@@ -115,20 +144,34 @@ fn fast_lane(lane: &FastLane) -> String {
     }
 }
 
+/// Round trips from each node to the nearest node of each region.
+fn latencies(status: &Status) -> String {
+    if status.regions.len() < 2 {
+        return String::new();
+    }
+    let mut head = vec!["LATENCY FROM".to_owned()];
+    head.extend(status.regions.iter().map(|region| region.name.clone()));
+    let mut rows = vec![head];
+    for node in &status.nodes {
+        let mut row = vec![node.id.clone()];
+        row.extend(status.regions.iter().map(|region| {
+            if region.name == node.region {
+                "own".to_owned()
+            } else {
+                milliseconds(node.latencies_ms.get(&region.name).copied())
+            }
+        }));
+        rows.push(row);
+    }
+    format!("\n{}", columns(&rows))
+}
+
 fn pair(name: &str, value: &str) -> Vec<String> {
     vec![format!("{name}:"), value.to_owned()]
 }
 
 fn header(names: &[&str]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
-}
-
-fn state(liveness: Liveness) -> &'static str {
-    match liveness {
-        Liveness::Up => "up",
-        Liveness::Suspect => "suspect",
-        Liveness::Down => "down",
-    }
 }
 
 fn raft(status: &Status, node: &Node) -> &'static str {

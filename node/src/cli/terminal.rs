@@ -86,6 +86,22 @@ impl Terminal {
         }
     }
 
+    /// Control sequences for a terminal, as they are.
+    pub(crate) fn raw(&self, sequence: &str) {
+        let mut out = io::stdout().lock();
+        if let Err(error) = out
+            .write_all(sequence.as_bytes())
+            .and_then(|()| out.flush())
+        {
+            self.lost.set(Some(error.kind()));
+        }
+    }
+
+    /// Whether stdout takes no more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.get().is_some()
+    }
+
     /// Talk: progress, hints, what was done. Silent under `--quiet`.
     pub(crate) fn say(&self, text: &str) {
         if !self.quiet {

@@ -14,6 +14,7 @@ use super::plan::Plan;
 use crate::{
     admin::body::{Applied, Config, Status, Wanted},
     cli::{
+        address::Address,
         client::{self, Client},
         outcome::Failure,
         outside,
@@ -49,7 +50,7 @@ pub(crate) async fn give_document(
         .iter()
         .map(|node| format!("http://{}", node.admin))
         .collect();
-    let client = Client::with(&urls, Some(token.to_owned()), None)?;
+    let client = Client::with(&urls, Some(token.to_owned()), &Address::default())?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         let failure = match try_give(&client, text, replace).await {

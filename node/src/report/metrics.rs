@@ -230,6 +230,22 @@ impl RequestPath {
         })
     }
 
+    /// How many requests were answered since the start, by the status's hundred (`2xx`).
+    pub fn answered(&self) -> BTreeMap<String, u64> {
+        let mut answered = BTreeMap::new();
+        let mut add = |series: &RouteSeries| {
+            for (hundred, count) in (1..).zip(series.requests.by_hundred()) {
+                if count > 0 {
+                    *answered.entry(format!("{hundred}xx")).or_insert(0) += count;
+                }
+            }
+        };
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.values().for_each(|series| add(series));
+        add(&self.unrouted);
+        answered
+    }
+
     /// Says which revision is served: the newest.
     pub fn set_revision(&self, number: u64) {
         self.revision.store(number, Ordering::Relaxed);

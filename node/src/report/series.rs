@@ -146,6 +146,22 @@ impl Requests {
         statuses[status % 100].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many there were of each hundred of statuses, from 1xx on.
+    pub fn by_hundred(&self) -> [u64; HUNDREDS] {
+        let counted = |hundred: usize| -> u64 {
+            let statuses = self
+                .shards
+                .iter()
+                .flat_map(|shard| &shard.0)
+                .filter_map(|method| method[hundred].get());
+            statuses
+                .flat_map(|statuses| statuses.iter())
+                .map(|count| count.load(Ordering::Relaxed))
+                .sum()
+        };
+        std::array::from_fn(counted)
+    }
+
     /// Calls back with method, status and count of everything that was counted.
     pub fn each(&self, mut see: impl FnMut(&'static str, usize, u64)) {
         for (method, name) in METHODS.iter().enumerate() {

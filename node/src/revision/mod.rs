@@ -45,7 +45,7 @@ pub struct Compiled {
     /// Its digest.
     pub digest: String,
     /// What it says.
-    pub document: Document,
+    pub document: Arc<Document>,
     /// Which route takes a request; its answers are indices of `routes`.
     pub table: Table,
     /// The routes.
@@ -154,7 +154,7 @@ impl Compiled {
                 .regions
                 .get(around.own_region)
                 .map(|region| region.zone.clone()),
-            document,
+            document: Arc::new(document),
         }
     }
 }

@@ -130,12 +130,7 @@ impl State {
         let regions = view.regions.iter().map(|(region, health)| Dependency {
             name: format!("region {region}"),
             good: health.liveness == Liveness::Up,
-            state: match health.liveness {
-                Liveness::Up => "up",
-                Liveness::Suspect => "suspect",
-                Liveness::Down => "down",
-            }
-            .to_owned(),
+            state: health.liveness.name().to_owned(),
         });
         let issuers = self.issuers.status().into_iter().map(|issuer| {
             let age = match issuer.age {

@@ -206,6 +206,13 @@ impl Upstreams {
             .map_or(0, |found| found.healthy())
     }
 
+    /// A service's endpoints in this region.
+    pub(crate) fn endpoints(&self, service: &ServiceName) -> Vec<Arc<endpoint::Endpoint>> {
+        let current = self.shared.current.load();
+        let found = current.as_ref().and_then(|all| all.service(service));
+        found.map(|found| found.own.clone()).unwrap_or_default()
+    }
+
     /// The same for every service of the current document: what a node announces.
     pub fn announcement(&self) -> BTreeMap<ServiceName, u32> {
         let current = self.shared.current.load();

@@ -5,6 +5,7 @@
     reason = "tests stand outside of a node and use the operating system directly"
 )]
 
+mod admin;
 mod alone;
 mod bans;
 mod configuration;

@@ -3,7 +3,7 @@
 use meridian_cluster::directory::AuditEntry;
 
 use super::{
-    Asked, Desk, reply,
+    Asked, Desk, paging, reply,
     table::{Answer, Handler, Query, Resource, shape},
 };
 use crate::admin::{body, fault::Fault, moment};
@@ -29,28 +29,20 @@ pub(super) const RESOURCES: &[Resource] = &[Resource {
     )
 }];
 
-/// Acts in one answer, and where nothing else is asked for. A thousand are some 300 kB of JSON.
-const MOST: usize = 1000;
-const USUAL: usize = 100;
-
 fn audit(desk: &Desk, asked: &Asked) -> Answer {
     let after = asked
         .query("after")
         .map(|text| text.parse::<u64>())
         .transpose()
         .map_err(|_| Fault::Query("after is the index of an act".to_owned()))?;
-    let limit = match asked.query("limit").map(str::parse::<usize>) {
-        None => USUAL,
-        Some(Ok(limit)) if (1..=MOST).contains(&limit) => limit,
-        Some(_) => return Err(Fault::Query(format!("limit is a number from 1 to {MOST}"))),
-    };
+    let limit = paging::limit(asked)?;
     Ok(reply::json(&body::Audit {
         stale: desk.stale(),
         acts: desk.node.audit(after, limit).into_iter().map(act).collect(),
     }))
 }
 
-fn act(entry: AuditEntry) -> body::Act {
+pub(crate) fn act(entry: AuditEntry) -> body::Act {
     body::Act {
         index: entry.index,
         time: moment::text(entry.unix_ms),

@@ -97,6 +97,7 @@ fn status(desk: &Desk) -> body::Status {
             quorum: group.quorum,
             replaces_after_s: GRACE.as_secs(),
         },
+        traffic: node.traffic(),
         notes,
     }
 }
@@ -160,6 +161,11 @@ fn node_body(member: &Member, marks: &Marks) -> body::Node {
         draining: announced.draining || drained.is_some(),
         drained_by: drained.map(|mark| mark.by.clone()),
         rtt_ms: member.rtt.map(milliseconds),
+        latencies_ms: announced
+            .latencies
+            .iter()
+            .map(|(region, latency)| (region.to_string(), milliseconds(*latency)))
+            .collect(),
         services: announced
             .services
             .iter()

@@ -7,18 +7,22 @@
 //! In: a request whose caller is known. Out: a response, or a [`Fault`].
 //!
 //! A new resource is one function and one row of `RESOURCES` in the file of its topic: [`audit`],
-//! [`cluster`], [`config`], [`explain`], [`facts`], [`history`], [`nodes`], [`observe`]. A new topic is also named in
+//! [`cluster`], [`config`], [`events`], [`explain`], [`facts`], [`history`], [`inventory`], [`nodes`],
+//! [`observe`]. A new topic is also named in
 //! [`table`]. [`openapi`] describes the rows.
 
 mod audit;
 mod cluster;
 mod config;
+mod events;
 mod explain;
 mod facts;
 mod history;
+mod inventory;
 mod nodes;
 mod observe;
 mod openapi;
+mod paging;
 mod receipt;
 mod reply;
 mod request;
@@ -30,10 +34,11 @@ use bytes::Bytes;
 use http::{Response, request::Parts};
 use meridian_cluster::host::Host;
 
+pub(crate) use audit::act;
 pub(crate) use reply::problem;
 pub(crate) use request::Asked;
 
-use super::{access::Caller, administered::Administered, fault::Fault};
+use super::{access::Caller, administered::Administered, events::Feed, fault::Fault};
 use crate::exchange::Body;
 use table::Handler;
 
@@ -42,6 +47,7 @@ use table::Handler;
 pub(crate) struct Desk {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) node: Arc<dyn Administered>,
+    pub(crate) feed: Arc<Feed>,
 }
 
 impl Desk {

@@ -31,6 +31,8 @@ pub(crate) struct Asked {
     query: Vec<(&'static str, String)>,
     /// The revision that the caller has seen; `None` for `*`, and where the row takes no `If-Match`.
     pub(crate) if_match: Option<u64>,
+    /// The last event that a reader of a stream has had (HTML standard, server-sent events).
+    pub(crate) last_event: Option<String>,
     /// Empty where the row takes none.
     pub(crate) body: Bytes,
 }
@@ -82,6 +84,11 @@ where
     } else {
         None
     };
+    let last_event = parts
+        .headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok())
+        .map(ToOwned::to_owned);
     let body = match resource.takes {
         Some(takes) => gather(content, takes.limit).await?,
         None => Bytes::new(),
@@ -92,6 +99,7 @@ where
         parameters: found.parameters,
         query,
         if_match,
+        last_event,
         body,
     })
 }

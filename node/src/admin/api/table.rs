@@ -8,8 +8,8 @@ use meridian_cluster::host::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
-    Asked, Desk, audit, cluster, config, explain, facts, history, nodes, observe, openapi,
-    request::decode,
+    Asked, Desk, audit, cluster, config, events, explain, facts, history, inventory, nodes,
+    observe, openapi, request::decode,
 };
 use crate::{
     admin::{access::Deed, fault::Fault},
@@ -21,9 +21,11 @@ pub(super) const TOPICS: &[&[Resource]] = &[
     audit::RESOURCES,
     cluster::RESOURCES,
     config::RESOURCES,
+    events::RESOURCES,
     explain::RESOURCES,
     facts::RESOURCES,
     history::RESOURCES,
+    inventory::RESOURCES,
     nodes::RESOURCES,
     observe::RESOURCES,
     openapi::RESOURCES,

@@ -1,4 +1,5 @@
 mod facts;
+mod listing;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ const DOCUMENT: &str = "# not ${EXPANDED}\nmeridian: 1\nregions: { eu: {} }\n";
 struct Office {
     node: Arc<Pretend>,
     host: Arc<dyn Host>,
+    feed: Arc<Feed>,
     _place: tempfile::TempDir,
 }
 
@@ -28,6 +30,7 @@ impl Office {
         let place = tempfile::tempdir().unwrap();
         Self {
             node: Arc::new(node),
+            feed: Arc::new(Feed::new(7)),
             host: Arc::new(OsHost::new(place.path()).unwrap()),
             _place: place,
         }
@@ -53,12 +56,19 @@ impl Office {
         let desk = super::Desk {
             host: self.host.clone(),
             node: self.node.clone(),
+            feed: self.feed.clone(),
         };
         let peer = ([127, 0, 0, 1], 50_000).into();
         let answer = answer(&desk, &caller, peer, &parts, Full::new(body)).await;
         let response = answer.unwrap_or_else(|fault| problem(&fault));
-        let (head, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
+        let (head, mut body) = response.into_parts();
+        let streams = head.headers[header::CONTENT_TYPE] == "text/event-stream";
+        let bytes = if streams {
+            // It has no end; its beginning is there at once.
+            body.frame().await.unwrap().unwrap().into_data().unwrap()
+        } else {
+            body.collect().await.unwrap().to_bytes()
+        };
         let value = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
         (head.status.as_u16(), value, head.headers)

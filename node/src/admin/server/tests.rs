@@ -142,6 +142,7 @@ async fn a_reread_file_withdraws_a_token_and_a_broken_one_changes_nothing() {
         desk: Desk {
             host: running.host.clone(),
             node: Arc::new(Pretend::serving()),
+            feed: Arc::new(Feed::new(1)),
         },
         roster: ArcSwap::from_pointee(read_roster(&running.host, &tokens).await.unwrap()),
     };
