@@ -8,6 +8,11 @@
 //! Compilers that tell a fuzzer where its input led are nightly ones; what leads it here is how often and how
 //! much a decoder allocates, which differs as soon as it gets further ([`memory`]).
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it stands outside of a node and uses the operating system directly"
+)]
+
 pub mod memory;
 mod mutate;
 
