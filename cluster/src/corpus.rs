@@ -8,6 +8,11 @@
 //! `MERIDIAN_BLESS=1 cargo nextest run -p meridian-cluster corpus` writes the files of new messages and of the
 //! newest version; with `all` those of older versions too, which only a form that no release has had may need.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the corpus lies in the repository, outside of any node"
+)]
+
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde::{Serialize, de::DeserializeOwned};

@@ -136,12 +136,17 @@ pub(crate) fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usi
     const MESSAGE: usize = 8 * LIMIT;
     const STATE: usize = 8 * (STATE_LIMIT + LIMIT);
     let config = bincode::config::standard();
-    match bytes.len().saturating_mul(8) {
-        0..=SMALL => decode_from_slice(bytes, config.with_limit::<SMALL>()),
-        ..=MIDDLE => decode_from_slice(bytes, config.with_limit::<MIDDLE>()),
-        ..=LARGE => decode_from_slice(bytes, config.with_limit::<LARGE>()),
-        ..=MESSAGE => decode_from_slice(bytes, config.with_limit::<MESSAGE>()),
-        _ => decode_from_slice(bytes, config.with_limit::<STATE>()),
+    let needed = bytes.len().saturating_mul(8);
+    if needed <= SMALL {
+        decode_from_slice(bytes, config.with_limit::<SMALL>())
+    } else if needed <= MIDDLE {
+        decode_from_slice(bytes, config.with_limit::<MIDDLE>())
+    } else if needed <= LARGE {
+        decode_from_slice(bytes, config.with_limit::<LARGE>())
+    } else if needed <= MESSAGE {
+        decode_from_slice(bytes, config.with_limit::<MESSAGE>())
+    } else {
+        decode_from_slice(bytes, config.with_limit::<STATE>())
     }
 }
 

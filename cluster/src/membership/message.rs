@@ -72,7 +72,8 @@ fn look_through_delta(bytes: &[u8]) -> Result<(), NoGossip> {
                     return Err(NoGossip::TooMuch);
                 }
                 reader.pass_node()?;
-                (reader.version()?, reader.version()?);
+                reader.version()?;
+                reader.version()?;
                 last = 0;
             }
             KEY_VALUE => {

@@ -2,14 +2,14 @@
 //!
 //! In: the bytes of the body, in whatever pieces they come. Out: [`Sent`] events. The core is [`Reader`].
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, pin::Pin};
 
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     client::{ANSWER, Client, interpret, unsendable},
@@ -32,7 +32,8 @@ pub(super) struct Sent {
 pub(super) struct Stream {
     body: Incoming,
     reader: Reader,
-    driver: JoinHandle<()>,
+    /// Moves the connection's bytes; `None` after its end.
+    driver: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl Client {
@@ -50,27 +51,32 @@ impl Client {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| broke(error.to_string()))?;
-        // It ends with the stream, whichever way.
-        let driver = tokio::spawn(async move {
+        // How it ends, the body tells.
+        let mut driver = Some(Box::pin(async move {
             let _ = connection.await;
-        });
-        let response = timeout(ANSWER, sender.send_request(request))
+        }) as Pin<Box<dyn Future<Output = ()>>>);
+        let answer = async {
+            let response = sender.send_request(request).await?;
+            let (head, body) = response.into_parts();
+            if head.status.is_success() {
+                return Ok((head.status, Ok(body)));
+            }
+            let text = Limited::new(body, LONGEST).collect().await;
+            Ok::<_, hyper::Error>((head.status, Err(text.map(|text| text.to_bytes()))))
+        };
+        let (status, body) = timeout(ANSWER, driven(&mut driver, answer))
             .await
             .map_err(|_| broke(format!("no answer in {ANSWER:?}")))?
             .map_err(|error| broke(error.to_string()))?;
-        let status = response.status();
-        let body = response.into_body();
-        if !status.is_success() {
-            let bytes = Limited::new(body, LONGEST)
-                .collect()
-                .await
-                .map_err(|error| broke(error.to_string()))?
-                .to_bytes();
-            driver.abort();
-            return Err(interpret::<()>(&base.text, status, &bytes)
-                .err()
-                .unwrap_or_else(|| broke(format!("it answered {status}"))));
-        }
+        let body = match body {
+            Ok(body) => body,
+            Err(Err(error)) => return Err(broke(error.to_string())),
+            Err(Ok(bytes)) => {
+                return Err(interpret::<()>(&base.text, status, &bytes)
+                    .err()
+                    .unwrap_or_else(|| broke(format!("it answered {status}"))));
+            }
+        };
         Ok(Stream {
             body,
             reader: Reader::default(),
@@ -86,7 +92,7 @@ impl Stream {
             if let Some(event) = self.reader.ready.pop_front() {
                 return Some(event);
             }
-            let frame = self.body.frame().await?.ok()?;
+            let frame = driven(&mut self.driver, self.body.frame()).await?.ok()?;
             if let Ok(bytes) = frame.into_data() {
                 self.reader.read(&bytes)?;
             }
@@ -94,9 +100,21 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.driver.abort();
+/// Waits for something while the connection's driver runs beside it.
+async fn driven<T>(
+    driver: &mut Option<Pin<Box<dyn Future<Output = ()>>>>,
+    wanted: impl Future<Output = T>,
+) -> T {
+    tokio::pin!(wanted);
+    loop {
+        let Some(running) = driver else {
+            return wanted.await;
+        };
+        tokio::select! {
+            biased;
+            got = &mut wanted => return got,
+            () = running => *driver = None,
+        }
     }
 }
 

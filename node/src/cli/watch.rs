@@ -6,11 +6,11 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, IsTerminal as _},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use terminal_size::{Height, terminal_size};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
     client::Client,
