@@ -62,6 +62,8 @@ pub struct Hooks {
     pub profile: Option<Profile>,
     /// The versions of messages it reads, where it is to pass for a node of another release.
     pub versions: Option<Versions>,
+    /// The node heeds no revocation and no block: a mistake that a simulation plants, to see whether it is noticed.
+    pub deaf: bool,
     /// Hears of the node once it is up.
     pub observe: Option<oneshot::Sender<Handles>>,
 }
@@ -227,7 +229,11 @@ async fn serve(
     let log_tracker = TaskTracker::new();
     let log = AccessLog::start(host.clone(), &log_tracker, close_log.clone());
     let asked = state.clone();
-    let bans = Bans::start(cluster.facts(), host.clone(), tracker, stop.clone());
+    let bans = if hooks.deaf {
+        Bans::none(host.clone())
+    } else {
+        Bans::start(cluster.facts(), host.clone(), tracker, stop.clone())
+    };
     let workers = Workers {
         host: host.clone(),
         node: file.id.clone(),

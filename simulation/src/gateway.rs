@@ -3,11 +3,12 @@
 //! In: a machine's doors and a `node.yaml`. Out: a running node. Nothing in it is the simulator's own; what
 //! the simulator reads from it (its revision, its view) is read through the same types that the node uses.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use meridian_cluster::{
     consensus::Profile,
     directory::{Accepted, Actor, Directory, Proposal, Revision, SourceFile, WriteError},
+    facts::{Claim, Facts, PublishError, Receipt, Revocation, Wait, Wanted},
     host::Host,
     membership::{Liveness, Member, Membership},
     version::Versions,
@@ -26,9 +27,11 @@ use crate::{
 pub struct Gateway {
     directory: Directory,
     membership: Membership,
+    facts: Facts,
 }
 
-/// Runs a node until it ends; `observe` is given its insides once it has started.
+/// Runs a node until it ends; `observe` is given its insides once it has started. `deaf` plants a mistake: the node
+/// heeds no revocation.
 ///
 /// # Errors
 /// The node's own, in words.
@@ -36,6 +39,7 @@ pub async fn run<Observing>(
     host: Arc<SimHost>,
     file: NodeFile,
     versions: Versions,
+    deaf: bool,
     observe: impl FnOnce(Gateway) -> Observing,
 ) -> Result<(), String>
 where
@@ -49,6 +53,7 @@ where
         profile: Some(Profile::Wan),
         versions: Some(versions),
         observe: Some(send),
+        deaf,
     };
     let host: Arc<dyn Host> = host;
     let node = meridian_node::run(host, file, hooks);
@@ -57,6 +62,7 @@ where
             let gateway = Gateway {
                 directory: handles.cluster.directory().clone(),
                 membership: handles.cluster.membership().clone(),
+                facts: handles.cluster.facts().clone(),
             };
             observe(gateway).await;
         }
@@ -131,6 +137,26 @@ impl Gateway {
         self.directory.apply(proposal).await
     }
 
+    /// Revokes a token everywhere.
+    ///
+    /// # Errors
+    /// The fast lane's own.
+    pub async fn revoke(&self, token_id: String, now: Duration) -> Result<Receipt, PublishError> {
+        let expires = now + Duration::from_secs(3600);
+        let wanted = Wanted {
+            claim: Claim::Revoke(Revocation::TokenId(token_id)),
+            expires_ms: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
+            actor: Actor::new("operator", "security", None),
+            reason: "a change of the simulation".to_owned(),
+        };
+        self.facts.publish(wanted, Wait::All).await
+    }
+
+    /// What it holds of the fast lane, as nodes compare it.
+    pub fn facts(&self) -> String {
+        self.facts.digest().to_string()
+    }
+
     /// What the node holds and sees.
     pub fn state(&self, node: String) -> EndState {
         let status = self.directory.status();
@@ -146,6 +172,7 @@ impl Gateway {
                 .collect(),
             leadership: format!("term {}, leader {:?}", status.term, status.leader),
             members: members.map(seen).collect::<Vec<_>>().join(", "),
+            facts: self.facts(),
         }
     }
 }

@@ -51,6 +51,43 @@ fn the_other_shipped_scenarios_hold() {
 }
 
 #[test]
+fn revocations_reach_every_node_that_can_hear_them_and_outlive_restarts() {
+    let output = outcome(play("revocation", "1"));
+    let finding = finding(&output);
+    assert!(output.status.success(), "{finding:#}");
+    let count = |name: &str| finding["revocations"][name].as_u64().unwrap();
+    // It was not all excused by faults, and neither side of the question stayed empty.
+    assert!(count("sent") >= 35, "{finding:#}");
+    assert!(count("everywhere") >= 12, "{finding:#}");
+    assert!(count("admitted") > 100, "{finding:#}");
+    assert!(count("refused") > 500, "{finding:#}");
+    assert!(count("slowest_ms") < 500, "{finding:#}");
+}
+
+#[test]
+fn a_node_that_heeds_no_revocation_is_found_out() {
+    let planted = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/planted/deaf.yaml");
+    let output = outcome(play(planted, "1"));
+    assert_eq!(output.status.code(), Some(1));
+    let finding = finding(&output);
+    let violations = finding["violations"].as_array().unwrap();
+    let says = |violation: &serde_json::Value| violation["says"].as_str().unwrap().to_owned();
+    assert!(!violations.is_empty());
+    for violation in violations {
+        assert_eq!(violation["invariant"], "revocation", "{violation}");
+        assert!(
+            says(violation).starts_with("us-east-1 admitted"),
+            "{violation}"
+        );
+    }
+    assert!(
+        violations
+            .iter()
+            .any(|one| says(one).contains("by the receipt"))
+    );
+}
+
+#[test]
 fn a_wrong_scenario_exits_2_and_says_what_is_wrong() {
     let program = env!("CARGO_BIN_EXE_meridian-sim");
     let run = Command::new(program).args(["run", "region-los"]).output();

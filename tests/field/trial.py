@@ -7,7 +7,8 @@ Every node is a process in a network namespace of its own; see `wan.py`. While c
 regions, writers change the document and readers read it through all nodes, the trial bootstraps the cluster, kills the
 leader, cuts links both ways and one way, cuts off and loses the leader's region, takes the quorum away, and gives it
 all back. It prints what was measured. It exits 1 when an acknowledged write was lost, the
-history has no linear order, or a target was missed: a new leader in 3 s, requests routed around in 1 s.
+history has no linear order, or a target was missed: a new leader in 3 s, requests routed around in 1 s, a revoked
+token heeded by all nodes in reach in 500 ms.
 
 Needs root, Linux, iproute2, Python 3.11. Where that is missing it says so and exits 77.
 """
@@ -17,6 +18,7 @@ import json
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -31,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REGIONS = ["eu-west", "us-east", "ap-south"]
 ONE_WAY_MS = {frozenset(("eu-west", "us-east")): 40, frozenset(("eu-west", "ap-south")): 75,
               frozenset(("us-east", "ap-south")): 110}
-ELECTED, ROUTED = 3.0, 1.0
+ELECTED, ROUTED, HEEDED = 3.0, 1.0, 500.0
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Phase:
     watched: bool = True                        # the targets hold for it
     ended: float = 0.0
     notes: dict = field(default_factory=dict)
+    heeded: float | None = 0.0                  # the longest that a revocation took, in ms; none: not all had a receipt
 
 
 class Trial:
@@ -111,6 +114,30 @@ class Trial:
         phase.notes["whole again after s"] = round(self.until("whole again", self.whole), 2)
         time.sleep(2)
 
+    def revoke(self, phase: Phase, nodes: list[str], each: int) -> None:
+        """Revokes tokens through these nodes in turn; when all that can be reached were known to heed them."""
+        took, left, answered = [], Counter(), []
+
+        def ask():
+            for number in range(each):
+                for node in nodes:
+                    began = now()
+                    status, receipt = Turn(self.site, node).ask(
+                        "POST", "revocations", {"token_id": f"{phase.name} {number} {node}", "reason": "a trial"})
+                    if status != 200:
+                        raise RuntimeError(f"{node} does not revoke: {status} {receipt}")
+                    answered.append((now() - began) * 1000)
+                    took.append(max(one["after_ms"] for one in receipt["nodes"] if one["state"] == "applied"))
+                    left.update(one["state"] for one in receipt["nodes"])
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+        took.sort()
+        phase.notes["revoked: heeded in reach after ms"] = f"{took[len(took) // 2]} half, {took[-1]} at most"
+        phase.notes["revoked: answered after ms, at most"] = round(max(answered), 1)
+        phase.notes["revoked: nodes"] = dict(sorted(left.items()))
+        phase.heeded = took[-1] if len(took) == each * len(nodes) else None
+
     # The faults, in order.
 
     def leader_killed(self) -> None:
@@ -164,7 +191,6 @@ class Trial:
             self.power_off(region)
         time.sleep(3)
         api = Turn(self.site, self.site.of(last)[0])
-        import threading
         answers = []
 
         def write():
@@ -178,6 +204,7 @@ class Trial:
         thread.join()
         phase.notes["a write answers"] = sorted({f"{status} {name}" for _, status, name in answers})
         phase.notes["a write answers in ms at most"] = round(max(took for took, _, _ in answers) * 1000, 1)
+        self.revoke(phase, self.site.of(last), 10)
         time.sleep(3)
         for region in gone:
             self.power_on(region)
@@ -239,6 +266,8 @@ def missed(phase: Phase, row: dict) -> list[str]:
     found = []
     if phase.watched and phase.elects and not (isinstance(row["elected s"], float) and row["elected s"] < ELECTED):
         found.append(f"{phase.name}: a new leader after {row['elected s']} s; {ELECTED} is the target")
+    if phase.heeded is None or phase.heeded >= HEEDED:
+        found.append(f"{phase.name}: a revocation took {phase.heeded} ms; {HEEDED} is the target")
     if phase.watched and row["longest without a request s"] >= ROUTED:
         found.append(f"{phase.name}: {row['where']} went {row['longest without a request s']} s without an answer; "
                      f"{ROUTED} is the target")
@@ -261,7 +290,7 @@ def run(site: Site, crew: Crew, only: list[str]) -> tuple[list[dict], list[str]]
     trial.begin("bootstrap", watched=False).notes = {"first document on all nodes after s": round(first, 2)}
     trial.until("whole", trial.whole)
     time.sleep(4)
-    trial.begin("nothing goes wrong")
+    trial.revoke(trial.begin("nothing goes wrong"), list(site.nodes), 10)
     time.sleep(4)
     for fault in (trial.leader_killed, trial.link_cut, trial.one_way, trial.leader_isolated, trial.region_lost,
                   trial.quorum_lost):

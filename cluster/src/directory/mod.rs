@@ -190,8 +190,8 @@ impl Directory {
         machine::unpack(&kept).ok().map(Arc::new)
     }
 
-    /// At most `limit` acts on the cluster in the order they were agreed on: the first ones after that
-    /// index of the log, or without one the last there are. The last 4096 are kept, fewer where they are
+    /// So many acts on the cluster in the order they were agreed on, and the rest of those that share the last
+    /// one's index: the first ones after that index of the log, or without one the last there are. The last 4096 are kept, fewer where they are
     /// long (1 MiB).
     pub fn audit(&self, after: Option<u64>, limit: usize) -> Vec<AuditEntry> {
         self.shown.state().audit.page(after, limit)

@@ -99,6 +99,7 @@ mod tests {
             revisions: revisions.iter().map(owned).collect(),
             leadership: String::new(),
             members: String::new(),
+            facts: String::new(),
         }
     }
 

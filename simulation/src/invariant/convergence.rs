@@ -1,10 +1,11 @@
 //! Convergence (DESIGN section 8, invariant 8).
 //!
-//! Faults off, all nodes are equal within 10 s: one document, one leader, everybody `Up` in everybody's eyes.
+//! Faults off, all nodes are equal within 10 s: one document, one leader, everybody `Up` in everybody's eyes, the same
+//! revocations.
 
 use std::time::Duration;
 
-use crate::workload::History;
+use crate::workload::{EndState, History};
 
 pub(super) fn check(history: &History) -> Vec<String> {
     let Some(calm) = history.calm_since else {
@@ -25,7 +26,15 @@ pub(super) fn check(history: &History) -> Vec<String> {
     // What was equal must stay so.
     for pair in history.ends.windows(2) {
         let [a, b] = pair else { continue };
-        if (&a.revisions, &a.leadership, &a.members) != (&b.revisions, &b.leadership, &b.members) {
+        let seen = |end: &EndState| {
+            (
+                end.revisions.clone(),
+                end.leadership.clone(),
+                end.members.clone(),
+                end.facts.clone(),
+            )
+        };
+        if seen(a) != seen(b) {
             wrong.push(format!("at the end {a:?} is not equal to {b:?}"));
         }
     }
@@ -38,7 +47,6 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::EndState;
 
     fn history(equal_at: Option<u64>) -> History {
         History {
@@ -63,11 +71,15 @@ mod tests {
             revisions: vec![(revision, "d".to_owned())],
             leadership: "a leads".to_owned(),
             members: "a b".to_owned(),
+            facts: "0".to_owned(),
         };
         let mut history = history(Some(21));
         history.ends = vec![end("a", 1), end("b", 1)];
         assert!(check(&history).is_empty());
         history.ends = vec![end("a", 1), end("b", 2)];
+        assert_eq!(check(&history).len(), 1);
+        history.ends = vec![end("a", 1), end("b", 1)];
+        history.ends[1].facts = "1".to_owned();
         assert_eq!(check(&history).len(), 1);
     }
 }

@@ -9,8 +9,10 @@ mod availability;
 mod convergence;
 mod faults_happened;
 mod nothing_collapses;
+mod revocation;
 
 pub use availability::{BUDGET, Outage, outages};
+pub use revocation::is_revoked;
 use serde::Serialize;
 
 use crate::workload::History;
@@ -29,11 +31,12 @@ type Check = fn(&History) -> Vec<String>;
 
 /// Checks every invariant.
 pub fn check(history: &History) -> Vec<Violation> {
-    let checks: [(&'static str, Check); 6] = [
+    let checks: [(&'static str, Check); 7] = [
         ("agreement", agreement::check),
         ("availability", availability::check),
         ("at most once", at_most_once::check),
         ("convergence", convergence::check),
+        ("revocation", revocation::check),
         ("nothing collapses", nothing_collapses::check),
         ("faults happened", faults_happened::check),
     ];

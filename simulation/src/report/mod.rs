@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    invariant::{Violation, outages},
+    invariant::{Violation, is_revoked, outages},
     scenario::Scenario,
     workload::{History, Outcome},
     world::{Counts, Seed},
@@ -37,6 +37,8 @@ pub struct Finding {
     pub requests: Requests,
     /// Documents that the operator applied.
     pub writes: Writes,
+    /// Badges that the operator revoked.
+    pub revocations: Revocations,
     /// What went wrong, and when.
     pub faults: Vec<FaultReport>,
     /// From calm to equal.
@@ -71,6 +73,23 @@ pub struct Writes {
     pub unknown: usize,
     /// The longest wait for an acknowledgement.
     pub slowest_ms: u128,
+}
+
+/// Badges by outcome.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Revocations {
+    /// All.
+    pub sent: usize,
+    /// There was a receipt.
+    pub acknowledged: usize,
+    /// By the receipt every node had applied it.
+    pub everywhere: usize,
+    /// The longest time to any node, of those that got everywhere.
+    pub slowest_ms: u128,
+    /// Presentations of any badge that were admitted.
+    pub admitted: usize,
+    /// Presentations that were refused because the badge was revoked.
+    pub refused: usize,
 }
 
 /// A fault and what clients saw of it.
@@ -124,6 +143,7 @@ impl Finding {
             simulated_ms: simulated.as_millis(),
             requests: requests(history),
             writes: writes(history),
+            revocations: revocations(scenario, history),
             faults: faults(scenario, history),
             converged_ms: between(history.calm_since, history.equal_at),
             network,
@@ -161,6 +181,27 @@ fn writes(history: &History) -> Writes {
             }
             Some(Err(_)) => counts.refused += 1,
             None => counts.unknown += 1,
+        }
+    }
+    counts
+}
+
+fn revocations(scenario: &Scenario, history: &History) -> Revocations {
+    let mut counts = Revocations::default();
+    let nodes = scenario.regions.len() * scenario.nodes_per_region;
+    for revoked in &history.revocations {
+        counts.sent += 1;
+        counts.acknowledged += usize::from(revoked.returned.is_some());
+        if revoked.applied.len() == nodes {
+            counts.everywhere += 1;
+            counts.slowest_ms = counts.slowest_ms.max(revoked.slowest.as_millis());
+        }
+    }
+    for presented in &history.presented {
+        match &presented.outcome {
+            Outcome::Served(_) => counts.admitted += 1,
+            outcome if is_revoked(outcome) => counts.refused += 1,
+            Outcome::Refused(..) | Outcome::Failed(_) => {}
         }
     }
     counts
@@ -213,6 +254,19 @@ impl fmt::Display for Finding {
             "  writes    {}: {} acknowledged (slowest {} ms), {} refused, {} unknown",
             writes.sent, writes.acknowledged, writes.slowest_ms, writes.refused, writes.unknown
         )?;
+        let revocations = &self.revocations;
+        if revocations.sent > 0 {
+            writeln!(
+                f,
+                "  revoked   {}: {} acknowledged, {} of them by every node (slowest {} ms); {} presentations admitted, {} refused as revoked",
+                revocations.sent,
+                revocations.acknowledged,
+                revocations.everywhere,
+                revocations.slowest_ms,
+                revocations.admitted,
+                revocations.refused
+            )?;
+        }
         for fault in &self.faults {
             writeln!(f, "  fault     {} {}", seconds(fault.at_ms), fault.what)?;
             writeln!(

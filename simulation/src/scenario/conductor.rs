@@ -8,20 +8,20 @@
 //! In: a scenario, a seed. Out: a [`Finding`]. A run that cannot even boot is a finding too.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use meridian_cluster::directory::WriteError;
+use meridian_cluster::{directory::WriteError, facts::Reached};
 
 use super::{Scenario, faults::Schedule, stage::Stage};
 use crate::{
     gateway,
     invariant::{self, Violation},
     report::Finding,
-    workload::{Flow, Outcome, Write, document},
-    world::{Ambient, Conditions, Seed, TICK, Trace},
+    workload::{Flow, Outcome, Revoked, Write, badge, document},
+    world::{Ambient, Conditions, EPOCH, Seed, TICK, Trace},
 };
 
 /// Panics of this process since the run began. The binary's panic hook adds to it.
@@ -86,7 +86,8 @@ impl Play<'_> {
         })?;
         self.first_document()?;
         if let Some(every) = self.scenario.request_every {
-            self.stage.start_clients(every);
+            let badges = self.scenario.revoke_every.is_some();
+            self.stage.start_clients(every, badges);
             let what = "every kind of request succeeded steadily";
             self.until(SETTLE, what, all_flows_steady)?;
         }
@@ -122,6 +123,7 @@ impl Play<'_> {
     fn break_things(&mut self, serving: Duration) -> Result<(), String> {
         let mut schedule = Schedule::new(self.scenario);
         let mut next_write = serving + self.scenario.write_every;
+        let mut next_revocation = self.scenario.revoke_every.map(|every| serving + every);
         let limit = serving + self.scenario.faults_end() + LEADER_WAIT;
         while !schedule.is_over() {
             let now = self.stage.world.now();
@@ -132,6 +134,12 @@ impl Play<'_> {
             if now >= next_write {
                 next_write += self.scenario.write_every;
                 self.write_somewhere();
+            }
+            if let (Some(next), Some(every)) = (&mut next_revocation, self.scenario.revoke_every)
+                && now >= *next
+            {
+                *next += every;
+                self.revoke_somewhere();
             }
             self.run_for(TICK);
         }
@@ -156,7 +164,11 @@ impl Play<'_> {
                 .all(|(_, gateway)| Some(gateway.level()) == stage.newest_common());
             let mut seen = states.drain(..).map(|(_, gateway)| {
                 let state = gateway.state(String::new());
-                (state.revisions.last().cloned(), state.leadership)
+                (
+                    state.revisions.last().cloned(),
+                    state.leadership,
+                    state.facts,
+                )
             });
             let first = seen.next();
             up && agreed && seen.all(|other| Some(other) == first)
@@ -177,6 +189,10 @@ impl Play<'_> {
                     stage.gateways().iter().all(|(_, g)| g.revision() >= number)
                 },
             )?;
+        }
+        if equal.is_ok() && self.scenario.revoke_every.is_some() {
+            // And one that everybody hears of at once, shown to everybody for the rest of the time.
+            self.revoke_somewhere();
         }
         let end = calm + self.scenario.calm;
         while self.stage.world.now() < end {
@@ -201,6 +217,44 @@ impl Play<'_> {
             let turn = usize::try_from(self.documents % choices).expect("below a length");
             self.write(gateways[turn].0);
         }
+    }
+
+    /// Revokes the next badge through the living nodes in turn.
+    fn revoke_somewhere(&mut self) {
+        let gateways = self.stage.gateways();
+        if gateways.is_empty() {
+            return;
+        }
+        let oracle = self.stage.oracle.clone();
+        let number = oracle.history().revocations.len();
+        let (index, gateway) = gateways[number % gateways.len()].clone();
+        let node = &self.stage.nodes[index];
+        oracle.history().revocations.push(Revoked {
+            node: node.name(),
+            place: node.place,
+            called: self.stage.world.now(),
+            returned: None,
+            applied: BTreeSet::new(),
+            slowest: Duration::ZERO,
+        });
+        let token = badge::id(u64::try_from(number).unwrap_or(u64::MAX));
+        let task = async move {
+            let unix = EPOCH + oracle.now();
+            // A refusal is as good as silence: nothing is owed then.
+            let Ok(receipt) = gateway.revoke(token, unix).await else {
+                return;
+            };
+            let done = oracle.now();
+            let revoked = &mut oracle.history().revocations[number];
+            revoked.returned = Some(done);
+            for node in &receipt.nodes {
+                if let Reached::Applied { after, .. } = node.state {
+                    revoked.applied.insert(node.node.to_string());
+                    revoked.slowest = revoked.slowest.max(after);
+                }
+            }
+        };
+        self.stage.world.spawn_on(node.machine, task);
     }
 
     /// Applies a new document through a node; its position in the history.

@@ -44,6 +44,10 @@ pub struct Scenario {
     pub request_every: Option<Duration>,
     /// Between two documents that the operator applies.
     pub write_every: Duration,
+    /// Between two badges that the operator revokes; none: he revokes none.
+    pub revoke_every: Option<Duration>,
+    /// The region whose nodes heed no revocation: a mistake that is planted to see whether it is noticed.
+    pub deaf: Option<Place>,
     /// What goes wrong, as the file lists it.
     pub faults: Vec<Fault>,
     /// How long the half without faults lasts.
@@ -108,6 +112,10 @@ pub const SHIPPED: &[(&str, &str)] = &[
     (
         "rolling-upgrade",
         include_str!("../../scenarios/rolling-upgrade.yaml"),
+    ),
+    (
+        "revocation",
+        include_str!("../../scenarios/revocation.yaml"),
     ),
 ];
 
@@ -174,6 +182,20 @@ impl Scenario {
         ));
         let every = duration_text(self.write_every);
         lines.push(("writes", format!("a new document every {every}")));
+        if let Some(every) = self.revoke_every {
+            let every = duration_text(every);
+            lines.push((
+                "revokes",
+                format!("a badge every {every}; holders present them at every node"),
+            ));
+        }
+        if let Some(place) = self.deaf {
+            let region = self.region(place);
+            lines.push((
+                "planted",
+                format!("the nodes of {region} heed no revocation"),
+            ));
+        }
         for fault in &self.faults {
             let at = duration_text(fault.at);
             let lasts = duration_text(fault.lasts);

@@ -27,6 +27,8 @@ struct RawScenario {
     network: RawNetwork,
     traffic: Option<RawTraffic>,
     writes: RawWrites,
+    revocations: Option<RawRevocations>,
+    planted: Option<RawPlanted>,
     #[serde(default)]
     faults: Vec<RawFault>,
     calm: Spanned<String>,
@@ -59,6 +61,18 @@ struct RawTraffic {
 #[serde(deny_unknown_fields)]
 struct RawWrites {
     every: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRevocations {
+    every: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPlanted {
+    deaf_to_revocations: Spanned<String>,
 }
 
 #[derive(Deserialize)]
@@ -134,6 +148,11 @@ impl Check<'_> {
                 .as_ref()
                 .map(|traffic| self.interval(&traffic.rate)),
             write_every: self.span("writes.every", &raw.writes.every),
+            revoke_every: self.revocations(raw),
+            deaf: raw.planted.as_ref().and_then(|planted| {
+                let region = &planted.deaf_to_revocations;
+                self.region(&region.value, region.referenced)
+            }),
             faults,
             calm: self.span("calm", &raw.calm),
         }
@@ -151,6 +170,15 @@ impl Check<'_> {
             self.mistake(release.referenced, message);
         }
         true
+    }
+
+    fn revocations(&mut self, raw: &RawScenario) -> Option<Duration> {
+        let every = &raw.revocations.as_ref()?.every;
+        if raw.traffic.is_none() {
+            let message = "revocations.every: without traffic nobody presents what is revoked";
+            self.mistake(every.referenced, message.to_owned());
+        }
+        Some(self.span("revocations.every", every))
     }
 
     fn regions(&mut self, raw: &RawScenario) {

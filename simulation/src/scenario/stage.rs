@@ -19,7 +19,7 @@ use meridian_config::{
 use super::Scenario;
 use crate::{
     gateway::{self, Gateway},
-    workload::{Ground, Oracle, client, document, issuer, upstream},
+    workload::{Ground, Oracle, badge::Badges, client, document, issuer, upstream},
     world::{Ambient, Down, EPOCH, End, MachineId, Place, Seed, Trace, World},
 };
 
@@ -46,6 +46,8 @@ pub(super) struct Node {
     gateway: Slot,
     end: End,
     collapsed: bool,
+    /// A planted mistake: it heeds no revocation.
+    deaf: bool,
 }
 
 /// Where a node's insides arrive.
@@ -106,6 +108,7 @@ impl Stage {
                     gateway: Slot::default(),
                     end: End::default(),
                     collapsed: false,
+                    deaf: scenario.deaf == Some(*place),
                 }
             })
             .collect();
@@ -133,7 +136,7 @@ impl Stage {
     }
 
     /// Switches on the clients of every region.
-    pub(super) fn start_clients(&mut self, every: Duration) {
+    pub(super) fn start_clients(&mut self, every: Duration, badges: bool) {
         for (index, machine) in self.clients.clone().into_iter().enumerate() {
             let from = Place(index);
             let clients = client::Clients {
@@ -141,6 +144,10 @@ impl Stage {
                 regions: self.regions.clone(),
                 nodes: self.nearest_nodes(from),
                 every,
+                badges: badges.then(|| Badges {
+                    nodes: self.nodes_of(from),
+                    every,
+                }),
             };
             let oracle = self.oracle.clone();
             self.world
@@ -155,13 +162,13 @@ impl Stage {
         }
         let slot = Slot::default();
         let (file, oracle) = (node.file.clone(), self.oracle.clone());
-        let versions = node.versions;
+        let (versions, deaf) = (node.versions, node.deaf);
         let name = file.id.to_string();
         let arrives = slot.clone();
         node.gateway = slot;
         node.collapsed = false;
         node.end = self.world.start(node.machine, |host| {
-            gateway::run(host, file, versions, move |gateway| {
+            gateway::run(host, file, versions, deaf, move |gateway| {
                 *arrives.lock().unwrap_or_else(PoisonError::into_inner) = Some(gateway.clone());
                 gateway.onlook(name, oracle)
             })
@@ -268,6 +275,16 @@ impl Stage {
                 self.oracle.history().collapses.push(says);
             }
         }
+    }
+
+    /// Names and edge addresses of a region's nodes.
+    fn nodes_of(&self, place: Place) -> Vec<(String, SocketAddr)> {
+        let nodes = self.nodes.iter().filter(|node| node.place == place);
+        let address = |node: &Node| {
+            let ip = self.world.machine_ip(node.machine);
+            (node.name(), SocketAddr::new(ip, HTTP_PORT))
+        };
+        nodes.map(address).collect()
     }
 
     fn nearest_nodes(&self, from: Place) -> Vec<SocketAddr> {

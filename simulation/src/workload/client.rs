@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Flow, Kind, Oracle, Outcome, Request,
+    badge::{self, Badges},
     document::{self, TENANT, flows},
     issuer,
     upstream::{REGION_FIELD, REQUEST_FIELD},
@@ -37,6 +38,8 @@ pub struct Clients {
     pub nodes: Vec<SocketAddr>,
     /// Between two requests of one kind.
     pub every: Duration,
+    /// Badges to present; none: the operator revokes nothing.
+    pub badges: Option<Badges>,
 }
 
 /// Sends requests until the machine is gone.
@@ -61,18 +64,24 @@ pub async fn run(host: Arc<SimHost>, oracle: Oracle, clients: Clients) -> Result
         let sender = sender.clone();
         sender.tasks.clone().spawn(sender.flow(flow, phase));
     }
+    if let Some(Badges { nodes, every }) = sender.clients.badges.clone() {
+        for node in nodes {
+            let presenting = badge::present(sender.clone(), sender.clients.from, node, every);
+            sender.tasks.spawn(presenting);
+        }
+    }
     sender.tasks.wait().await;
     Ok(())
 }
 
-struct Sender {
-    host: Arc<SimHost>,
-    oracle: Oracle,
+pub(super) struct Sender {
+    pub(super) host: Arc<SimHost>,
+    pub(super) oracle: Oracle,
     clients: Clients,
     token: String,
     /// Nodes that did not answer, and until when each is tried last.
     silent: Mutex<BTreeMap<SocketAddr, Instant>>,
-    tasks: TaskTracker,
+    pub(super) tasks: TaskTracker,
 }
 
 /// One attempt at one node.
@@ -167,6 +176,33 @@ impl Sender {
             Ok(Ok((head, body))) => Try::Answered(judge(&head, &body)),
             Ok(Err(error)) => Try::Lost(format!("broken: {error}")),
             Err(_) => Try::Lost("no answer in time".to_owned()),
+        }
+    }
+
+    /// Asks one node once, for itself.
+    pub(super) async fn exchange(
+        &self,
+        node: SocketAddr,
+        request: http::request::Builder,
+    ) -> Result<Outcome, String> {
+        let dialled = timeout(CONNECT, self.host.connect(node)).await;
+        let stream = dialled.map_err(|_| "dial: no answer")?;
+        let io = TokioIo::new(stream.map_err(|error| format!("dial: {error}"))?);
+        let handshake = hyper::client::conn::http1::handshake::<_, Full<Bytes>>(io).await;
+        let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
+        let connection = self.tasks.spawn(connection);
+        let asking = async {
+            let request = request
+                .body(Full::default())
+                .expect("all parts are plain ASCII");
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            Ok::<_, hyper::Error>(judge(&head, &body.collect().await?.to_bytes()))
+        };
+        let outcome = timeout(ANSWER, asking).await;
+        connection.abort();
+        match outcome {
+            Ok(outcome) => outcome.map_err(|error| format!("broken: {error}")),
+            Err(_) => Err("no answer in time".to_owned()),
         }
     }
 

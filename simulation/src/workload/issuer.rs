@@ -56,8 +56,19 @@ pub fn url() -> String {
 
 /// A token for a tenant, good for a day from `unix`.
 pub fn token(tenant: &str, subject: &str, unix: Duration) -> String {
+    sign(&claims(tenant, subject, unix))
+}
+
+/// The same with an id, by which it can be revoked.
+pub fn badge(tenant: &str, id: &str, unix: Duration) -> String {
+    let mut claims = claims(tenant, "holder", unix);
+    claims["jti"] = id.into();
+    sign(&claims)
+}
+
+fn claims(tenant: &str, subject: &str, unix: Duration) -> serde_json::Value {
     let issued = unix.as_secs();
-    let claims = json!({
+    json!({
         "iss": url(),
         "aud": AUDIENCE,
         "sub": subject,
@@ -66,13 +77,16 @@ pub fn token(tenant: &str, subject: &str, unix: Duration) -> String {
         "iat": issued,
         "nbf": issued,
         "exp": issued + 86_400,
-    });
+    })
+}
+
+fn sign(claims: &serde_json::Value) -> String {
     let header = Header {
         kid: Some(KEY_ID.to_owned()),
         ..Header::new(Algorithm::EdDSA)
     };
     let key = EncodingKey::from_ed_der(PRIVATE_KEY);
-    encode(&header, &claims, &key).expect("a fixed key signs any claims")
+    encode(&header, claims, &key).expect("a fixed key signs any claims")
 }
 
 const KEY_ID: &str = "simulated-1";

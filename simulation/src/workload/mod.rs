@@ -5,11 +5,13 @@
 //!       └─────────── oracle: what was asked, answered, received, acknowledged ───────────┘
 //! ```
 //!
+//! - [`badge`]: presents tokens that the operator revokes;
 //! - [`client`]: sends requests at a rate and tries the next node when one does not answer;
 //! - [`upstream`], [`issuer`]: real HTTP servers on simulated streams;
 //! - [`document`]: what the operator applies;
 //! - `oracle`: remembers ([`Oracle`]).
 
+pub mod badge;
 pub mod client;
 pub mod document;
 pub mod issuer;
@@ -19,5 +21,5 @@ pub mod upstream;
 
 pub use oracle::{
     Arrival, CommandSeen, EndState, FaultSeen, Flow, Ground, History, Kind, Oracle, Outcome,
-    Request, RevisionSeen, Write,
+    Presented, Request, RevisionSeen, Revoked, Write,
 };

@@ -33,6 +33,10 @@ pub struct History {
     pub arrivals: Vec<Arrival>,
     /// Documents that the operator applied; by id.
     pub writes: Vec<Write>,
+    /// Badges that the operator revoked, in order; a badge's number is its position.
+    pub revocations: Vec<Revoked>,
+    /// Badges that were presented to nodes.
+    pub presented: Vec<Presented>,
     /// Revisions that nodes showed.
     pub revisions: Vec<RevisionSeen>,
     /// Commands that nodes applied to their state.
@@ -129,6 +133,40 @@ pub struct Write {
     pub digest: String,
 }
 
+/// A badge that the operator revoked.
+#[derive(Debug, Clone)]
+pub struct Revoked {
+    /// The node that took it.
+    pub node: String,
+    /// Its region.
+    pub place: Place,
+    /// When the operator began.
+    pub called: Duration,
+    /// When there was a receipt; none: unknown.
+    pub returned: Option<Duration>,
+    /// The nodes that had applied it by then, by the receipt.
+    pub applied: BTreeSet<String>,
+    /// When the last of these was known to have: after it was made.
+    pub slowest: Duration,
+}
+
+/// A badge at a node.
+#[derive(Debug, Clone)]
+pub struct Presented {
+    /// Which badge.
+    pub badge: u64,
+    /// Which node.
+    pub node: String,
+    /// Its region.
+    pub place: Place,
+    /// When its holder began.
+    pub sent: Duration,
+    /// When its holder knew the outcome.
+    pub done: Duration,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
 /// A revision that a node showed.
 #[derive(Debug, Clone)]
 pub struct RevisionSeen {
@@ -190,6 +228,8 @@ pub struct EndState {
     pub leadership: String,
     /// Members and their liveness, in its eyes.
     pub members: String,
+    /// What it holds of the fast lane, as nodes compare it.
+    pub facts: String,
 }
 
 impl Oracle {
@@ -237,6 +277,21 @@ impl Ground {
         })
     }
 
+    /// Whether nodes of the two regions hear each other, over others if need be.
+    pub fn joined(&self, from: Place, to: Place) -> bool {
+        let mut reached = BTreeSet::from([from]);
+        let mut next = vec![from];
+        while let Some(at) = next.pop() {
+            for other in (0..self.nodes.len()).map(Place) {
+                let hears = self.nodes[at.0] && self.nodes[other.0] && self.open(at, other);
+                if hears && reached.insert(other) {
+                    next.push(other);
+                }
+            }
+        }
+        self.nodes[from.0] && reached.contains(&to)
+    }
+
     fn open(&self, a: Place, b: Place) -> bool {
         !self.cuts.contains(&(a, b)) && !self.cuts.contains(&(b, a))
     }
@@ -280,6 +335,12 @@ mod tests {
         ground.cuts.insert((b, a));
         assert!(!ground.can_serve(a, &[b]));
         assert!(ground.can_serve(a, &[a, b]));
+        assert!(!ground.joined(a, b));
+        ground.nodes.push(true);
+        assert!(ground.joined(a, b), "over the third");
+        ground.nodes[2] = false;
+        assert!(!ground.joined(a, b) && ground.joined(a, a));
+        ground.nodes.pop();
         ground.nodes[0] = false;
         assert!(!ground.can_serve(a, &[a, b]));
         ground.cuts.clear();

@@ -278,7 +278,7 @@ async fn without_a_quorum_and_after_a_restart_alone_what_was_stopped_stays_so() 
             .await;
         }
     }
-    // And a quorum has agreed in the end.
+    // And a quorum has agreed in the end, and knows who did it, from where, and through which node.
     until("all is agreed on", LONG, async || {
         let list = dev.admin(&alone, &["revocations", "-o", "json"]).await;
         let list = list.expect(0).json();
@@ -287,6 +287,30 @@ async fn without_a_quorum_and_after_a_restart_alone_what_was_stopped_stays_so() 
             true => Ok(()),
             false => Err(list.to_string()),
         }
+    })
+    .await;
+    let key = std::fs::read_to_string(dev.folder().join("admin.token")).expect("a token");
+    let audit = get("/api/v1/audit").token(key.trim());
+    let of = |token: &str| format!("token id {}", token_id(token));
+    let wanted = [of(&tokens[0]), of(&tokens[1]), of(&tokens[1])];
+    // A node that is not the leader applies it a moment later.
+    until("it is in the audit everywhere", LONG, async || {
+        for node in dev.nodes() {
+            let answer = audit.send(node.admin).await.json();
+            let acts = answer["acts"].as_array().expect("acts").iter();
+            let mut targets = Vec::new();
+            for act in acts.filter(|act| act["act"] == "revoke") {
+                assert_eq!(act["node"], "ap-south-1", "{act}");
+                assert_eq!(act["done"], true, "{act}");
+                let from = act["from"].as_str().unwrap_or_default();
+                assert!(from.starts_with("127.0.0.1:"), "{act}");
+                targets.push(act["target"].as_str().expect("a target").to_owned());
+            }
+            if targets != wanted {
+                return Err(format!("{}: {targets:?}", node.id));
+            }
+        }
+        Ok(())
     })
     .await;
     dev.stop().await;

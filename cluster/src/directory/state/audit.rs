@@ -86,19 +86,20 @@ impl Audit {
         }
     }
 
-    /// At most `limit` entries in the log's order: the first ones after that index, or without one the
-    /// last there are.
+    /// So many entries in the log's order: the first ones after that index, or without one the last there are.
+    /// Facts of one command share an index, and a reader goes on after the last index that it has got: so those
+    /// of one index are never parted, and a page may be longer by the rest of a command.
     pub(crate) fn page(&self, after: Option<u64>, limit: usize) -> Vec<AuditEntry> {
         let from = match after {
             Some(after) => self.entries.partition_point(|entry| entry.index <= after),
             None => self.entries.len().saturating_sub(limit),
         };
-        self.entries
-            .iter()
-            .skip(from)
-            .take(limit)
-            .cloned()
-            .collect()
+        let mut to = from.saturating_add(limit).min(self.entries.len());
+        let index = |at: usize| self.entries.get(at).map(|entry| entry.index);
+        while to > from && index(to).is_some() && index(to) == index(to - 1) {
+            to += 1;
+        }
+        self.entries.range(from..to).cloned().collect()
     }
 
     /// The newest entry.

@@ -425,3 +425,24 @@ fn a_state_with_all_the_facts_it_may_hold_fits_a_snapshot() {
         assert_eq!(State::decode(&bytes, Versions::THIS_RELEASE), Ok(state));
     }
 }
+
+#[test]
+fn facts_of_one_command_are_on_one_page_of_the_audit() {
+    let mut state = State::default();
+    for number in 1..=3 {
+        let first = number * 10;
+        let facts = (first..first + 5).map(|n| fact(n, 0)).collect();
+        state.apply(number, command(number, Action::KeepFacts(facts)));
+    }
+    let (mut after, mut seen) = (0, 0);
+    loop {
+        let page = state.audit.page(Some(after), 3);
+        let Some(last) = page.last() else { break };
+        assert_eq!(page.len(), 5);
+        after = last.index;
+        seen += page.len();
+    }
+    assert_eq!(seen, 15);
+    assert_eq!(state.audit.page(Some(0), 5).len(), 5);
+    assert!(state.audit.page(Some(0), 0).is_empty());
+}

@@ -17,7 +17,7 @@ pub(super) const RESOURCES: &[Resource] = &[Resource {
         },
         Query {
             name: "limit",
-            about: "How many at most: 1 to 1000, 100 where it is left out",
+            about: "How many: 1 to 1000, 100 where it is left out; those that share an index are given together",
             shape: shape::<u16>,
         },
     ],

@@ -1,0 +1,249 @@
+//! Revocation (DESIGN section 8, invariant 4).
+//!
+//! No node that can hear the revoker admits a revoked token later than 1 s after `revoke` returned; none does after
+//! it applied it, restart included. What a node could not hear it must heed once it can: within 10 s, as invariant 8
+//! has it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    workload::{History, Outcome, Presented, Revoked},
+    world::Place,
+};
+
+pub(super) fn check(history: &History) -> Vec<String> {
+    let mut wrong = Vec::new();
+    // When a node was first seen to heed a revocation.
+    let mut heeded: BTreeMap<(u64, &str), Duration> = BTreeMap::new();
+    for seen in history.presented.iter().filter(|p| is_revoked(&p.outcome)) {
+        let first = heeded.entry((seen.badge, &seen.node)).or_insert(seen.done);
+        *first = (*first).min(seen.done);
+    }
+    for seen in &history.presented {
+        let Some(revoked) = revocation(history, seen.badge) else {
+            if is_revoked(&seen.outcome) {
+                wrong.push(format!(
+                    "{} refused badge {} as revoked, which nobody had revoked",
+                    seen.node, seen.badge
+                ));
+            }
+            continue;
+        };
+        if is_revoked(&seen.outcome) && seen.done < revoked.called {
+            wrong.push(format!(
+                "{} refused badge {} at {:?}, before it was revoked at {:?}",
+                seen.node, seen.badge, seen.done, revoked.called
+            ));
+        }
+        if !matches!(seen.outcome, Outcome::Served(_)) {
+            continue;
+        }
+        let first = heeded.get(&(seen.badge, &*seen.node));
+        let why = match (revoked.returned, first) {
+            (_, Some(first)) if seen.sent >= *first => {
+                format!("which it had refused as revoked by {first:?}")
+            }
+            (Some(returned), _)
+                if seen.sent >= returned && revoked.applied.contains(&seen.node) =>
+            {
+                format!("which it had applied by the receipt of {returned:?}")
+            }
+            (Some(returned), _) if could_hear(history, revoked, returned, seen) => {
+                format!("which was revoked by {returned:?} where it could hear it")
+            }
+            (Some(returned), _) if has_long_heard(history, revoked, returned, seen) => {
+                format!(
+                    "which was revoked by {returned:?}, though it has heard others for {CATCH_UP:?}"
+                )
+            }
+            _ => continue,
+        };
+        wrong.push(format!(
+            "{} admitted badge {} sent at {:?}, {why}",
+            seen.node, seen.badge, seen.sent
+        ));
+    }
+    wrong
+}
+
+/// Whether a request was refused because its token is revoked.
+pub fn is_revoked(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(401, problem) if problem == "urn:meridian:problem:token-revoked")
+}
+
+fn revocation(history: &History, badge: u64) -> Option<&Revoked> {
+    history.revocations.get(usize::try_from(badge).ok()?)
+}
+
+/// Whether the node could hear the revoker well before, during and after the call.
+fn could_hear(history: &History, revoked: &Revoked, returned: Duration, seen: &Presented) -> bool {
+    let until = returned + SPREAD;
+    let from = revoked.called.saturating_sub(MEETING);
+    seen.sent > until && joined(history, revoked.place, seen.place, from, until)
+}
+
+/// Whether the node has been in touch with the revoker's region for so long that it must have caught up.
+fn has_long_heard(
+    history: &History,
+    revoked: &Revoked,
+    returned: Duration,
+    seen: &Presented,
+) -> bool {
+    let from = seen.sent.saturating_sub(CATCH_UP);
+    from >= returned && joined(history, revoked.place, seen.place, from, seen.sent)
+}
+
+/// Whether two regions heard each other all the time.
+fn joined(history: &History, one: Place, other: Place, from: Duration, until: Duration) -> bool {
+    let grounds = &history.grounds;
+    let first = grounds.iter().rposition(|(at, _)| *at <= from);
+    let Some(first) = first else {
+        return false;
+    };
+    let during = grounds[first..].iter().take_while(|(at, _)| *at <= until);
+    during
+        .map(|(_, ground)| ground)
+        .all(|ground| ground.joined(one, other))
+}
+
+/// After `revoke` returned.
+const SPREAD: Duration = Duration::from_secs(1);
+
+/// For nodes that have just come to hear each other to connect: a dial that lost a packet is given up after two
+/// seconds.
+const MEETING: Duration = Duration::from_secs(4);
+
+/// For a node that missed it to compare with others.
+const CATCH_UP: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::workload::Ground;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// A badge at node b (region 1), sent then.
+    fn presented(sent: u64, outcome: Outcome) -> Presented {
+        Presented {
+            badge: 0,
+            node: "b".to_owned(),
+            place: Place(1),
+            sent: ms(sent),
+            done: ms(sent + 5),
+            outcome,
+        }
+    }
+
+    fn served() -> Outcome {
+        Outcome::Served("r".to_owned())
+    }
+
+    fn refused() -> Outcome {
+        Outcome::Refused(401, "urn:meridian:problem:token-revoked".to_owned())
+    }
+
+    /// Revoked through node a (region 0) at 20 s, with a receipt at 20.2 s that names these nodes.
+    fn history(applied: &[&str], presented: Vec<Presented>) -> History {
+        let ground = Ground {
+            nodes: vec![true, true],
+            upstreams: vec![true, true],
+            ..Ground::default()
+        };
+        History {
+            revocations: vec![Revoked {
+                node: "a".to_owned(),
+                place: Place(0),
+                called: ms(20_000),
+                returned: Some(ms(20_200)),
+                applied: applied.iter().map(ToString::to_string).collect(),
+                slowest: ms(200),
+            }],
+            presented,
+            grounds: vec![(ms(0), ground)],
+            ..History::default()
+        }
+    }
+
+    /// The same with the link cut from 10 s on, and whole again from then on.
+    fn cut_until(until: u64, mut history: History) -> History {
+        let whole = history.grounds[0].1.clone();
+        let cut = Ground {
+            cuts: BTreeSet::from([(Place(0), Place(1))]),
+            ..whole.clone()
+        };
+        history
+            .grounds
+            .extend([(ms(10_000), cut), (ms(until), whole)]);
+        history
+    }
+
+    #[test]
+    fn a_node_that_can_hear_has_a_second() {
+        let good = history(
+            &[],
+            vec![presented(21_200, served()), presented(21_300, refused())],
+        );
+        assert_eq!(check(&good), Vec::<String>::new());
+        let late = history(&[], vec![presented(21_201, served())]);
+        assert_eq!(check(&late).len(), 1, "{:?}", check(&late));
+    }
+
+    #[test]
+    fn a_node_that_has_acknowledged_has_no_time_at_all() {
+        let late = history(&["b"], vec![presented(20_200, served())]);
+        assert!(
+            check(&late)[0].contains("by the receipt"),
+            "{:?}",
+            check(&late)
+        );
+        // It was on its way already.
+        let early = history(&["b"], vec![presented(20_199, served())]);
+        assert_eq!(check(&early), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_node_that_has_refused_it_never_admits_it_again() {
+        // Even where it could not hear the revoker: it has heard of it somehow, and restarted since.
+        let forgetful = vec![presented(20_050, refused()), presented(20_055, served())];
+        let told = check(&cut_until(60_000, history(&[], forgetful)));
+        assert!(told[0].contains("had refused"), "{told:?}");
+    }
+
+    #[test]
+    fn what_a_cut_held_back_is_excused_for_a_while() {
+        let told = |sent| {
+            check(&cut_until(
+                40_000,
+                history(&[], vec![presented(sent, served())]),
+            ))
+        };
+        assert_eq!(told(30_000), Vec::<String>::new());
+        assert_eq!(told(49_999), Vec::<String>::new());
+        assert_eq!(told(50_001).len(), 1);
+    }
+
+    #[test]
+    fn a_link_that_has_just_healed_is_no_promise() {
+        let told = |until| {
+            check(&cut_until(
+                until,
+                history(&[], vec![presented(22_000, served())]),
+            ))
+        };
+        assert_eq!(told(17_000), Vec::<String>::new());
+        assert_eq!(told(15_900).len(), 1);
+    }
+
+    #[test]
+    fn a_badge_that_stands_is_not_refused_as_revoked() {
+        let mut history = history(&[], vec![presented(19_000, refused())]);
+        assert_eq!(check(&history).len(), 1);
+        history.revocations.clear();
+        assert_eq!(check(&history).len(), 1);
+    }
+}
