@@ -6,7 +6,7 @@ use meridian_config::{name::NodeId, node_file::NodeFile};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    bootstrap::{self, Advice, BootstrapError, Greeting, Start},
+    bootstrap::{self, Advice, BootstrapError, Greeting, Origin, Restorer, Start},
     consensus::Profile,
     directory::{Directory, DocumentCheck},
     fabric::{Fabric, FabricError, FabricSettings, Kind, Trust, TrustError},
@@ -25,12 +25,15 @@ pub struct Cluster {
     directory: Directory,
     renewals: Renewals,
     facts: Facts,
+    restorer: Restorer,
 }
 
 /// What a node brings along to its cluster beside `node.yaml`.
 pub struct Options {
     /// The timings of Raft; the same on all nodes.
     pub profile: Profile,
+    /// Where the cluster comes from while this node has no log.
+    pub origin: Origin,
     /// Says whether a document is one, before it is proposed.
     pub check: DocumentCheck,
     /// The versions of messages it reads: those of this release, or of the one before in a test of both.
@@ -101,6 +104,7 @@ impl Cluster {
             region: file.region.clone(),
             cluster: file.cluster.clone(),
             bootstrap: file.bootstrap.clone(),
+            origin: options.origin,
             profile: options.profile,
             check: options.check,
             versions: options.versions,
@@ -108,7 +112,7 @@ impl Cluster {
             tracker: tracker.clone(),
             stop: stop.clone(),
         };
-        let directory = bootstrap::start(start, &|kind, handler| {
+        let (directory, restorer) = bootstrap::start(start, &|kind, handler| {
             fabric.register(kind, handler);
         })
         .await?;
@@ -122,6 +126,7 @@ impl Cluster {
             directory,
             renewals,
             facts,
+            restorer,
         })
     }
 
@@ -149,7 +154,16 @@ impl Cluster {
     pub fn advice(&self) -> Vec<Advice> {
         let (status, seats) = (self.directory.status(), self.directory.seats());
         let marks = self.directory.marks().borrow().clone();
-        Advice::all(&status, &seats, &self.membership.view(), &marks)
+        let mut advice = Advice::all(&status, &seats, &self.membership.view(), &marks);
+        if self.restorer.is_awaited() {
+            advice.push(Advice::AwaitsRestore);
+        }
+        advice
+    }
+
+    /// What restores a backup.
+    pub fn restorer(&self) -> &Restorer {
+        &self.restorer
     }
 
     /// The replicated documents.

@@ -12,7 +12,7 @@
 //! | version | since | what it changed |
 //! |---|---|---|
 //! | 1 | the first release | – |
-//! | 2 | this one | the hello says which versions its node reads; the command that raises the level; snapshots carry the level |
+//! | 2 | this one | the hello says which versions its node reads; the command that raises the level; snapshots carry the level; the era in messages of a restored cluster |
 
 use std::{fmt, str::FromStr};
 

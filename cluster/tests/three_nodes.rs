@@ -16,6 +16,7 @@ use std::{
 
 use meridian_cluster::{
     Cluster, Options,
+    bootstrap::Origin,
     consensus::Profile,
     directory::{Actor, Proposal, SourceFile, WriteError},
     fabric::Authority,
@@ -57,6 +58,7 @@ impl Node {
             let options = Options {
                 versions: Versions::THIS_RELEASE,
                 profile: Profile::Local,
+                origin: Origin::Founding,
                 check: Arc::new(|_| Ok(())),
             };
             Cluster::start(host, &file, options, &tracker, &stop)

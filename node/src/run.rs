@@ -18,7 +18,8 @@ mod workers;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use meridian_cluster::{
-    Cluster, Options, StartError, consensus::Profile, host::Host, version::Versions,
+    Cluster, Options, StartError, bootstrap::Origin, consensus::Profile, host::Host,
+    version::Versions,
 };
 use meridian_config::{name::NodeId, node_file::NodeFile};
 use tokio::{sync::oneshot, time::timeout};
@@ -132,14 +133,19 @@ pub enum RunError {
     Files(io::Error),
 }
 
-/// Runs a node until its host is asked to stop.
+/// Runs a node until its host is asked to stop. `origin` counts only while it has no log.
 ///
 /// Resolves after everything the node has started is gone. Dropping the future abandons the node, as a
 /// crash does.
-pub async fn run(host: Arc<dyn Host>, file: NodeFile, hooks: Hooks) -> Result<(), RunError> {
+pub async fn run(
+    host: Arc<dyn Host>,
+    file: NodeFile,
+    origin: Origin,
+    hooks: Hooks,
+) -> Result<(), RunError> {
     let tracker = TaskTracker::new();
     let stop = CancellationToken::new();
-    let outcome = serve(&host, &file, hooks, &tracker, &stop).await;
+    let outcome = serve(&host, &file, origin, hooks, &tracker, &stop).await;
     stop.cancel();
     tracker.close();
     if timeout(END, tracker.wait()).await.is_err() {
@@ -154,6 +160,7 @@ pub async fn run(host: Arc<dyn Host>, file: NodeFile, hooks: Hooks) -> Result<()
 async fn serve(
     host: &Arc<dyn Host>,
     file: &NodeFile,
+    origin: Origin,
     hooks: Hooks,
     tracker: &TaskTracker,
     stop: &CancellationToken,
@@ -171,6 +178,7 @@ async fn serve(
         profile: hooks.profile.unwrap_or(fitting),
         versions: hooks.versions.unwrap_or(Versions::THIS_RELEASE),
         check: Arc::new(move |files| checked.check(files).map(drop)),
+        origin,
     };
     let cluster = Cluster::start(host.clone(), file, options, tracker, stop).await?;
 
@@ -259,6 +267,7 @@ async fn serve(
         directory: cluster.directory().clone(),
         drafts,
         upstreams: upstreams.clone(),
+        restorer: cluster.restorer().clone(),
         view: cluster.membership().watch(),
         facts: cluster.facts().clone(),
         serving: state.current.clone(),

@@ -12,6 +12,7 @@ use std::{
 };
 
 use meridian_cluster::{
+    bootstrap::Origin,
     directory::{Actor, Proposal, SourceFile},
     fabric::Authority,
     host::{
@@ -200,7 +201,7 @@ async fn a_node_serves_what_is_applied_and_ends_when_it_is_asked_to() {
         observe: Some(observe),
         ..Hooks::default()
     };
-    let running = run(host.clone(), file, hooks);
+    let running = run(host.clone(), file, Origin::Founding, hooks);
     let using = async {
         let handles = up.await.unwrap();
         let at = handles.http.unwrap();
@@ -249,9 +250,12 @@ async fn a_port_that_is_taken_is_named_and_nothing_is_left_running() {
         .unwrap();
     let taken = holder.local_addr();
     let file = node_file(&*host, folder.path(), taken);
-    let ended = timeout(DEADLINE, run(host, file, Hooks::default()))
-        .await
-        .expect("it ends");
+    let ended = timeout(
+        DEADLINE,
+        run(host, file, Origin::Founding, Hooks::default()),
+    )
+    .await
+    .expect("it ends");
     match ended {
         Err(RunError::Listen { key, address, .. }) => {
             assert_eq!((key, address), ("listen.http", taken));

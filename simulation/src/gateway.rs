@@ -6,6 +6,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use meridian_cluster::{
+    bootstrap::Origin,
     consensus::Profile,
     directory::{Accepted, Actor, Directory, Proposal, Revision, SourceFile, WriteError},
     facts::{Claim, Facts, PublishError, Receipt, Revocation, Wait, Wanted},
@@ -56,7 +57,7 @@ where
         deaf,
     };
     let host: Arc<dyn Host> = host;
-    let node = meridian_node::run(host, file, hooks);
+    let node = meridian_node::run(host, file, Origin::Founding, hooks);
     let onlooker = async {
         if let Ok(handles) = handles.await {
             let gateway = Gateway {

@@ -31,6 +31,8 @@ pub enum Advice {
         /// Where the fewer are.
         fewer: RegionName,
     },
+    /// The node was started to wait for a backup.
+    AwaitsRestore,
     /// A voter is down.
     VoterDown(NodeId),
     /// A node is drained.
@@ -123,6 +125,10 @@ impl fmt::Display for Advice {
             Self::TwoRegions { more, fewer } => write!(
                 f,
                 "the voters stand in two regions: when {more} is lost nothing can be changed until it is back (requests are served on), when {fewer} is lost the rest goes on; add a third region with one small node, which gets a vote by itself, and the loss of any one region is survived"
+            ),
+            Self::AwaitsRestore => write!(
+                f,
+                "this node waits for a backup: run `meridian restore FILE` here; to found a new cluster instead, start it without --await-restore"
             ),
             Self::VoterDown(node) => write!(
                 f,

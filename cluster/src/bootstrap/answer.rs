@@ -16,7 +16,7 @@ use super::{
     message::{Answer, Ask, Standing},
 };
 use crate::{
-    consensus::{ChangeMembers, Id, Seat},
+    consensus::{ChangeMembers, Id, Seat, encode_in},
     fabric::{CallError, Handler, PeerIdentity},
     host::BoxFuture,
     wire,
@@ -47,7 +47,10 @@ impl Handler for Shared {
                 },
                 Ask::Join => self.take_in(from).await,
             };
-            Ok(wire::encode(&answer).into())
+            // Where to, says the form of the answer that lets a node in.
+            let joined = matches!(answer, Answer::Joined { .. });
+            let era = self.group.era().filter(|_| joined);
+            Ok(encode_in(era, &answer).into())
         })
     }
 }
@@ -67,7 +70,10 @@ impl Shared {
             return Err("this node belongs to a cluster".to_owned());
         }
         // A founder's seat, before all that is ever agreed on.
-        self.group.admit(0).await.map_err(|error| error.to_string())
+        self.group
+            .admit(None, 0)
+            .await
+            .map_err(|error| error.to_string())
     }
 
     /// Gives a node with an empty disk a seat as learner.

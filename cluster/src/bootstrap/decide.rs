@@ -25,6 +25,8 @@ pub(super) struct Own {
     pub(super) bootstrap: BTreeSet<NodeId>,
     /// The cluster's id from an earlier life whose log is gone.
     pub(super) cluster_id: Option<String>,
+    /// It was started to wait for a backup.
+    pub(super) awaits_restore: bool,
     /// How long it has stood ready to vote in a founding, where it does.
     pub(super) ready_for: Option<Duration>,
 }
@@ -67,6 +69,12 @@ pub(super) enum Reason {
         "{0} belongs to another cluster than this node's data_dir (id {1}); check `fabric.join`, or move data_dir aside"
     )]
     OtherCluster(NodeId, String),
+    #[error("an operator is to run `meridian restore FILE` at this node")]
+    Restore,
+    #[error(
+        "this node was started to wait for a restore, but {0} can be reached and belongs to a cluster; stop {0} and move its data_dir aside if that cluster is lost, or start this node without --await-restore: it joins"
+    )]
+    RestoreElsewhere(NodeId),
 }
 
 fn join(nodes: &[NodeId]) -> String {
@@ -79,6 +87,13 @@ pub(super) fn decide(own: &Own, others: &BTreeMap<NodeId, Standing>) -> Step {
     let member = others
         .iter()
         .find_map(|(node, standing)| Some((node, standing.cluster_id.as_ref()?)));
+    if own.awaits_restore {
+        let began = others.iter().find(|(_, standing)| standing.has_log);
+        let there = member.map(|(node, _)| node).or(began.map(|(node, _)| node));
+        return Step::Wait(there.map_or(Reason::Restore, |node| {
+            Reason::RestoreElsewhere(node.clone())
+        }));
+    }
     if let Some((through, cluster_id)) = member {
         if let Some(old) = own.cluster_id.as_ref().filter(|old| *old != cluster_id) {
             return Step::Wait(Reason::OtherCluster(through.clone(), old.clone()));
@@ -141,6 +156,7 @@ mod tests {
             region: RegionName::new(format!("region of {id}")),
             bootstrap: ["a", "b", "c"].map(NodeId::from).into(),
             cluster_id: None,
+            awaits_restore: false,
             ready_for: None,
         }
     }
@@ -200,6 +216,19 @@ mod tests {
         assert_eq!(
             decide(&own("a"), &all),
             Step::Wait(Reason::Begun("b".into()))
+        );
+    }
+
+    #[test]
+    fn a_node_that_waits_for_a_restore_neither_founds_nor_joins() {
+        let mut own = own("a");
+        own.awaits_restore = true;
+        let mut all = others(&["b", "c"]);
+        assert_eq!(decide(&own, &all), Step::Wait(Reason::Restore));
+        all.get_mut("b").unwrap().cluster_id = Some("id".to_owned());
+        assert_eq!(
+            decide(&own, &all),
+            Step::Wait(Reason::RestoreElsewhere("b".into()))
         );
     }
 

@@ -20,7 +20,7 @@ use super::{
     message::{Answer, Ask, Standing},
 };
 use crate::{
-    consensus::Seat,
+    consensus::{Era, Seat, decode_in},
     control::Topic,
     fabric::{CallError, Kind},
     wire,
@@ -52,6 +52,7 @@ pub(super) async fn find_a_place(shared: Arc<Shared>) {
             region: shared.region.clone(),
             bootstrap: shared.bootstrap.clone(),
             cluster_id: shared.cluster_id(),
+            awaits_restore: shared.awaits_restore(),
             ready_for: ready_since.map(|since| since.elapsed()),
         };
         let step = decide(&own, &others);
@@ -81,14 +82,18 @@ pub(super) async fn find_a_place(shared: Arc<Shared>) {
 fn tell(reason: &Reason) {
     match reason {
         Reason::Founder(_) | Reason::Begun(_) => tracing::info!("{reason}"),
-        Reason::Missing(_) | Reason::NotNamed => tracing::info!("waiting: {reason}"),
-        Reason::ListsDiffer(_) | Reason::OtherCluster(..) => tracing::error!("{reason}"),
+        Reason::Missing(_) | Reason::NotNamed | Reason::Restore => {
+            tracing::info!("waiting: {reason}");
+        }
+        Reason::ListsDiffer(_) | Reason::OtherCluster(..) | Reason::RestoreElsewhere(_) => {
+            tracing::error!("{reason}");
+        }
     }
 }
 
 impl Shared {
     /// How every node stands that answers; remembers whether one of them knows a cluster.
-    async fn look_around(&self) -> BTreeMap<NodeId, Standing> {
+    pub(super) async fn look_around(&self) -> BTreeMap<NodeId, Standing> {
         let mut nodes: BTreeSet<NodeId> = self.bootstrap.clone();
         nodes.extend(self.view.borrow().members.keys().cloned());
         nodes.remove(&self.own);
@@ -113,12 +118,23 @@ impl Shared {
     }
 
     async fn ask(&self, node: &NodeId, ask: &Ask, patience: Duration) -> Result<Answer, CallError> {
+        let (_, answer) = self.ask_in(node, ask, patience).await?;
+        Ok(answer)
+    }
+
+    /// The answer, and which life of the group it lets this node into.
+    async fn ask_in(
+        &self,
+        node: &NodeId,
+        ask: &Ask,
+        patience: Duration,
+    ) -> Result<(Option<Era>, Answer), CallError> {
         let body: Bytes = Topic::Bootstrap.address(&wire::encode(ask));
         let answer = self
             .transport
             .call(node, Kind::Control, body, patience)
             .await?;
-        wire::decode(&answer).map_err(|why| CallError::unread(node, &why))
+        decode_in(&answer).map_err(|why| CallError::unread(node, &why))
     }
 
     /// Founds the group, once every voter has said that it stands ready. Each step may be repeated.
@@ -142,7 +158,7 @@ impl Shared {
             }
         }
         self.group
-            .admit(0)
+            .admit(None, 0)
             .await
             .map_err(|error| error.to_string())?;
         let seats = voters
@@ -160,20 +176,23 @@ impl Shared {
     /// Asks to be taken in, following the way to the leader once.
     async fn join(&self, through: &NodeId) -> Result<(), String> {
         let text = |error: CallError| error.to_string();
-        let mut answer = self
-            .ask(through, &Ask::Join, JOIN_PATIENCE)
+        let (mut era, mut answer) = self
+            .ask_in(through, &Ask::Join, JOIN_PATIENCE)
             .await
             .map_err(text)?;
         if let Answer::Leader(leader) = answer {
-            answer = self
-                .ask(&leader, &Ask::Join, JOIN_PATIENCE)
+            (era, answer) = self
+                .ask_in(&leader, &Ask::Join, JOIN_PATIENCE)
                 .await
                 .map_err(text)?;
         }
         match answer {
             Answer::Joined { cluster_id, seat } => {
                 // The seat first: with the cluster's id and an old seat it would pass for a removed node.
-                self.group.admit(seat).await.map_err(|e| e.to_string())?;
+                self.group
+                    .admit(era, seat)
+                    .await
+                    .map_err(|e| e.to_string())?;
                 self.settle(&cluster_id).await.map_err(|e| e.to_string())?;
                 tracing::info!(%cluster_id, seat, "taken into the cluster as a learner");
                 Ok(())

@@ -5,6 +5,7 @@
 //!            │
 //!            ├─ a log on disk: Raft goes on
 //!            └─ none: founding ─► decide (core) ─► found with the others │ join as a learner
+//!                                               └─► wait for a backup: restore
 //! then, while this node leads: steward ─► seats (core): the cluster's id, the voters' seats
 //!                              rollout: puts on record which nodes serve the newest revision
 //! ```
@@ -19,6 +20,7 @@ mod founding;
 mod identity;
 mod level;
 mod message;
+mod restore;
 mod rollout;
 #[cfg(test)]
 mod samples;
@@ -37,6 +39,7 @@ use std::{
 };
 
 use meridian_config::name::{NodeId, RegionName};
+use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::{
     sync::{Mutex, watch},
     time::Instant,
@@ -54,6 +57,7 @@ use crate::{
 };
 pub use advice::Advice;
 use identity::Identity;
+pub use restore::{Origin, RestoreError, Restored, Restorer};
 pub use seats::GRACE;
 
 /// What a node needs to become part of its cluster.
@@ -72,6 +76,8 @@ pub struct Start {
     pub cluster: String,
     /// The nodes that found the cluster together; read only while there is no log.
     pub bootstrap: Vec<NodeId>,
+    /// Where the cluster comes from while there is no log.
+    pub origin: Origin,
     /// The timings, the same on all nodes.
     pub profile: Profile,
     /// Says whether a document is one.
@@ -142,6 +148,7 @@ struct Shared {
     region: RegionName,
     cluster: String,
     bootstrap: BTreeSet<NodeId>,
+    origin: Origin,
     group: Group,
     cluster_id: watch::Sender<Option<String>>,
     greeting: Arc<dyn Greeting>,
@@ -151,14 +158,16 @@ struct Shared {
     settled: Mutex<Option<(String, u64)>>,
     /// A node seen lately that knows a cluster.
     elsewhere: watch::Sender<Option<NodeId>>,
+    /// Ids and eras of new clusters; held by whoever begins one.
+    ids: Mutex<StdRng>,
 }
 
 /// Opens the directory, which serves at once what the disk has, and brings this node into its cluster in
-/// the background. `register` hooks the handlers up to the fabric: those of kinds Raft, Snapshot and Control.
+/// the background, and what restores a backup there. `register` hooks the handlers up to the fabric: those of kinds Raft, Snapshot and Control.
 pub async fn start(
     start: Start,
     register: &(dyn Fn(Kind, Arc<dyn Handler>) + Sync),
-) -> Result<Directory, BootstrapError> {
+) -> Result<(Directory, Restorer), BootstrapError> {
     let identity = Identity::claim(&*start.host, &start.cluster, &start.own).await?;
     if let Some(cluster_id) = &identity.cluster_id {
         start.greeting.set_member(cluster_id, identity.seat);
@@ -180,6 +189,7 @@ pub async fn start(
         },
     )
     .await?;
+    let ids = start.host.entropy("cluster-id");
     let shared = Arc::new(Shared {
         host: start.host,
         transport: start.transport,
@@ -188,6 +198,8 @@ pub async fn start(
         region: start.region,
         cluster: start.cluster,
         bootstrap: start.bootstrap.into_iter().collect(),
+        origin: start.origin,
+        ids: Mutex::new(StdRng::from_seed(ids)),
         group: opened.group,
         settled: Mutex::new(identity.cluster_id.clone().map(|id| (id, identity.seat))),
         cluster_id: watch::Sender::new(identity.cluster_id),
@@ -195,6 +207,11 @@ pub async fn start(
         seating: Mutex::default(),
         elsewhere: watch::Sender::new(None),
     });
+    if shared.origin == Origin::Restore && !shared.awaits_restore() {
+        tracing::warn!(
+            "--await-restore has no effect here: a backup is restored at the lowest id of `cluster.bootstrap`"
+        );
+    }
     register(Kind::Raft, opened.raft.raft);
     register(Kind::Snapshot, opened.raft.snapshots);
     let control = Switchboard::default()
@@ -203,6 +220,11 @@ pub async fn start(
         .with(Topic::Bootstrap, Arc::clone(&shared) as Arc<dyn Handler>);
     register(Kind::Control, Arc::new(control));
     let directory = opened.directory;
+    let restorer = Restorer {
+        shared: Arc::clone(&shared),
+        directory: directory.clone(),
+        tracker: start.tracker.clone(),
+    };
     spawn_until_stop(&start.tracker, &start.stop, {
         let directory = directory.clone();
         async move {
@@ -216,7 +238,7 @@ pub async fn start(
             );
         }
     });
-    Ok(directory)
+    Ok((directory, restorer))
 }
 
 fn spawn_until_stop(

@@ -2,6 +2,7 @@
 
 use super::message::{Answer, Ask, Standing};
 use crate::{
+    consensus::{Era, decode_in, encode_in},
     corpus::{Sample, all, every},
     fuzz::Target,
     wire,
@@ -39,6 +40,19 @@ pub(crate) fn samples() -> Vec<Sample> {
             No => Answer::No("the cluster has no leader now".into()),
         }),
     ));
+    let joined = Answer::Joined {
+        cluster_id: "0123456789abcdef".into(),
+        seat: 40,
+    };
+    samples.push(Sample {
+        name: "bootstrap-answer-joined-era".to_owned(),
+        version: 2,
+        bytes: encode_in(Some(Era([9; 16])), &joined),
+        again: |bytes| {
+            let (era, answer) = decode_in::<Answer>(bytes).map_err(|why| why.to_string())?;
+            Ok(encode_in(era, &answer))
+        },
+    });
     samples
 }
 
@@ -49,7 +63,7 @@ pub(crate) fn targets() -> Vec<Target> {
             let _ = wire::decode::<Ask>(bytes);
         }),
         Target::of("bootstrap-answer", |bytes| {
-            let _ = wire::decode::<Answer>(bytes);
+            let _ = decode_in::<Answer>(bytes);
         }),
     ]
 }

@@ -5,17 +5,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     sync::Arc,
     time::Duration,
 };
 
 use meridian_config::name::NodeId;
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::Instant;
 
 use super::{
     Shared, level,
+    restore::new_cluster_id,
     seats::{Picture, better_voters},
 };
 use crate::{
@@ -32,7 +31,6 @@ const CLOSE: u64 = 8;
 
 /// Does the leader's duties while this node leads, until Raft stops on it.
 pub(super) async fn serve(shared: Arc<Shared>, directory: Directory) {
-    let mut ids = StdRng::from_seed(shared.host.entropy("cluster-id"));
     let mut down_since = BTreeMap::new();
     let mut decided = directory.marks();
     loop {
@@ -47,7 +45,7 @@ pub(super) async fn serve(shared: Arc<Shared>, directory: Directory) {
         }
         if status.leader.as_ref() == Some(&shared.own) && status.quorum {
             if shared.cluster_id().is_none() {
-                name_cluster(&directory, &mut ids).await;
+                name_cluster(&shared, &directory).await;
             }
             let away = away(&shared, &marks);
             if away.contains(&shared.own) {
@@ -138,12 +136,8 @@ async fn raise(shared: &Shared, directory: &Directory) {
     }
 }
 
-async fn name_cluster(directory: &Directory, ids: &mut StdRng) {
-    let bytes: [u8; 16] = ids.random();
-    let id = bytes.iter().fold(String::new(), |mut id, byte| {
-        write!(id, "{byte:02x}").expect("writing to a string does not fail");
-        id
-    });
+async fn name_cluster(shared: &Shared, directory: &Directory) {
+    let id = new_cluster_id(&mut *shared.ids.lock().await);
     match directory.found(id).await {
         Ok(cluster_id) => tracing::info!(%cluster_id, "the cluster has its id"),
         Err(error) => tracing::warn!("the cluster's id could not be agreed on yet: {error}"),

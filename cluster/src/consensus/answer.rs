@@ -11,6 +11,7 @@ use openraft::raft::AppendEntriesResponse;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
+    admission::{Admission, decode_in, fits},
     message::{Answer, Ask, Question},
     types::Raft,
 };
@@ -33,7 +34,7 @@ pub(super) struct Answerer {
     pub(super) raft: Raft,
     /// Whether this node is a member. One with an empty disk takes no part before the cluster has taken
     /// it in: it may have voted in an earlier life that it does not remember.
-    pub(super) admitted: watch::Receiver<Option<u64>>,
+    pub(super) admitted: watch::Receiver<Option<Admission>>,
     pub(super) heard: watch::Sender<Option<Heard>>,
 }
 
@@ -48,7 +49,8 @@ impl Handler for Answerer {
                 peer: from.id.clone(),
                 cause,
             };
-            let ask: Ask = wire::decode(&body).map_err(|why| CallError::unread(&from.id, &why))?;
+            let (era, ask): (_, Ask) =
+                decode_in(&body).map_err(|why| CallError::unread(&from.id, &why))?;
             if ask.group != self.group {
                 return Err(refused(format!("no group {} here", ask.group)));
             }
@@ -62,11 +64,10 @@ impl Handler for Answerer {
                 length = body.len(),
                 "raft asked"
             );
-            let admitted = self.admitted.borrow().is_some();
-            let answer = if admitted {
-                self.ask_raft(&from.id, ask.question).await
-            } else {
-                Answer::Unavailable("this node has not been taken into the cluster yet".to_owned())
+            let fits = fits(*self.admitted.borrow(), era);
+            let answer = match fits {
+                Ok(()) => self.ask_raft(&from.id, ask.question).await,
+                Err(why) => Answer::Unavailable(why.to_owned()),
             };
             Ok(wire::encode(&answer).into())
         })

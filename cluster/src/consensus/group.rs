@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    str,
     sync::{Arc, Mutex},
 };
 
@@ -22,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Changes, GroupStatus, Profile, Role,
+    admission::{Admission, Era},
     answer::{Answerer, Heard},
     log::Log,
     network::Network,
@@ -35,10 +35,6 @@ use crate::{
     host::{GroupId, Host, LogStore, StoreError, blocking},
     membership::{Liveness, View},
 };
-
-/// Marks in the log store that the cluster has taken this node in, and under which seat number. It lives
-/// beside the vote, so that losing one loses the other.
-const ADMITTED: &str = "admitted";
 
 /// What a group stands on.
 pub(crate) struct Foundation {
@@ -103,13 +99,13 @@ pub(crate) enum ReadIndexError {
 /// A handle to a running group.
 #[derive(Clone)]
 pub(crate) struct Group {
-    raft: Raft,
-    own: NodeId,
+    pub(super) raft: Raft,
+    pub(super) own: NodeId,
     profile: Profile,
     view: watch::Receiver<Arc<View>>,
     heard: watch::Receiver<Option<Heard>>,
-    /// The number of this node's seat, once the cluster has taken it in.
-    admitted: watch::Sender<Option<u64>>,
+    /// Once the cluster has taken this node in.
+    admitted: watch::Sender<Option<Admission>>,
     host: Arc<dyn Host>,
     store: Arc<dyn LogStore>,
     group: GroupId,
@@ -126,9 +122,7 @@ impl Group {
         let group = on.group;
         let (store, was_admitted) = blocking(&*on.host, move || {
             let store = host.log_store()?;
-            let admitted = store
-                .marker(group, ADMITTED)?
-                .map(|number| seat_number(&number));
+            let admitted = Admission::read(&*store, group)?;
             if admitted.is_none() {
                 state_machine::set_aside_orphan(&*host.files(), group).map_err(|error| {
                     GroupError::State {
@@ -140,6 +134,7 @@ impl Group {
             Ok::<_, GroupError>((store, admitted))
         })
         .await?;
+        let (admitted, is_admitted) = watch::channel(was_admitted);
         let raft = Raft::new(
             Id(on.own.clone()),
             on.profile.config(group),
@@ -148,6 +143,7 @@ impl Group {
                 transport: Arc::clone(&on.transport),
                 own: Id(on.own.clone()),
                 group,
+                admitted: is_admitted.clone(),
             },
             Log::new(Arc::clone(&on.host), Arc::clone(&store), group, &on.tracker),
             StateMachine::new(Arc::clone(&on.host), group, machine),
@@ -157,7 +153,6 @@ impl Group {
             group,
             cause: fatal.to_string(),
         })?;
-        let (admitted, is_admitted) = watch::channel(was_admitted);
         let (heard, hearing) = watch::channel(None);
         let answerer = Arc::new(Answerer {
             group,
@@ -237,19 +232,21 @@ impl Group {
 
     /// The number of this node's seat; 0 for founders, and without one.
     pub(crate) fn seat_number(&self) -> u64 {
-        self.admitted.borrow().unwrap_or(0)
+        self.admitted.borrow().map_or(0, |admitted| admitted.seat)
     }
 
-    /// Remembers for good that the cluster has taken this node in under this seat number, and begins to
-    /// answer peers.
-    pub(crate) async fn admit(&self, number: u64) -> Result<(), StoreError> {
-        let (store, group) = (Arc::clone(&self.store), self.group);
-        blocking(&*self.host, move || {
-            store.set_marker(group, ADMITTED, number.to_string().as_bytes())?;
-            store.flush()
-        })
-        .await?;
-        self.admitted.send_replace(Some(number));
+    /// Which life of the group this node takes part in.
+    pub(crate) fn era(&self) -> Option<Era> {
+        self.admitted.borrow().and_then(|admitted| admitted.era)
+    }
+
+    /// Remembers for good that the cluster has taken this node in, in that life of it and under this seat
+    /// number, and begins to answer peers.
+    pub(crate) async fn admit(&self, era: Option<Era>, seat: u64) -> Result<(), StoreError> {
+        let (store, group, own) = (Arc::clone(&self.store), self.group, self.own.clone());
+        let admission = Admission { seat, era };
+        blocking(&*self.host, move || admission.write(&*store, group, &own)).await?;
+        self.admitted.send_replace(Some(admission));
         Ok(())
     }
 
@@ -392,10 +389,4 @@ impl Group {
     pub(crate) fn own(&self) -> &NodeId {
         &self.own
     }
-}
-
-/// The number as [`Group::admit`] wrote it. One that cannot be read counts as a founder's, the oldest.
-fn seat_number(marker: &[u8]) -> u64 {
-    let number = str::from_utf8(marker).ok();
-    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! Raft groups over the fabric: one log, one order, on every node.
 //!
 //! ```text
-//!            Group (propose, change, status)
+//!            Group (propose, change, status; begin: from a backup)
 //!              │
 //!            openraft ── network ──► Transport ──► answer (on the peer) ──► its openraft
 //!            │      │       └ send ──► Transport (bulk) ──► receive (on the peer): snapshots
@@ -12,7 +12,9 @@
 //!
 //! openraft appears only in this folder. The group's id is in every message, storage key and metric.
 
+mod admission;
 mod answer;
+mod begin;
 mod group;
 mod log;
 mod message;
@@ -35,6 +37,7 @@ pub(crate) use samples::{samples, targets};
 pub use status::{GroupStatus, Role};
 pub use timing::Profile;
 
+pub(crate) use admission::{ERAS, Era, decode_in, encode_in};
 pub(crate) use group::{Answering, Foundation, Group, ProposeError, ReadIndexError};
 pub(crate) use openraft::ChangeMembers;
 pub(crate) use state_machine::Machine;

@@ -15,8 +15,10 @@ use openraft::{
         TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
+use tokio::sync::watch;
 
 use super::{
+    admission::{Admission, Era, encode_in},
     message::{Answer, Ask, Question},
     types::{Id, Seat, Snapshot, Types, Vote},
 };
@@ -36,6 +38,8 @@ pub(super) struct Network {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) own: Id,
     pub(super) group: GroupId,
+    /// Once the cluster has taken this node in.
+    pub(super) admitted: watch::Receiver<Option<Admission>>,
 }
 
 /// A link to one peer.
@@ -45,6 +49,7 @@ pub(super) struct Link {
     own: Id,
     pub(super) target: Id,
     pub(super) group: GroupId,
+    admitted: watch::Receiver<Option<Admission>>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -57,21 +62,28 @@ impl RaftNetworkFactory<Types> for Network {
             own: self.own.clone(),
             target,
             group: self.group,
+            admitted: self.admitted.clone(),
         }
     }
 }
 
 impl Link {
+    /// The life of the group that this node takes part in.
+    pub(super) fn era(&self) -> Option<Era> {
+        self.admitted.borrow().and_then(|admitted| admitted.era)
+    }
+
     async fn ask(
         &self,
         action: RPCTypes,
         question: Question,
         patience: Duration,
     ) -> Result<Answer, RPCError<Types>> {
-        let body = wire::encode(&Ask {
+        let ask = Ask {
             group: self.group,
             question,
-        });
+        };
+        let body = encode_in(self.era(), &ask);
         // A refusal here would be made by every peer, for ever: never send it.
         if body.len() > wire::LIMIT {
             return Err(RPCError::Network(NetworkError::from_string(

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    admission::{Admission, decode_in, fits},
     transfer::{Answer, Gathering, Message, Stamp, Step},
     types::{Payload, Raft, Snapshot, Vote},
 };
@@ -36,7 +37,7 @@ pub(super) struct Receiver {
     pub(super) group: GroupId,
     pub(super) raft: Raft,
     /// See [`super::answer::Answerer::admitted`].
-    pub(super) admitted: watch::Receiver<Option<u64>>,
+    pub(super) admitted: watch::Receiver<Option<Admission>>,
     /// The snapshot that is coming in; one at a time, since there is one leader at a time.
     pub(super) coming: Mutex<Option<Coming>>,
 }
@@ -59,20 +60,21 @@ impl Handler for Receiver {
                 peer: from.id.clone(),
                 cause,
             };
-            let message: Message =
-                wire::decode(&body).map_err(|why| CallError::unread(&from.id, &why))?;
+            let (era, message): (_, Message) =
+                decode_in(&body).map_err(|why| CallError::unread(&from.id, &why))?;
             if message.group != self.group {
                 return Err(refused(format!("no group {} here", message.group)));
             }
             if message.vote.leader_id.node_id.0 != from.id {
                 return Err(refused("a snapshot in another node's name".to_owned()));
             }
-            let answer = if self.admitted.borrow().is_some() {
-                self.follow(&from.id, message)
+            let fits = fits(*self.admitted.borrow(), era);
+            let answer = match fits {
+                Ok(()) => self
+                    .follow(&from.id, message)
                     .await
-                    .unwrap_or_else(Answer::No)
-            } else {
-                Answer::No("this node has not been taken into the cluster yet".to_owned())
+                    .unwrap_or_else(Answer::No),
+                Err(why) => Answer::No(why.to_owned()),
             };
             Ok(wire::encode(&answer).into())
         })

@@ -12,6 +12,7 @@ use openraft::{
 };
 
 use super::{
+    admission::{Era, decode_in, encode_in},
     message::{Answer, Ask, Question},
     transfer::{self, Gathering, Stamp, Step},
     types::{Id, LogId, Payload, RaftEntry, Seat, SnapshotMeta, StoredMembership, Vote},
@@ -165,11 +166,46 @@ fn snapshots() -> Vec<Sample> {
     samples
 }
 
+/// The forms that a life of the group after a restore has.
+fn in_an_era() -> Vec<Sample> {
+    let era = Some(Era([9; 16]));
+    let group = GroupId::Directory;
+    let question = Question::Vote(VoteRequest::new(vote(), Some(log_id(43))));
+    let message = transfer::Message {
+        group,
+        vote: vote(),
+        stamp: stamp(),
+        step: Step::Offer,
+    };
+    vec![
+        Sample {
+            name: "raft-ask-era".to_owned(),
+            version: 2,
+            bytes: encode_in(era, &Ask { group, question }),
+            again: |bytes| {
+                let (era, ask) = decode_in::<Ask>(bytes).map_err(|why| why.to_string())?;
+                Ok(encode_in(era, &ask))
+            },
+        },
+        Sample {
+            name: "snapshot-message-era".to_owned(),
+            version: 2,
+            bytes: encode_in(era, &message),
+            again: |bytes| {
+                let read = decode_in::<transfer::Message>(bytes);
+                let (era, message) = read.map_err(|why| why.to_string())?;
+                Ok(encode_in(era, &message))
+            },
+        },
+    ]
+}
+
 /// Raft's questions and answers, and snapshots on their way.
 pub(crate) fn samples() -> Vec<Sample> {
     let mut samples = asks();
     samples.extend(answers());
     samples.extend(snapshots());
+    samples.extend(in_an_era());
     samples.push(Sample::first("log-vote", &vote()));
     samples.push(Sample::first("log-id", &log_id(40)));
     let entry = entry(41, EntryPayload::Normal(payload("a command")));
@@ -178,7 +214,7 @@ pub(crate) fn samples() -> Vec<Sample> {
 }
 
 fn gather(bytes: &[u8]) {
-    let Ok(message) = wire::decode::<transfer::Message>(bytes) else {
+    let Ok((_, message)) = decode_in::<transfer::Message>(bytes) else {
         return;
     };
     let Ok(mut gathering) = Gathering::new(message.stamp) else {
@@ -195,7 +231,7 @@ fn gather(bytes: &[u8]) {
 pub(crate) fn targets() -> Vec<Target> {
     vec![
         Target::of("raft-ask", |bytes| {
-            if let Ok(ask) = wire::decode::<Ask>(bytes) {
+            if let Ok((_, ask)) = decode_in::<Ask>(bytes) {
                 let _ = (ask.question.asker().clone(), ask.question.name());
             }
         }),

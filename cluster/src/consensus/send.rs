@@ -15,6 +15,7 @@ use openraft::{
 };
 
 use super::{
+    admission::encode_in,
     network::{Link, mismatch},
     transfer::{Answer, Message, PART, Stamp, Step, UNDER_WAY},
     types::{Payload, Snapshot, Types, Vote},
@@ -84,12 +85,13 @@ impl Link {
             Step::Offer | Step::Part { .. } => PART_PATIENCE,
             Step::Install => INSTALL_PATIENCE,
         };
-        let body = wire::encode(&Message {
+        let message = Message {
             group: self.group,
             vote: vote.clone(),
             stamp: stamp.clone(),
             step,
-        });
+        };
+        let body = encode_in(self.era(), &message);
         let answer = self
             .transport
             .call(&self.target.0, Kind::Snapshot, body.into(), patience)

@@ -155,7 +155,7 @@ fn vote_for(candidate: &str) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn a_message_in_another_nodes_name_is_refused() {
     let (group, handler) = group().await;
-    group.admit(0).await.unwrap();
+    group.admit(None, 0).await.unwrap();
     let forged = ask(&handler, vote_for("c")).await;
     assert!(matches!(forged, Err(CallError::Refused { .. })));
     let honest = ask(&handler, vote_for("b")).await;
@@ -167,7 +167,7 @@ async fn a_node_that_the_cluster_has_not_taken_in_does_not_vote() {
     let (group, handler) = group().await;
     let answer = ask(&handler, vote_for("b")).await;
     assert!(matches!(answer, Ok(Answer::Unavailable(_))));
-    group.admit(0).await.unwrap();
+    group.admit(None, 0).await.unwrap();
     let answer = ask(&handler, vote_for("b")).await;
     assert!(matches!(answer, Ok(Answer::Vote(_))));
 }
@@ -175,7 +175,7 @@ async fn a_node_that_the_cluster_has_not_taken_in_does_not_vote() {
 #[tokio::test(start_paused = true)]
 async fn a_message_of_an_unknown_version_is_refused() {
     let (group, handler) = group().await;
-    group.admit(0).await.unwrap();
+    group.admit(None, 0).await.unwrap();
     let mut body = vote_for("b");
     body[0] = 9;
     assert!(matches!(
@@ -187,7 +187,7 @@ async fn a_message_of_an_unknown_version_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_lone_voter_agrees_with_itself_and_says_so() {
     let (group, _) = group().await;
-    group.admit(0).await.unwrap();
+    group.admit(None, 0).await.unwrap();
     let region = "eu".into();
     group
         .found(BTreeMap::from([("a".into(), Seat { region, number: 0 })]))

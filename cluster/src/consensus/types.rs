@@ -22,6 +22,8 @@ openraft::declare_raft_types!(
 
 pub(crate) type Raft = openraft::Raft<Types, super::state_machine::StateMachine>;
 pub(crate) type LogId = openraft::alias::LogIdOf<Types>;
+pub(crate) type LeaderId = openraft::alias::LeaderIdOf<Types>;
+pub(crate) type Membership = openraft::Membership<Id, Seat>;
 pub(crate) type RaftEntry = openraft::alias::EntryOf<Types>;
 pub(crate) type Vote = openraft::alias::VoteOf<Types>;
 pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<Types>;

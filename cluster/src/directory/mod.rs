@@ -6,9 +6,11 @@
 //!                                                        │  └ state (core: what a command means)
 //!             Directory::{current, watch, history} ◄─────┘  └ the file last-revision
 //! reads that must not be old: Directory::catch_up ─► read ─► the leader's read index
+//! all of it in one piece: Directory::back_up ─► backup
 //! ```
 
 mod actor;
+mod backup;
 mod changes;
 mod command;
 mod error;
@@ -35,6 +37,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::sync::watch;
 
 pub use actor::Actor;
+pub use backup::{About, Backup, BackupError, NotABackup};
 pub use changes::Changes;
 pub use command::{Ack, Note};
 pub use error::{OpenError, WriteError};

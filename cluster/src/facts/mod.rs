@@ -40,6 +40,9 @@ mod spread;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use fact::tests::revocation;
+
 pub use digest::{Digest, NoDigest};
 pub use fact::{Claim, Fact, FactId, LIFE_LIMIT_MS, NoFactId, Revocation, TEXT_LIMIT, Unsound};
 pub use index::{Index, Presented};

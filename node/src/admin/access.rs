@@ -35,7 +35,6 @@ pub(crate) enum Deed {
     /// Stops credentials and addresses: revoke, block.
     Secure,
     /// Handles the whole state: backup, restore.
-    #[allow(dead_code, reason = "for rows that are being added")]
     Administer,
 }
 

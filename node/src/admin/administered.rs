@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use ipnet::IpNet;
 use meridian_cluster::{
-    bootstrap::Advice,
+    bootstrap::{Advice, RestoreError, Restored, Restorer},
     consensus::GroupStatus,
     directory::{
-        Accepted, Actor, AuditEntry, Changes, Decision, Directory, Marks, Proposal, ReadError,
-        Revision, SourceFile, Summary, WayBack, WriteError,
+        Accepted, Actor, AuditEntry, BackupError, Changes, Decision, Directory, Marks, Proposal,
+        ReadError, Revision, SourceFile, Summary, WayBack, WriteError,
     },
     facts::{Fact, FactId, Facts, Listed, PublishError, Receipt, Standing, Wait, Wanted},
     host::BoxFuture,
@@ -78,6 +79,14 @@ pub(crate) trait Administered: Send + Sync + 'static {
         decision: Decision,
         actor: Actor,
     ) -> BoxFuture<'static, Result<u64, WriteError>>;
+    /// The whole replicated state, encoded; `stale`: without a quorum's word that it is the newest.
+    fn back_up(&self, actor: Actor, stale: bool) -> BoxFuture<'static, Result<Bytes, BackupError>>;
+    /// Begins the cluster with a backup's state.
+    fn restore(
+        &self,
+        backup: Bytes,
+        actor: Actor,
+    ) -> BoxFuture<'static, Result<Restored, RestoreError>>;
     /// The revision that it serves, compiled.
     fn served(&self) -> Option<Arc<Compiled>>;
     /// How the fast lane stands.
@@ -129,6 +138,8 @@ pub(crate) struct Node {
     pub(crate) drafts: Arc<Drafts>,
     /// Its endpoints.
     pub(crate) upstreams: Upstreams,
+    /// What restores a backup.
+    pub(crate) restorer: Restorer,
     /// Who is alive.
     pub(crate) view: watch::Receiver<Arc<View>>,
     /// Revocations and blocks.
@@ -238,6 +249,20 @@ impl Administered for Node {
     ) -> BoxFuture<'static, Result<u64, WriteError>> {
         let directory = self.directory.clone();
         Box::pin(async move { directory.mark(&node, decision, actor).await })
+    }
+
+    fn back_up(&self, actor: Actor, stale: bool) -> BoxFuture<'static, Result<Bytes, BackupError>> {
+        let (directory, cluster) = (self.directory.clone(), self.own.cluster.clone());
+        Box::pin(async move { directory.back_up(&cluster, actor, stale).await })
+    }
+
+    fn restore(
+        &self,
+        backup: Bytes,
+        actor: Actor,
+    ) -> BoxFuture<'static, Result<Restored, RestoreError>> {
+        let restorer = self.restorer.clone();
+        Box::pin(async move { restorer.restore(backup, actor).await })
     }
 
     fn served(&self) -> Option<Arc<Compiled>> {

@@ -367,6 +367,17 @@ pub(crate) struct Marked {
     pub(crate) index: u64,
 }
 
+/// The answer to `POST /api/v1/restore`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Restored {
+    /// The cluster's new id.
+    pub(crate) cluster_id: String,
+    /// Its newest revision; 0: none.
+    pub(crate) revision: u64,
+    /// Revocations and blocks in it.
+    pub(crate) facts: u64,
+}
+
 /// RFC 9457 problem details.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Problem {

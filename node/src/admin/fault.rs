@@ -3,7 +3,8 @@
 //! In: a [`Fault`]. Out: status, name and text. A core.
 
 use meridian_cluster::{
-    directory::{MarkError, ReadError, WriteError},
+    bootstrap::RestoreError,
+    directory::{BackupError, MarkError, ReadError, WriteError},
     facts::PublishError,
 };
 
@@ -53,6 +54,10 @@ pub(crate) enum Fault {
     Write(WriteError),
     #[error("{0}")]
     Read(ReadError),
+    #[error("{0}")]
+    Backup(BackupError),
+    #[error("{0}")]
+    Restore(RestoreError),
     #[error("no block of {0} is in force here; `meridian block list` shows those that are")]
     NoSuchBlock(String),
     #[error("{0}")]
@@ -104,6 +109,20 @@ impl Fault {
                 }
                 ReadError::Stopped => (503, "stopping", "Node is stopping"),
             },
+            Self::Backup(error) => match error {
+                BackupError::Write(error) => Self::Write(error.clone()).kind(),
+                BackupError::Read(error) => Self::Read(error.clone()).kind(),
+                BackupError::Nothing => (503, "not-founded", "Cluster not founded"),
+            },
+            Self::Restore(error) => match error {
+                RestoreError::NotAwaited(_) => (409, "restore-not-awaited", "Restore not awaited"),
+                RestoreError::NotEmpty(_) => (409, "node-not-empty", "Node is not empty"),
+                RestoreError::Elsewhere(_) => (409, "cluster-exists", "Cluster exists"),
+                RestoreError::OtherCluster { .. } => (409, "other-cluster", "Another cluster"),
+                RestoreError::UnderWay => (409, "restore-under-way", "Restore under way"),
+                RestoreError::NotABackup(_) => (422, "not-a-backup", "Not a backup"),
+                RestoreError::Failed(_) => (500, "restore-failed", "Restore failed"),
+            },
             Self::Write(error) => match error {
                 WriteError::NoQuorum { .. } | WriteError::NoLeader { .. } => {
                     (503, "no-quorum", "No quorum")
@@ -148,6 +167,18 @@ impl Fault {
 impl From<WriteError> for Fault {
     fn from(error: WriteError) -> Self {
         Self::Write(error)
+    }
+}
+
+impl From<BackupError> for Fault {
+    fn from(error: BackupError) -> Self {
+        Self::Backup(error)
+    }
+}
+
+impl From<RestoreError> for Fault {
+    fn from(error: RestoreError) -> Self {
+        Self::Restore(error)
     }
 }
 

@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use meridian_cluster::{
-    bootstrap::Advice,
+    bootstrap::{Advice, RestoreError, Restored},
     consensus::{GroupStatus, Role},
     directory::{
-        Accepted, Ack, Actor, AuditEntry, Changes, Decision, Marks, Proposal, ReadError, Revision,
-        SourceFile, Summary, WayBack, WriteError,
+        Accepted, Ack, Actor, AuditEntry, BackupError, Changes, Decision, Marks, Proposal,
+        ReadError, Revision, SourceFile, Summary, WayBack, WriteError,
     },
     facts::{
         Claim, Fact, FactId, Listed, NodeReceipt, PublishError, Reached, Receipt, Standing, Wait,
@@ -329,6 +330,34 @@ impl Administered for Pretend {
         self.marked.lock().unwrap().push((node, decision, actor));
         let outcome = self.mark_outcome.clone();
         Box::pin(async move { outcome })
+    }
+
+    fn back_up(&self, _: Actor, stale: bool) -> BoxFuture<'static, Result<Bytes, BackupError>> {
+        let caught_up = self.catch_up();
+        Box::pin(async move {
+            if !stale {
+                caught_up.await?;
+            }
+            Ok(Bytes::from_static(b"all of it"))
+        })
+    }
+
+    fn restore(
+        &self,
+        backup: Bytes,
+        _: Actor,
+    ) -> BoxFuture<'static, Result<Restored, RestoreError>> {
+        Box::pin(async move {
+            if backup == b"all of it"[..] {
+                Ok(Restored {
+                    cluster_id: "c0ffee".into(),
+                    revision: 7,
+                    facts: 2,
+                })
+            } else {
+                Err(RestoreError::NotAwaited(Some("n1".into())))
+            }
+        })
     }
 
     fn served(&self) -> Option<Arc<Compiled>> {

@@ -34,8 +34,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// election timeout, under 8 s in the slowest profile).
 pub(super) const ANSWER: Duration = Duration::from_secs(15);
 
-/// Largest answer that is read: the document and its history stay far below.
-const LARGEST: usize = 64 << 20;
+/// Largest answer that is read: the whole state, and what lies around it.
+const LARGEST: usize = (64 << 20) + 4096;
 
 /// Where the admin API is when nothing says otherwise: the default port on this machine.
 const DEFAULT: &str = "http://127.0.0.1:7500";
@@ -169,7 +169,31 @@ impl Client {
         interpret(&base, status, &bytes)
     }
 
-    /// The answer, and who gave it.
+    /// Reads a resource that is no JSON.
+    pub(crate) async fn fetch(&self, path: &str) -> Result<Bytes, Failure> {
+        let (base, status, bytes) = self.exchange(Method::GET, path, None, None).await?;
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        Err(refusal(&base, status, &bytes))
+    }
+
+    /// Sends a body that is no JSON.
+    pub(crate) async fn send_whole<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, Failure> {
+        let content = Content {
+            media: "application/octet-stream",
+            bytes: body.into(),
+        };
+        let (base, status, bytes) = self.exchange(method, path, None, Some(content)).await?;
+        interpret(&base, status, &bytes)
+    }
+
+    /// The answer to a JSON body, and who gave it.
     async fn send<B: Serialize>(
         &self,
         method: Method,
@@ -177,9 +201,21 @@ impl Client {
         if_match: Option<&str>,
         body: Option<&B>,
     ) -> Result<(String, StatusCode, Bytes), Failure> {
-        let body = body.map(|body| {
-            Bytes::from(serde_json::to_vec(body).expect("our own types are valid JSON"))
+        let content = body.map(|body| Content {
+            media: "application/json",
+            bytes: Bytes::from(serde_json::to_vec(body).expect("our own types are valid JSON")),
         });
+        self.exchange(method, path, if_match, content).await
+    }
+
+    /// The answer, and who gave it.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        if_match: Option<&str>,
+        content: Option<Content>,
+    ) -> Result<(String, StatusCode, Bytes), Failure> {
         let (base, stream) = self.reach().await?;
         let mut request = self
             .request(base, method, path)
@@ -187,9 +223,10 @@ impl Client {
         if let Some(tag) = if_match {
             request = request.header(header::IF_MATCH, tag);
         }
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+        if let Some(content) = &content {
+            request = request.header(header::CONTENT_TYPE, content.media);
         }
+        let body = content.map(|content| content.bytes);
         let request = request
             .body(Full::new(body.unwrap_or_default()))
             .map_err(unsendable)?;
@@ -259,6 +296,12 @@ pub(super) fn unsendable(error: http::Error) -> Failure {
     ))
 }
 
+/// A body.
+struct Content {
+    media: &'static str,
+    bytes: Bytes,
+}
+
 pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
@@ -309,20 +352,25 @@ pub(super) fn interpret<T: DeserializeOwned>(
             ))
         });
     }
+    Err(refusal(base, status, bytes))
+}
+
+/// What an answer that is no success says.
+fn refusal(base: &str, status: StatusCode, bytes: &[u8]) -> Failure {
     let problem: Problem = serde_json::from_slice(bytes).unwrap_or_default();
     let detail = if problem.detail.is_empty() {
         format!("{base} answered {status}; is it the admin API of a Meridian node?")
     } else {
         problem.detail.clone()
     };
-    Err(match status.as_u16() {
+    match status.as_u16() {
         503 | 504 => Failure::unreachable(detail),
         400 | 413 | 422 if !problem.mistakes.is_empty() => {
             Failure::invalid(problem.mistakes.join("\n"))
         }
         400 | 413 | 422 => Failure::invalid(detail),
         _ => Failure::failed(detail),
-    })
+    }
 }
 
 /// A text as one part of a path or query (RFC 3986 section 2.3).

@@ -7,6 +7,7 @@ pub(crate) mod address;
 mod apply;
 mod audit;
 pub(crate) mod authority;
+mod backup;
 mod block;
 mod check;
 pub(crate) mod client;
@@ -20,6 +21,7 @@ pub(crate) mod node;
 mod nodes;
 mod receipt;
 mod revoke;
+mod sealed;
 mod source;
 mod status;
 mod stream;
@@ -33,6 +35,7 @@ pub(crate) mod terminal;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+use meridian_cluster::bootstrap::Origin;
 
 use outcome::{Exit, Failure};
 use terminal::{Format, Terminal};
@@ -108,6 +111,9 @@ enum Command {
         /// The node's file
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// With an empty data_dir, at the lowest id of cluster.bootstrap: found no cluster, wait for `meridian restore`
+        #[arg(long)]
+        await_restore: bool,
     },
     /// The cluster's own certificate authority
     #[command(subcommand)]
@@ -157,6 +163,15 @@ enum Command {
         /// The node's id
         node: String,
     },
+    /// Save the replicated state, whole, into a file sealed to your key
+    Backup(backup::BackupArgs),
+    /// Make the pair of keys that backups are sealed to and opened with
+    BackupKey {
+        /// The file for the secret key; the public one goes beside it, as FILE.pub
+        file: PathBuf,
+    },
+    /// Begin the cluster again, on empty nodes, with what a backup holds
+    Restore(backup::RestoreArgs),
     /// Regions, nodes, leader, revision, latencies, upstreams, traffic
     Status(status::StatusArgs),
     /// What happens on the cluster, as it happens
@@ -180,7 +195,17 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<Exit, Failure> {
     let common = &cli.common;
     match cli.command {
         Command::Dev(args) => dev::run(args, terminal),
-        Command::Node { config } => node::run(&config),
+        Command::Node {
+            config,
+            await_restore,
+        } => {
+            let origin = if await_restore {
+                Origin::Restore
+            } else {
+                Origin::Founding
+            };
+            node::run(&config, origin)
+        }
         Command::Ca(command) => authority::run(command, terminal),
         Command::Admin(command) => token::run(&command, terminal),
         Command::Config(command) => check::run(command, terminal),
@@ -222,6 +247,17 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<Exit, Failure> {
         }
         Command::Remove { node } => {
             wait_for(async { nodes::remove(&node, &client(common, terminal)?, terminal).await })
+        }
+        Command::Backup(args) => {
+            wait_for(async { backup::backup(&args, &client(common, terminal)?, terminal).await })
+        }
+        Command::BackupKey { file } => backup::make_key(&file, terminal),
+        Command::Restore(args) => {
+            let opened = backup::open(&args)?;
+            if args.dry_run {
+                return Ok(backup::tell(&opened, terminal));
+            }
+            wait_for(async { backup::restore(opened, &client(common, terminal)?, terminal).await })
         }
         Command::DevChild => crate::dev::child(),
         Command::Status(args) => {

@@ -4,7 +4,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use meridian_cluster::host::{Host, os::OsHost};
+use meridian_cluster::{
+    bootstrap::Origin,
+    host::{Host, os::OsHost},
+};
 use meridian_config::{diagnose::Source, node_file::NodeFile};
 use tracing_subscriber::EnvFilter;
 
@@ -18,14 +21,15 @@ use crate::Hooks;
 /// hold up heartbeats on the other. Workers and the bulk endpoint have threads of their own.
 const CONTROL_THREADS: usize = 2;
 
-pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
-    start(config, Hooks::default(), |host| host)
+pub(super) fn run(config: &Path, origin: Origin) -> Result<Exit, Failure> {
+    start(config, origin, Hooks::default(), |host| host)
 }
 
 /// Runs a node over the operating system's host, as `wrap` returns it. `wrap` is called on the node's
 /// runtime.
 pub(crate) fn start(
     config: &Path,
+    origin: Origin,
     hooks: Hooks,
     wrap: impl FnOnce(Arc<dyn Host>) -> Arc<dyn Host>,
 ) -> Result<Exit, Failure> {
@@ -43,7 +47,7 @@ pub(crate) fn start(
             ))
         })?
         .block_on(async {
-            crate::run(wrap(Arc::new(host)), file, hooks)
+            crate::run(wrap(Arc::new(host)), file, origin, hooks)
                 .await
                 .map(|()| Exit::Done)
                 .map_err(|error| Failure::failed(error.to_string()))

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc};
 
+use meridian_cluster::bootstrap::Origin;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -33,6 +34,7 @@ pub(crate) fn run(
     let stopping = stop.clone();
     node::start(
         config,
+        Origin::Founding,
         Hooks {
             dev: true,
             ..Hooks::default()

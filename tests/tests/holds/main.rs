@@ -7,6 +7,7 @@
 
 mod admin;
 mod alone;
+mod backup;
 mod bans;
 mod configuration;
 mod dev;

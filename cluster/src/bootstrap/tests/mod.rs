@@ -4,5 +4,6 @@ mod agreement;
 mod founding;
 mod lifecycle;
 mod reading;
+mod restoring;
 mod upgrade;
 mod world;

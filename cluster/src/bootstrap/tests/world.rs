@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    bootstrap::{BootstrapError, Greeting, Start, start},
+    bootstrap::{BootstrapError, Greeting, Origin, Restorer, Start, start},
     consensus::Profile,
     directory::{Actor, Directory, Proposal, SourceFile},
     fabric::{CallError, Handler, Kind, PeerIdentity, Transport},
@@ -121,6 +121,7 @@ impl Greeting for Unheard {
 struct Node {
     disk: Disk,
     directory: Directory,
+    restorer: Restorer,
     view: watch::Sender<Arc<View>>,
     stop: CancellationToken,
     tracker: TaskTracker,
@@ -135,6 +136,8 @@ pub(super) struct World {
     starts: u8,
     /// What nodes read that do not run the release before.
     versions: BTreeMap<NodeId, Versions>,
+    /// Of the nodes that are started from now on.
+    pub(super) origin: Origin,
 }
 
 impl World {
@@ -153,6 +156,7 @@ impl World {
             down: BTreeSet::new(),
             starts: 0,
             versions: BTreeMap::new(),
+            origin: Origin::Founding,
         }
     }
 
@@ -208,6 +212,7 @@ impl World {
             region,
             cluster: cluster.to_owned(),
             bootstrap: self.bootstrap.clone(),
+            origin: self.origin,
             profile: Profile::Wan,
             check: Arc::new(|files| {
                 let bad = files.iter().find(|file| file.text.contains("bad"));
@@ -220,7 +225,7 @@ impl World {
         };
         let links = Arc::clone(&self.mesh.links);
         let own = id.clone();
-        let directory = start(start_with, &move |kind, handler| {
+        let (directory, restorer) = start(start_with, &move |kind, handler| {
             let mut links = links.lock().unwrap();
             links.handlers.insert((own.clone(), kind), handler);
         })
@@ -228,6 +233,7 @@ impl World {
         let node = Node {
             disk,
             directory,
+            restorer,
             view,
             stop,
             tracker,
@@ -252,7 +258,7 @@ impl World {
         self.renew_views();
         node.stop.cancel();
         node.tracker.close();
-        drop(node.directory);
+        drop((node.directory, node.restorer));
         node.tracker.wait().await;
         disk
     }
@@ -310,6 +316,10 @@ impl World {
         &self.nodes[&NodeId::from(id)].directory
     }
 
+    pub(super) fn restorer(&self, id: &str) -> &Restorer {
+        &self.nodes[&NodeId::from(id)].restorer
+    }
+
     pub(super) fn disk(&self, id: &str) -> &Disk {
         &self.nodes[&NodeId::from(id)].disk
     }
@@ -320,17 +330,21 @@ impl World {
 
     /// The leader that all nodes in reach of it agree on.
     pub(super) async fn leader(&self) -> String {
-        self.leader_without("").await
+        self.leader_among(|_| true).await
     }
 
     /// The same, whatever that one node says.
     pub(super) async fn leader_without(&self, odd: &str) -> String {
+        self.leader_among(|id| id != odd).await
+    }
+
+    async fn leader_among(&self, counts: impl Fn(&str) -> bool) -> String {
         let mut leader = None;
         until("one leader", || {
             let cut_off = self.mesh.links.lock().unwrap().cut_off.clone();
             let said: BTreeSet<Option<NodeId>> = self
                 .running()
-                .filter(|(id, _)| !cut_off.contains(*id) && id.as_str() != odd)
+                .filter(|(id, _)| !cut_off.contains(*id) && counts(id.as_str()))
                 .map(|(_, directory)| directory.status().leader)
                 .collect();
             leader = said.first().cloned().flatten();

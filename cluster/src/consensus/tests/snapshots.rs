@@ -136,7 +136,7 @@ async fn member(id: &str, road: &Arc<Mutex<Road>>, disk: Disk, length: usize) ->
     let (group, answering) = Group::start(foundation, Ballast::new(length))
         .await
         .unwrap();
-    group.admit(0).await.unwrap();
+    group.admit(None, 0).await.unwrap();
     let mut links = road.lock().unwrap();
     let handlers = &mut links.handlers;
     handlers.insert((id.into(), Kind::Raft), answering.raft);

@@ -22,6 +22,7 @@ use super::{
     marks::{Mark, Marks},
 };
 use crate::{
+    consensus::ERAS,
     facts::{Fact, FactSet, Taken},
     version::{FIRST, Versions},
     wire::{self, Unreadable},
@@ -199,6 +200,19 @@ impl State {
             }
         }
         Outcome::FactsKept { refused }
+    }
+
+    /// The state that a new cluster begins with, restored from a backup of this one: all it held, but not
+    /// what was decided about nodes that are no more, nor proposals that nobody can send again.
+    pub(crate) fn restored(self, cluster_id: String) -> Self {
+        Self {
+            cluster_id: Some(cluster_id),
+            settled: VecDeque::new(),
+            marks: Marks::default(),
+            // Its members read eras: those of the first version are refused.
+            level: Level(self.level.0.max(ERAS)),
+            ..self
+        }
     }
 
     /// The cluster's id, once it has one.

@@ -7,11 +7,11 @@
 //! In: a request whose caller is known. Out: a response, or a [`Fault`].
 //!
 //! A new resource is one function and one row of `RESOURCES` in the file of its topic: [`audit`],
-//! [`cluster`], [`config`], [`events`], [`explain`], [`facts`], [`history`], [`inventory`], [`nodes`],
-//! [`observe`]. A new topic is also named in
-//! [`table`]. [`openapi`] describes the rows.
+//! [`backup`], [`cluster`], [`config`], [`events`], [`explain`], [`facts`], [`history`], [`inventory`],
+//! [`nodes`], [`observe`]. A new topic is also named in [`table`]. [`openapi`] describes the rows.
 
 mod audit;
+mod backup;
 mod cluster;
 mod config;
 mod events;

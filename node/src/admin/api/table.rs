@@ -8,7 +8,7 @@ use meridian_cluster::host::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
-    Asked, Desk, audit, cluster, config, events, explain, facts, history, inventory, nodes,
+    Asked, Desk, audit, backup, cluster, config, events, explain, facts, history, inventory, nodes,
     observe, openapi, request::decode,
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
 /// Every topic's rows.
 pub(super) const TOPICS: &[&[Resource]] = &[
     audit::RESOURCES,
+    backup::RESOURCES,
     cluster::RESOURCES,
     config::RESOURCES,
     events::RESOURCES,
