@@ -307,8 +307,8 @@ async fn serve(
     meet::all_regions(&cluster).await;
     // What was revoked and blocked while this node was away; what it knew before lies in its own files.
     cluster.facts().catch_up(CATCH_UP).await;
-    let drained = marks.borrow_and_update().is_drained(&file.id);
-    let bound = if drained {
+    marks.mark_unchanged();
+    let bound = if !cluster.directory().takes_work() {
         tracing::info!(
             "drained: no work is taken until `meridian undrain {}`",
             file.id
@@ -345,19 +345,19 @@ async fn serve(
         let ended = tokio::select! {
             biased;
             ended = ending.as_mut() => Some(ended),
-            // Its sender lives as long as the directory.
+            // Marks it as seen; its sender lives as long as the directory.
             _ = marks.changed() => None,
         };
         if let Some(ended) = ended {
             break ended;
         }
-        let drained = marks.borrow_and_update().is_drained(&file.id);
-        if drained && edge.is_open() {
-            tracing::info!("drained by an operator: no new work is taken");
+        let takes_work = cluster.directory().takes_work();
+        if !takes_work && edge.is_open() {
+            tracing::info!("drained or removed by an operator: no new work is taken");
             tracing::trace!(target: "meridian::decision", "drained");
             state.drain(true);
             edge.close(stop);
-        } else if !drained && !edge.is_open() {
+        } else if takes_work && !edge.is_open() {
             match edge.open().await {
                 Ok(bound) => {
                     tracing::info!("put back by an operator: work is taken again");

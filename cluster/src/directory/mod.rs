@@ -362,6 +362,15 @@ impl Directory {
         self.shown.marks()
     }
 
+    /// Whether operators let this node take work, as far as it has applied what they decided: it is neither
+    /// drained nor removed since it was taken in.
+    pub fn takes_work(&self) -> bool {
+        let (own, seat) = (self.group.own(), self.group.seat_number());
+        let marks = self.marks();
+        let marks = marks.borrow();
+        !marks.is_drained(own) && !marks.is_removed(own, seat)
+    }
+
     /// Every node of the group and its region, as far as this node has heard.
     pub fn seats(&self) -> BTreeMap<NodeId, RegionName> {
         let seats = self.group.seats().into_iter();

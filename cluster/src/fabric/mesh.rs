@@ -347,11 +347,15 @@ impl Fabric {
         let mut gone = Vec::new();
         {
             let mut roster = self.shared.roster();
+            let known = self.shared.removed.read().expect(UNPOISONED);
             for (id, removal) in &removed {
-                // A node that was wiped has no cluster id yet: it is on its way in.
-                let joins = roster
-                    .entry(id)
-                    .is_some_and(|entry| entry.has(Plane::Control) && entry.cluster_id.is_empty());
+                // A node that came without a cluster id after its removal was known here is on its way in. Before
+                // that, having none proves nothing: every node had none in its hello that was met before the
+                // founding, or before it was taken in. One that is closed without being meant comes again.
+                let joins = known.get(id) == Some(removal)
+                    && roster.entry(id).is_some_and(|entry| {
+                        entry.has(Plane::Control) && entry.cluster_id.is_empty()
+                    });
                 if !joins {
                     let connections = roster.forget(id);
                     gone.extend(connections.into_iter().map(|it| (it, *removal)));

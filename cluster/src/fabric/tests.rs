@@ -577,3 +577,27 @@ async fn a_removed_node_is_told_so_and_forgotten_and_may_come_back_with_an_empty
     a.fabric.part(&"b".into(), "so that they meet again");
     meet(&a.fabric, &b.fabric).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_told_of_its_removal_on_a_connection_from_before_it_was_a_member() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    let c = makings.start("c", "ap", 3).await;
+    meet(&a.fabric, &b.fabric).await;
+    meet(&a.fabric, &c.fabric).await;
+    // Founded, or taken in, after they met: what `a` knows of their hellos is old.
+    for member in [&a, &b] {
+        member.fabric.set_member("one", 0);
+    }
+    let removed = [("b".into(), 5), ("c".into(), 6)];
+    a.fabric
+        .set_removed(std::collections::BTreeMap::from(removed));
+    let by = timeout(Duration::from_secs(5), b.fabric.expelled())
+        .await
+        .expect("it is told");
+    assert_eq!(by, 5);
+    // `c` is a wiped one on its way in: not meant, and back at once.
+    meet(&a.fabric, &c.fabric).await;
+    assert_eq!(*c.fabric.shared.expelled.borrow(), None);
+}

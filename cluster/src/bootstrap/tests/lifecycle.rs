@@ -216,6 +216,7 @@ async fn a_removed_node_never_votes_with_its_old_disk_and_joins_as_new_with_an_e
     .await;
     let leader = world.leader().await;
     let term = world.directory(&leader).status().term;
+    assert!(world.directory(&leader).takes_work());
 
     // The mesh of this test lets it in; the fabric would not.
     world.start("c1", disk).await;
@@ -230,8 +231,9 @@ async fn a_removed_node_never_votes_with_its_old_disk_and_joins_as_new_with_an_e
     world.kill("c1").await;
     world.start("c1", Disk::default()).await;
     until("it has joined", || text(world.directory("c1")).is_some()).await;
-    // Its seat is newer than its removal: it stays.
+    // Its seat is newer than its removal: it stays, and takes work.
     sleep(Duration::from_secs(30)).await;
+    assert!(world.directory("c1").takes_work());
     assert_eq!(members(&world, &leader), ["a1", "b1", "c1", "c2"]);
     let seat = |world: &World| {
         let marks = world.directory("a1").marks();
@@ -285,7 +287,10 @@ async fn decisions_that_are_not_in_order_are_refused_with_what_to_do() {
             .is_some_and(|it| it.as_str() != leader)
     })
     .await;
+    assert!(!world.directory(&leader).takes_work());
     mark(&world, &leader, &leader, Decision::Remove).await;
+    // It is not drained any more, but does not serve again before its process ends.
+    assert!(!world.directory(&leader).takes_work());
     let other = world
         .running()
         .map(|(id, _)| id.to_string())
