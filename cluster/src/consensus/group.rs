@@ -5,7 +5,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -109,6 +112,10 @@ pub(crate) struct Group {
     host: Arc<dyn Host>,
     store: Arc<dyn LogStore>,
     group: GroupId,
+    /// When it began on this node.
+    born: Instant,
+    /// Whether this node has seen a majority of the voters since.
+    met: Arc<AtomicBool>,
 }
 
 impl Group {
@@ -189,6 +196,8 @@ impl Group {
             host: on.host,
             store,
             group,
+            born: Instant::now(),
+            met: Arc::default(),
         };
         let answering = Answering {
             raft: answerer,
@@ -368,7 +377,11 @@ impl Group {
     pub(crate) fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let (heard, view) = (self.heard.borrow().clone(), self.view.borrow().clone());
-        status::tell(&metrics, &self.own, self.profile, heard.as_ref(), &view)
+        let status = status::tell(&metrics, &self.own, self.profile, heard.as_ref(), &view);
+        if status.quorum {
+            self.met.store(true, Ordering::Relaxed);
+        }
+        status
     }
 
     /// Tells when something changes that [`status`](Self::status) tells.
@@ -378,6 +391,13 @@ impl Group {
             view: self.view.clone(),
             heard: self.heard.clone(),
         }
+    }
+
+    /// Whether this node has only just started and met no majority yet: it may still have to dial the others and to
+    /// hear who is up, and that it sees none proves nothing. Two leases at most: less than a write's patience, so
+    /// that one that comes first still hears the truth.
+    pub(crate) fn is_young(&self) -> bool {
+        !self.met.load(Ordering::Relaxed) && self.born.elapsed() < 2 * self.profile.lease()
     }
 
     /// The group's timings.

@@ -76,7 +76,7 @@ impl Reader {
                 return Ok(());
             }
             if wanted.is_none() {
-                wanted = match way(&status, self.group.own()) {
+                wanted = match way(&status, self.group.own(), self.group.is_young()) {
                     Way::Here => timeout_at(deadline, self.group.read_index())
                         .await
                         .ok()

@@ -35,14 +35,16 @@ pub(super) enum Way {
     Stopped,
 }
 
-/// The core: where it goes, given what the node knows.
-pub(super) fn way(status: &GroupStatus, own: &NodeId) -> Way {
+/// The core: where it goes, given what the node knows. `young`: it has only just started and may have a majority
+/// still to meet, so that seeing none proves nothing yet.
+pub(super) fn way(status: &GroupStatus, own: &NodeId, young: bool) -> Way {
     if status.role == Role::Stopped {
         return Way::Stopped;
     }
     match &status.leader {
         // Without voters the node has not heard of the cluster yet; it may at any moment.
         _ if status.voters.is_empty() => Way::Wait,
+        _ if !status.quorum && young => Way::Wait,
         _ if !status.quorum => Way::NoQuorum,
         Some(leader) if leader == own => Way::Here,
         Some(leader) => Way::There(leader.clone()),
@@ -68,7 +70,7 @@ impl Writer {
         let mut doubtful = false;
         loop {
             let status = group.status();
-            let way = way(&status, group.own());
+            let way = way(&status, group.own(), group.is_young());
             tracing::trace!(target: "meridian::decision", id = ?write.id, ?way, "write");
             let verdict = match way {
                 Way::Here => {
@@ -164,11 +166,23 @@ mod tests {
     #[test]
     fn a_write_goes_to_the_leader_while_a_majority_is_up() {
         let own = NodeId::from("a");
-        assert_eq!(way(&status(Some("a"), true), &own), Way::Here);
-        assert_eq!(way(&status(Some("b"), true), &own), Way::There("b".into()));
-        assert_eq!(way(&status(None, true), &own), Way::Wait);
+        let way = |status: &GroupStatus| super::way(status, &own, false);
+        assert_eq!(way(&status(Some("a"), true)), Way::Here);
+        assert_eq!(way(&status(Some("b"), true)), Way::There("b".into()));
+        assert_eq!(way(&status(None, true)), Way::Wait);
         // Even a leader: what it wrote now would be agreed on by nobody, or much later.
-        assert_eq!(way(&status(Some("a"), false), &own), Way::NoQuorum);
+        assert_eq!(way(&status(Some("a"), false)), Way::NoQuorum);
+    }
+
+    #[test]
+    fn a_node_that_has_just_started_waits_to_meet_a_majority() {
+        let own = NodeId::from("a");
+        assert_eq!(way(&status(None, false), &own, true), Way::Wait);
+        assert_eq!(
+            way(&status(Some("b"), true), &own, true),
+            Way::There("b".into())
+        );
+        assert_eq!(way(&status(None, false), &own, false), Way::NoQuorum);
     }
 
     #[test]
@@ -177,6 +191,6 @@ mod tests {
             voters: Vec::new(),
             ..status(None, false)
         };
-        assert_eq!(way(&status, &NodeId::from("a")), Way::Wait);
+        assert_eq!(way(&status, &NodeId::from("a"), false), Way::Wait);
     }
 }
