@@ -175,8 +175,15 @@ pub(super) async fn introduce(
         Instant::now().into_std(),
     );
     match admission {
-        Admission::Stay { superseded } => {
-            tracing::trace!(target: "meridian::decision", peer = %peer.id, plane = plane.name(), incarnation = peer.incarnation, dialled_here, replaces = superseded.len(), "fabric connects");
+        Admission::Stay {
+            superseded,
+            retired,
+        } => {
+            tracing::trace!(target: "meridian::decision", peer = %peer.id, plane = plane.name(), incarnation = peer.incarnation, dialled_here, replaces = superseded.len() + retired.len(), "fabric connects");
+            for old in retired {
+                // Its own task goes on serving it.
+                shared.tracker.spawn(retire(Arc::clone(shared), old));
+            }
             let reason = peer.incarnation.to_string();
             for old in superseded {
                 old.close(Close::Stale.code(), reason.as_bytes());
@@ -196,6 +203,18 @@ pub(super) async fn introduce(
             }
             shared.note_change();
             Ok(peer)
+        }
+        Admission::Duplicate if plane == Plane::Bulk && dialled_here => {
+            // The peer took it in before it answered, and may have sent requests on it by now.
+            let (lingers, from, old) = (Arc::clone(shared), peer.clone(), connection.clone());
+            shared.tracker.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = serve(plane, &lingers, &from, &old) => {}
+                    () = retire(Arc::clone(&lingers), old.clone()) => {}
+                }
+            });
+            Err(DialFault::Duplicate(peer.id))
         }
         Admission::Duplicate => {
             connection.close(Close::Duplicate.code(), b"the other connection stays");
@@ -224,6 +243,20 @@ pub(super) async fn introduce(
         }
     }
 }
+
+/// Closes a connection that another one replaces, when what runs on it has had its time.
+async fn retire(shared: Arc<Shared>, old: Connection) {
+    tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => return,
+        _ = old.closed() => return,
+        () = tokio::time::sleep(RETIREMENT) => {}
+    }
+    old.close(Close::Duplicate.code(), b"the other connection stays");
+}
+
+/// For requests on a bulk connection that is replaced: as long as a node that drains gives them.
+const RETIREMENT: Duration = Duration::from_secs(30);
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(

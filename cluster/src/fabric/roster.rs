@@ -87,6 +87,9 @@ pub(super) enum Admission<C> {
     Stay {
         /// Connections that the new one replaces.
         superseded: Vec<C>,
+        /// One that both sides still hold, since both dialled at once, and whose streams are requests under way: it
+        /// is to be closed when they have had their time.
+        retired: Vec<C>,
     },
     /// Another one stays: close the new one.
     Duplicate,
@@ -150,16 +153,17 @@ impl<C: Clone> Roster<C> {
         entry.versions = Some(arrival.versions);
         entry.left = entry.left.filter(|left| *left >= peer.incarnation);
         let mut spare = None;
-        let mut superseded = Vec::new();
+        let (mut superseded, mut retired) = (Vec::new(), Vec::new());
         let replaced = entry.links.extract_if(.., |plane, link| {
             *plane == arrival.plane || link.incarnation < peer.incarnation
         });
-        for (_, link) in replaced {
-            let ours_again = !arrival.dialled_here
-                && link.incarnation == peer.incarnation
-                && link.dialled_by == self.own
+        for (plane, link) in replaced {
+            let at_once = link.incarnation == peer.incarnation
                 && now.saturating_duration_since(link.since) < SIMULTANEOUS;
-            if ours_again {
+            if plane == Plane::Bulk && at_once {
+                // A call on the control connection is sent again; a request must not be lost to a tidying up.
+                retired.extend(link.connections());
+            } else if at_once && !arrival.dialled_here && link.dialled_by == self.own {
                 superseded.extend(link.spare.map(|spare| spare.connection));
                 spare = Some(Box::new(Link {
                     spare: None,
@@ -179,7 +183,10 @@ impl<C: Clone> Roster<C> {
                 spare,
             },
         );
-        Admission::Stay { superseded }
+        Admission::Stay {
+            superseded,
+            retired,
+        }
     }
 
     /// Takes in what gossip or a hello says of a node; a lower incarnation changes nothing. False when
@@ -370,7 +377,30 @@ mod tests {
     fn stay(superseded: &[u32]) -> Admission<u32> {
         Admission::Stay {
             superseded: superseded.to_vec(),
+            retired: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_bulk_connection_that_the_other_dial_replaced_is_retired_and_not_closed() {
+        let bulk = |dialled_here, connection| Arrival {
+            plane: Plane::Bulk,
+            ..arrival("b", 1, dialled_here, connection)
+        };
+        let now = tokio::time::Instant::now().into_std();
+        let mut roster = Roster::new("a".into());
+        roster.admit(bulk(false, 1), now);
+        let retires = Admission::Stay {
+            superseded: Vec::new(),
+            retired: vec![1],
+        };
+        assert_eq!(roster.admit(bulk(true, 2), now), retires);
+        let b = NodeId::new("b");
+        assert_eq!(roster.connection(Plane::Bulk, &b), Some(&2));
+        assert!(!roster.lost(Plane::Bulk, &b, false, |it| *it == 1));
+        // Later the peer has lost what it replaces: nothing of it is under way any more.
+        let later = now + Duration::from_secs(3);
+        assert_eq!(roster.admit(bulk(false, 3), later), stay(&[2]));
     }
 
     #[test]

@@ -331,6 +331,47 @@ async fn bulk_streams_carry_bytes_both_ways() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_goes_on_when_the_other_sides_dial_replaces_its_bulk_connection() {
+    let makings = Makings::new();
+    let a = makings.start("a", "eu", 1).await;
+    let b = makings.start("b", "us", 2).await;
+    meet(&a.fabric, &b.fabric).await;
+    let (to, standing) = (NodeId::new("b"), |fabric: &Fabric, peer: &str| {
+        let roster = fabric.shared.roster();
+        let connection = roster.connection(Plane::Bulk, &NodeId::new(peer));
+        connection.map(quinn::Connection::stable_id)
+    });
+    // `b` dials first, and a request of `a` is under way on its connection when the dial of `a` gets through.
+    b.fabric.prepare_bulk(&"a".into());
+    eventually("they have a bulk connection", || {
+        standing(&a.fabric, "b").is_some()
+    })
+    .await;
+    let before = standing(&a.fabric, "b");
+    let (mut send, mut recv) = a.fabric.open_bulk(&to).await.unwrap();
+    send.write_all(b"question").await.unwrap();
+    let mut taken = timeout(DEADLINE, b.fabric.accept_bulk())
+        .await
+        .unwrap()
+        .unwrap();
+    drop(a.fabric.shared.dial(Plane::Bulk, b.fabric.local_bulk()));
+    eventually("the dial of the smaller id stays", || {
+        standing(&a.fabric, "b") != before
+    })
+    .await;
+    let after = standing(&b.fabric, "a");
+    send.finish().unwrap();
+    assert_eq!(taken.recv.read_to_end(100).await.unwrap(), b"question");
+    taken.send.write_all(b"answer").await.unwrap();
+    taken.send.finish().unwrap();
+    assert_eq!(recv.read_to_end(100).await.unwrap(), b"answer");
+    // New ones take the new connection, and the old one ends by itself.
+    a.fabric.open_bulk(&to).await.unwrap();
+    sleep(Duration::from_secs(31)).await;
+    assert_eq!(standing(&b.fabric, "a"), after);
+}
+
+#[tokio::test(start_paused = true)]
 async fn parts_of_a_snapshot_travel_on_the_bulk_connection() {
     let makings = Makings::new();
     let a = makings.start("a", "eu", 1).await;
