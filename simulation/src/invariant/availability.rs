@@ -193,6 +193,7 @@ mod tests {
                 at: ms(10_000),
                 what: "a loses power".to_owned(),
                 signs: 1,
+                orderly: false,
             }],
             grounds: vec![(ms(0), ground(true)), (ms(10_000), ground(false))],
             serving_since: Some(ms(0)),

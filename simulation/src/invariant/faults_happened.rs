@@ -27,6 +27,7 @@ mod tests {
             at: Duration::ZERO,
             what: "a loses power".to_owned(),
             signs,
+            orderly: false,
         };
         let history = History {
             faults: vec![fault(3), fault(0)],

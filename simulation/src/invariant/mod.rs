@@ -9,6 +9,7 @@ mod availability;
 mod convergence;
 mod faults_happened;
 mod nothing_collapses;
+mod planned_stops;
 mod revocation;
 
 pub use availability::{BUDGET, Outage, outages};
@@ -31,13 +32,14 @@ type Check = fn(&History) -> Vec<String>;
 
 /// Checks every invariant.
 pub fn check(history: &History) -> Vec<Violation> {
-    let checks: [(&'static str, Check); 7] = [
+    let checks: [(&'static str, Check); 8] = [
         ("agreement", agreement::check),
         ("availability", availability::check),
         ("at most once", at_most_once::check),
         ("convergence", convergence::check),
         ("revocation", revocation::check),
         ("nothing collapses", nothing_collapses::check),
+        ("planned stops", planned_stops::check),
         ("faults happened", faults_happened::check),
     ];
     let mut violations = Vec::new();

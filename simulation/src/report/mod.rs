@@ -71,7 +71,7 @@ pub struct Writes {
     pub refused: usize,
     /// Unknown.
     pub unknown: usize,
-    /// The longest wait for an acknowledgement.
+    /// The longest wait for an acknowledgement, once all nodes served: a young cluster may take its time.
     pub slowest_ms: u128,
 }
 
@@ -176,8 +176,13 @@ fn writes(history: &History) -> Writes {
         match &write.outcome {
             Some(Ok(_)) => {
                 counts.acknowledged += 1;
-                let took = write.done.map_or(Duration::ZERO, |done| done - write.sent);
-                counts.slowest_ms = counts.slowest_ms.max(took.as_millis());
+                if history
+                    .serving_since
+                    .is_some_and(|since| write.sent >= since)
+                {
+                    let took = write.done.map_or(Duration::ZERO, |done| done - write.sent);
+                    counts.slowest_ms = counts.slowest_ms.max(took.as_millis());
+                }
             }
             Some(Err(_)) => counts.refused += 1,
             None => counts.unknown += 1,

@@ -79,11 +79,7 @@ impl Play<'_> {
     /// The whole scenario; an error where it got stuck.
     fn through(&mut self) -> Result<(), String> {
         self.stage.switch_on();
-        let count = self.stage.nodes.len();
-        self.until(BOOT, "every node saw every other one up", |stage| {
-            let gateways = stage.gateways();
-            gateways.len() == count && gateways.iter().all(|(_, g)| g.sees_all_up(count))
-        })?;
+        self.until(BOOT, "every node saw every other one up", Stage::is_whole)?;
         self.first_document()?;
         if let Some(every) = self.scenario.request_every {
             let badges = self.scenario.revoke_every.is_some();
@@ -128,7 +124,9 @@ impl Play<'_> {
         while !schedule.is_over() {
             let now = self.stage.world.now();
             if now > limit {
-                return Err("a fault of the leader's region found no leader".to_owned());
+                return Err(
+                    "the faults came to no end: one of the leader's region found no leader, or a node that was stopped did not end or did not come back".to_owned(),
+                );
             }
             schedule.advance(self.stage, self.scenario, now - serving);
             if now >= next_write {
@@ -207,9 +205,11 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Applies a new document through the living nodes in turn.
+    /// Applies a new document through the living nodes in turn. One that was told to stop says that it is not
+    /// ready, and is passed over.
     fn write_somewhere(&mut self) {
-        let gateways = self.stage.gateways();
+        let mut gateways = self.stage.gateways();
+        gateways.retain(|(index, _)| self.stage.nodes[*index].takes_work());
         if let Some(choices) = u64::try_from(gateways.len())
             .ok()
             .filter(|count| *count > 0)

@@ -3,9 +3,9 @@
 //! In: the time since all nodes serve. Out: machines down and up, links cut and mended, and the signs by which
 //! the oracle knows that a fault really happened.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
-use super::{Fault, FaultKind, Scenario, Target, stage::Stage};
+use super::{Fault, FaultKind, Scenario, Target, Whom, stage::Stage};
 use crate::{
     workload::FaultSeen,
     world::{Down, Place},
@@ -26,6 +26,26 @@ struct Active {
     seen: usize,
     /// Packets lost to cuts before it began.
     cut_before: u64,
+    /// For [`FaultKind::Stop`]; it lasts as long as the round does.
+    round: Option<Round>,
+}
+
+/// Nodes that are stopped and started again, one after another.
+struct Round {
+    to_stop: VecDeque<usize>,
+    at: Option<(usize, Step)>,
+    /// How long each is away.
+    away: Duration,
+}
+
+/// How far the node is whose turn it is.
+enum Step {
+    /// Told to stop; it finishes what it has begun.
+    Stopping,
+    /// Gone until then.
+    Away(Duration),
+    /// Started again.
+    Returning,
 }
 
 impl Schedule {
@@ -46,11 +66,20 @@ impl Schedule {
 
     /// Begins and ends what is due at `time` since serving began.
     pub(super) fn advance(&mut self, stage: &mut Stage, scenario: &Scenario, time: Duration) {
-        let due = |active: &Active| active.until <= time;
+        let mut changed = false;
+        for active in &mut self.active {
+            if let Some(round) = &mut active.round {
+                changed |= round.advance(stage, time);
+            }
+        }
+        let due = |active: &Active| match &active.round {
+            Some(round) => round.is_over(),
+            None => active.until <= time,
+        };
         let (over, active) = self.active.drain(..).partition(due);
         self.active = active;
         let over: Vec<Active> = over;
-        let mut changed = !over.is_empty();
+        changed |= !over.is_empty();
         for fault in over {
             fault.end(stage);
         }
@@ -103,11 +132,12 @@ fn begin(fault: &Fault, stage: &mut Stage, scenario: &Scenario, time: Duration) 
         | FaultKind::Kill(target)
         | FaultKind::Upgrade(target)
         | FaultKind::KillUpstreams(target)
-        | FaultKind::Isolate(target) => Some(match target {
+        | FaultKind::Isolate(target)
+        | FaultKind::Stop(Whom::Of(target)) => Some(match target {
             Target::Region(place) => *place,
             Target::Leader => leader(stage)?,
         }),
-        FaultKind::Cut { .. } => None,
+        FaultKind::Cut { .. } | FaultKind::Stop(Whom::Each) => None,
     };
     let cut_before = stage.world.network().counts().packets_cut;
     let signs = match (&fault.what, place) {
@@ -121,22 +151,33 @@ fn begin(fault: &Fault, stage: &mut Stage, scenario: &Scenario, time: Duration) 
         (FaultKind::KillUpstreams(_), Some(place)) => stage.take_down_upstream(place, Down::Kill),
         _ => 0,
     };
-    let mut what = scenario.describe(&fault.what);
-    if let Some(place) = place {
-        what = what.replace("the leader's region", scenario.region(place));
-    }
-    let mut history = stage.oracle.history();
-    history.faults.push(FaultSeen {
-        at: stage.world.now(),
-        what,
-        signs,
+    let round = matches!(fault.what, FaultKind::Stop(_)).then(|| Round {
+        to_stop: (0..stage.nodes.len())
+            .filter(|node| place.is_none_or(|place| stage.nodes[*node].place == place))
+            .collect(),
+        at: None,
+        away: fault.lasts,
     });
+    let mut history = stage.oracle.history();
+    if round.is_none() {
+        let mut what = scenario.describe(&fault.what);
+        if let Some(place) = place {
+            what = what.replace("the leader's region", scenario.region(place));
+        }
+        history.faults.push(FaultSeen {
+            at: stage.world.now(),
+            what,
+            signs,
+            orderly: false,
+        });
+    }
     Some(Active {
         until: time + fault.lasts,
         what: fault.what.clone(),
         place,
-        seen: history.faults.len() - 1,
+        seen: history.faults.len().saturating_sub(1),
         cut_before,
+        round,
     })
 }
 
@@ -153,10 +194,56 @@ impl Active {
                 stage.start_nodes(place);
             }
             (FaultKind::KillUpstreams(_), Some(place)) => stage.start_upstream(place),
+            // Every node of it is back.
+            (FaultKind::Stop(_), _) => {}
             _ => {
                 let cut = stage.world.network().counts().packets_cut - self.cut_before;
                 stage.oracle.history().faults[self.seen].signs += cut;
             }
+        }
+    }
+}
+
+impl Round {
+    fn is_over(&self) -> bool {
+        self.to_stop.is_empty() && self.at.is_none()
+    }
+
+    /// Goes on where it can; whether a machine went down or up.
+    fn advance(&mut self, stage: &mut Stage, time: Duration) -> bool {
+        let Some((node, step)) = &mut self.at else {
+            // Each stop is a fault of its own in the history. A healthy cluster has a leader.
+            if !stage.is_whole() || leader(stage).is_none() {
+                return false;
+            }
+            let Some(node) = self.to_stop.pop_front() else {
+                return false;
+            };
+            let signs = u64::from(stage.ask_to_stop(node));
+            stage.oracle.history().faults.push(FaultSeen {
+                at: stage.world.now(),
+                what: format!("{} is stopped and started again", stage.nodes[node].name()),
+                signs,
+                orderly: true,
+            });
+            self.at = Some((node, Step::Stopping));
+            return false;
+        };
+        match step {
+            Step::Stopping if stage.has_stopped(*node) => {
+                *step = Step::Away(time + self.away);
+                true
+            }
+            Step::Away(until) if *until <= time => {
+                stage.start_node(*node);
+                *step = Step::Returning;
+                true
+            }
+            Step::Returning if stage.is_whole() => {
+                self.at = None;
+                false
+            }
+            _ => false,
         }
     }
 }

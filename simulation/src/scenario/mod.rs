@@ -61,7 +61,7 @@ pub struct Fault {
     pub at: Duration,
     /// What goes wrong.
     pub what: FaultKind,
-    /// How long it lasts.
+    /// How long it lasts; for [`FaultKind::Stop`]: how long each node is away after it has ended.
     pub lasts: Duration,
 }
 
@@ -87,6 +87,18 @@ pub enum FaultKind {
     },
     /// A region is cut off from every other.
     Isolate(Target),
+    /// Nodes are told to stop, as SIGTERM does, and are started again when they have ended: one after
+    /// another, each when the one before serves again and all nodes see each other.
+    Stop(Whom),
+}
+
+/// Which nodes are stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    /// Every node of every region.
+    Each,
+    /// Those of one region.
+    Of(Target),
 }
 
 /// A region, by name or by its part at the time of the fault.
@@ -117,6 +129,10 @@ pub const SHIPPED: &[(&str, &str)] = &[
         "revocation",
         include_str!("../../scenarios/revocation.yaml"),
     ),
+    (
+        "rolling-restart",
+        include_str!("../../scenarios/rolling-restart.yaml"),
+    ),
 ];
 
 impl Scenario {
@@ -128,9 +144,17 @@ impl Scenario {
         raw::read(source)
     }
 
-    /// When the last fault ends, from the moment when all nodes serve.
+    /// When the last fault ends at the latest, from the moment when all nodes serve.
     pub fn faults_end(&self) -> Duration {
-        let ends = self.faults.iter().map(|fault| fault.at + fault.lasts);
+        let ends = self.faults.iter().map(|fault| {
+            let rounds = match fault.what {
+                FaultKind::Stop(Whom::Each) => self.regions.len() * self.nodes_per_region,
+                FaultKind::Stop(Whom::Of(_)) => self.nodes_per_region,
+                _ => return fault.at + fault.lasts,
+            };
+            let rounds = u32::try_from(rounds).expect("a scenario has at most 250 machines");
+            fault.at + (fault.lasts + ROUND) * rounds
+        });
         ends.max().unwrap_or_default()
     }
 
@@ -228,9 +252,20 @@ impl Scenario {
                 format!("the link {from} {way} {to} is cut")
             }
             FaultKind::Isolate(at) => format!("{} is cut off from all others", target(at)),
+            FaultKind::Stop(whom) => {
+                let whom = match whom {
+                    Whom::Each => "all regions",
+                    Whom::Of(at) => target(at),
+                };
+                format!("the nodes of {whom} are stopped and started again, one after another")
+            }
         }
     }
 }
+
+/// For a node that is told to stop to end, and for one that is started again to serve and to see all others:
+/// 30 s of draining, 4 s of meeting the others, a dial that is lost and repeated.
+const ROUND: Duration = Duration::from_secs(45);
 
 /// A shipped scenario's text, or that of a file which `read` can read.
 ///

@@ -12,7 +12,7 @@ use meridian_config::{
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
-use super::{Fault, FaultKind, Scenario, Target};
+use super::{Fault, FaultKind, Scenario, Target, Whom};
 use crate::world::{Conditions, Links, Place};
 
 #[derive(Deserialize)]
@@ -86,6 +86,7 @@ struct RawFault {
     kill_upstreams: Option<Spanned<String>>,
     upgrade: Option<Spanned<String>>,
     isolate: Option<Spanned<String>>,
+    stop: Option<Spanned<String>>,
     cut: Option<Spanned<(String, String)>>,
     #[serde(default)]
     one_way: bool,
@@ -246,6 +247,14 @@ impl Check<'_> {
                 kinds.push(self.target(target).map(kind));
             }
         }
+        if let Some(stop) = &fault.stop {
+            let whom = if stop.value == "each" {
+                Some(Whom::Each)
+            } else {
+                self.target(stop).map(Whom::Of)
+            };
+            kinds.push(whom.map(FaultKind::Stop));
+        }
         if let Some(cut) = &fault.cut {
             let (from, to) = &cut.value;
             let from = self.region(from, cut.referenced);
@@ -256,7 +265,7 @@ impl Check<'_> {
         }
         if kinds.len() != 1 {
             let message = format!(
-                "faults[{index}]: name exactly one of power_off, kill, kill_upstreams, upgrade, isolate, cut"
+                "faults[{index}]: name exactly one of power_off, kill, kill_upstreams, upgrade, isolate, stop, cut"
             );
             self.mistake(fault.at.referenced, message);
         }

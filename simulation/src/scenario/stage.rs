@@ -48,6 +48,8 @@ pub(super) struct Node {
     collapsed: bool,
     /// A planted mistake: it heeds no revocation.
     deaf: bool,
+    /// It was told to stop.
+    stopping: bool,
 }
 
 /// Where a node's insides arrive.
@@ -109,6 +111,7 @@ impl Stage {
                     end: End::default(),
                     collapsed: false,
                     deaf: scenario.deaf == Some(*place),
+                    stopping: false,
                 }
             })
             .collect();
@@ -167,12 +170,42 @@ impl Stage {
         let arrives = slot.clone();
         node.gateway = slot;
         node.collapsed = false;
+        node.stopping = false;
         node.end = self.world.start(node.machine, |host| {
             gateway::run(host, file, versions, deaf, move |gateway| {
                 *arrives.lock().unwrap_or_else(PoisonError::into_inner) = Some(gateway.clone());
                 gateway.onlook(name, oracle)
             })
         });
+    }
+
+    /// Tells a node to stop, as SIGTERM does. Whether it runs.
+    pub(super) fn ask_to_stop(&mut self, index: usize) -> bool {
+        let node = &mut self.nodes[index];
+        node.stopping = self.world.is_on(node.machine);
+        self.world.ask_to_stop(node.machine);
+        node.stopping
+    }
+
+    /// Whether a node that was told to stop has ended; its process is gone then.
+    pub(super) fn has_stopped(&mut self, index: usize) -> bool {
+        let node = &mut self.nodes[index];
+        // What it ended with is for `look_for_collapses` to judge, as long as it is on.
+        if !node.stopping || !matches!(node.end.outcome(), Some(Ok(()))) {
+            return false;
+        }
+        self.world.take_down(node.machine, Down::Kill);
+        node.gateway = Slot::default();
+        true
+    }
+
+    /// Whether every node serves and sees all others up, and none was told to stop.
+    pub(super) fn is_whole(&self) -> bool {
+        let gateways = self.gateways();
+        let count = self.nodes.len();
+        gateways.len() == count
+            && self.nodes.iter().all(Node::takes_work)
+            && gateways.iter().all(|(_, g)| g.sees_all_up(count))
     }
 
     pub(super) fn start_upstream(&mut self, place: Place) {
@@ -266,6 +299,9 @@ impl Stage {
                 continue;
             }
             if let Some(outcome) = node.end.outcome() {
+                if node.stopping && outcome.is_ok() {
+                    continue;
+                }
                 node.collapsed = true;
                 let why = outcome
                     .err()
@@ -304,6 +340,11 @@ impl Node {
     pub(super) fn gateway(&self) -> Option<Gateway> {
         let slot = self.gateway.lock().unwrap_or_else(PoisonError::into_inner);
         slot.clone()
+    }
+
+    /// Whether it takes work: it runs, and was not told to stop.
+    pub(super) fn takes_work(&self) -> bool {
+        !self.stopping
     }
 
     pub(super) fn name(&self) -> String {

@@ -5,16 +5,17 @@
 //! GET that got no answer (RFC 9110 section 9.2.2), and keeps off a silent address for a while.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use meridian_cluster::host::Host;
+use meridian_cluster::host::{BoxStream, Host};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -79,9 +80,17 @@ pub(super) struct Sender {
     pub(super) oracle: Oracle,
     clients: Clients,
     token: String,
-    /// Nodes that did not answer, and until when each is tried last.
-    silent: Mutex<BTreeMap<SocketAddr, Instant>>,
+    /// Nodes that did not answer when they were asked last.
+    silent: Mutex<BTreeMap<SocketAddr, Silence>>,
     pub(super) tasks: TaskTracker,
+}
+
+/// How silent a node has been.
+struct Silence {
+    /// So many times in a row.
+    times: u32,
+    /// Until when it is tried last.
+    until: Instant,
 }
 
 /// One attempt at one node.
@@ -107,13 +116,21 @@ impl Sender {
     async fn request(self: Arc<Self>, flow: Flow) {
         let sent = self.oracle.now();
         let id = self.oracle.begin(flow.kind == Kind::Order);
+        let mut nodes = self.in_order();
         let mut tries = 0;
         let mut outcome = Outcome::Failed("no node was tried".to_owned());
-        for node in self.in_order() {
-            tries += 1;
-            match self.attempt(&flow, id, node).await {
+        while !nodes.is_empty() {
+            let (node, stream) = match self.dial(&mut nodes, &mut tries).await {
+                Ok(connected) => connected,
+                Err(error) => {
+                    outcome = Outcome::Failed(error);
+                    break;
+                }
+            };
+            match self.attempt(&flow, id, stream).await {
                 Try::Answered(answer) => {
                     outcome = answer;
+                    self.note(node, true);
                     break;
                 }
                 Try::Unsent(error) => outcome = Outcome::Failed(error),
@@ -124,7 +141,7 @@ impl Sender {
                     }
                 }
             }
-            self.avoid(node);
+            self.note(node, false);
         }
         let done = self.oracle.now();
         self.oracle.history().requests.push(Request {
@@ -137,27 +154,88 @@ impl Sender {
         });
     }
 
+    /// Connects to the first of these nodes that answers (RFC 8305 section 5): the next one is dialled as soon as
+    /// one refuses, or beside it when it has not answered for a while. Whoever was dialled in vain leaves the list;
+    /// whoever was slower than the one that answered stays at its end.
+    async fn dial(
+        &self,
+        nodes: &mut VecDeque<SocketAddr>,
+        tries: &mut u32,
+    ) -> Result<(SocketAddr, BoxStream), String> {
+        let begun = Instant::now();
+        let mut dials = FuturesUnordered::new();
+        let mut under_way: Vec<SocketAddr> = Vec::new();
+        let mut failure = "no node is left".to_owned();
+        loop {
+            if let Some(node) = nodes.pop_front() {
+                let dial = self.host.connect(node);
+                dials.push(async move { (node, dial.await) });
+                under_way.push(node);
+                *tries += 1;
+            }
+            if dials.is_empty() {
+                return Err(failure);
+            }
+            let patience = if nodes.is_empty() {
+                begun + ANSWER
+            } else {
+                Instant::now() + STAGGER
+            };
+            tokio::select! {
+                biased;
+                Some((node, dialled)) = dials.next() => {
+                    under_way.retain(|other| *other != node);
+                    match dialled {
+                        Ok(stream) => {
+                            for slower in under_way {
+                                self.note(slower, false);
+                                nodes.push_back(slower);
+                            }
+                            return Ok((node, stream));
+                        }
+                        Err(error) => {
+                            self.note(node, false);
+                            failure = format!("dial: {error}");
+                        }
+                    }
+                }
+                () = tokio::time::sleep_until(patience) => {
+                    if nodes.is_empty() {
+                        return Err("dial: no answer".to_owned());
+                    }
+                }
+            }
+        }
+    }
+
     /// Nodes to try: the nearest first, those that were silent of late last.
-    fn in_order(&self) -> Vec<SocketAddr> {
+    fn in_order(&self) -> VecDeque<SocketAddr> {
         let now = Instant::now();
         let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         let mut nodes = self.clients.nodes.clone();
-        nodes.sort_by_key(|node| silent.get(node).is_some_and(|until| *until > now));
-        nodes
+        nodes.sort_by_key(|node| {
+            let silence = silent.get(node);
+            silence.is_some_and(|silence| silence.times >= STRIKES && silence.until > now)
+        });
+        nodes.into()
     }
 
-    fn avoid(&self, node: SocketAddr) {
-        let until = Instant::now() + KEEP_OFF;
+    /// Remembers whether a node answered.
+    fn note(&self, node: SocketAddr, answered: bool) {
         let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        silent.insert(node, until);
+        if answered {
+            silent.remove(&node);
+            return;
+        }
+        let silence = silent.entry(node).or_insert(Silence {
+            times: 0,
+            until: Instant::now(),
+        });
+        silence.times += 1;
+        silence.until = Instant::now() + KEEP_OFF;
     }
 
-    async fn attempt(&self, flow: &Flow, id: u64, node: SocketAddr) -> Try {
-        let stream = match timeout(CONNECT, self.host.connect(node)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Try::Unsent(format!("dial: {error}")),
-            Err(_) => return Try::Unsent("dial: no answer".to_owned()),
-        };
+    async fn attempt(&self, flow: &Flow, id: u64, stream: BoxStream) -> Try {
         let io = TokioIo::new(stream);
         let (mut sender, connection) = match hyper::client::conn::http1::handshake(io).await {
             Ok(pair) => pair,
@@ -239,11 +317,18 @@ fn judge(head: &http::response::Parts, body: &Bytes) -> Outcome {
     Outcome::Refused(head.status.as_u16(), problem.to_owned())
 }
 
-/// For a connection: above the longest round trip of the shipped scenarios with its jitter, and near the
-/// delay after which RFC 8305 section 8 dials the next address.
-const CONNECT: Duration = Duration::from_millis(300);
+/// How long a dial may go unanswered before the next address is dialled beside it: above the longest round trip of
+/// the shipped scenarios with its jitter, and near the 250 ms of RFC 8305 section 8.
+const STAGGER: Duration = Duration::from_millis(300);
 
-/// For the whole answer.
+/// For the only dial of a request that goes to one node: as long as others wait before they dial a second.
+const CONNECT: Duration = STAGGER;
+
+/// Silences in a row from which on a node is kept off: a lost packet makes one, and so does a node that is slower
+/// than the one after it.
+const STRIKES: u32 = 2;
+
+/// For the whole answer, and for all dials of a request together.
 const ANSWER: Duration = Duration::from_secs(3);
 
 /// How long a silent node is tried last.

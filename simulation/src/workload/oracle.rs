@@ -204,6 +204,8 @@ pub struct FaultSeen {
     pub what: String,
     /// Signs of it that the world saw: packets lost to it, machines down.
     pub signs: u64,
+    /// A planned stop, not an accident.
+    pub orderly: bool,
 }
 
 /// What is healthy: the world's own knowledge, not any node's.
