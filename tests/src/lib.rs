@@ -10,7 +10,7 @@
 //! - [`binary`] runs `meridian` commands; [`process`] keeps one running;
 //! - [`dev`] is a cluster made by `meridian dev`, [`site`] one made by hand, as in production;
 //! - [`provider`] and [`peer`] are the outside: issuer of tokens, upstream, WebSocket client;
-//! - [`http`] is a small client that hides nothing, [`load`] one that measures gaps;
+//! - [`http`] is a small client that hides nothing, [`load`] one that measures gaps, [`writers`] change the document;
 //! - [`wait`] awaits conditions under deadlines: nothing here sleeps for a guess, and no port is fixed.
 
 #![allow(
@@ -29,3 +29,4 @@ pub mod process;
 pub mod provider;
 pub mod site;
 pub mod wait;
+pub mod writers;

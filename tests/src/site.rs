@@ -2,6 +2,7 @@
 //! provider over HTTPS.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -26,6 +27,8 @@ pub struct Site {
     pub cluster: String,
     /// Its nodes.
     pub nodes: Vec<Place>,
+    /// How many of them found the cluster: the first ones.
+    founders: usize,
     /// Its identity provider.
     pub provider: Provider,
     /// The key that the provider publishes.
@@ -78,13 +81,14 @@ impl Site {
             "admin-tokens.yaml",
             &format!("- {{ name: test, role: admin, hash: {} }}\n", entry["hash"]),
         );
-        let nodes = nodes
+        let nodes: Vec<Place> = nodes
             .iter()
             .map(|(id, region)| Place::new(id, region))
             .collect();
         let site = Self {
             folder,
             cluster: cluster.to_owned(),
+            founders: nodes.len(),
             nodes,
             provider,
             signer,
@@ -95,20 +99,28 @@ impl Site {
             .await
             .expect(0);
         for node in &site.nodes {
-            meridian(&[
-                "ca",
-                "issue",
-                ca,
-                "--node",
-                &node.id,
-                "--region",
-                &node.region,
-            ])
-            .await
-            .expect(0);
+            site.issue(node).await;
             site.configure(node, cluster);
         }
         site
+    }
+
+    /// Adds a node that founds nothing: it joins by these control addresses.
+    pub async fn add(&mut self, id: &str, region: &str, join: &[SocketAddr]) -> Place {
+        let node = Place::new(id, region);
+        self.issue(&node).await;
+        self.nodes.push(node.clone());
+        let join: Vec<String> = join.iter().map(ToString::to_string).collect();
+        self.write_config(id, &node, &self.cluster, &join);
+        node
+    }
+
+    async fn issue(&self, node: &Place) {
+        let ca = self.path("ca");
+        let ca = ca.to_str().expect("a plain path");
+        let Place { id, region, .. } = node;
+        let issue = ["ca", "issue", ca, "--node", id, "--region", region];
+        meridian(&issue).await.expect(0);
     }
 
     /// A file of the site's folder.
@@ -133,13 +145,19 @@ impl Site {
 
     /// The same in another folder; gives the file's path.
     pub fn configure_in(&self, folder: &str, node: &Place, cluster: &str) -> PathBuf {
-        let founders: Vec<&str> = self.nodes.iter().map(|node| node.id.as_str()).collect();
         let others: Vec<String> = self
             .nodes
             .iter()
             .filter(|other| other.id != node.id)
-            .map(|other| format!("\"{}\"", other.fabric))
+            .map(|other| other.fabric.to_string())
             .collect();
+        self.write_config(folder, node, cluster, &others)
+    }
+
+    fn write_config(&self, folder: &str, node: &Place, cluster: &str, join: &[String]) -> PathBuf {
+        let founders = self.nodes[..self.founders].iter();
+        let founders: Vec<&str> = founders.map(|node| node.id.as_str()).collect();
+        let join: Vec<String> = join.iter().map(|at| format!("\"{at}\"")).collect();
         let Place {
             id,
             region,
@@ -157,7 +175,7 @@ impl Site {
              tls: [{{ hosts: [localhost], cert: ../edge.pem, key: ../edge.key }}]\n\
              admin: {{ tokens: ../admin-tokens.yaml }}\n",
             founders.join(", "),
-            others.join(", "),
+            join.join(", "),
         );
         let path = self.path(folder).join("node.yaml");
         std::fs::create_dir_all(self.path(folder)).expect("the test's folder can be written");
@@ -218,10 +236,60 @@ impl Site {
             .json()
     }
 
+    /// The admin token.
+    pub fn admin_token(&self) -> String {
+        let token = std::fs::read_to_string(self.path("admin.token")).expect("written before");
+        token.trim().to_owned()
+    }
+
+    /// Waits until every one of these nodes takes every one of the site's for up, names one leader, and none of
+    /// them is on its way out.
+    pub async fn whole(&self, nodes: &[&Place]) {
+        until("everybody sees everybody", LONG, async || {
+            let mut leaders = BTreeSet::new();
+            for node in nodes {
+                let status = self.try_status(node).await?;
+                let seen = status["nodes"].as_array().cloned().unwrap_or_default();
+                let mut up: BTreeMap<&str, bool> = BTreeMap::new();
+                for one in &seen {
+                    let id = one["id"].as_str().unwrap_or_default();
+                    let passing = one["draining"] == true && one["drained_by"].is_null();
+                    up.insert(id, one["state"] == "up" && !passing);
+                }
+                if !nodes
+                    .iter()
+                    .all(|other| up.get(other.id.as_str()) == Some(&true))
+                {
+                    return Err(format!("{}: {status}", node.id));
+                }
+                leaders.insert(status["group"]["leader"].to_string());
+            }
+            if leaders.len() == 1 && !leaders.contains("null") {
+                Ok(())
+            } else {
+                Err(format!("{leaders:?}"))
+            }
+        })
+        .await;
+    }
+
+    /// `/api/v1/status` of one node, which may not answer.
+    pub async fn try_status(&self, node: &Place) -> Result<Value, String> {
+        let call = get("/api/v1/status").token(&self.admin_token());
+        let answer = call.try_send(node.admin).await?;
+        if answer.status == 200 {
+            Ok(answer.json())
+        } else {
+            Err(format!("{answer:?}"))
+        }
+    }
+
     /// A node's metrics page.
     pub async fn metrics(&self, node: &Place) -> String {
-        let token = std::fs::read_to_string(self.path("admin.token")).expect("written before");
-        let page = get("/metrics").token(token.trim()).send(node.admin).await;
+        let page = get("/metrics")
+            .token(&self.admin_token())
+            .send(node.admin)
+            .await;
         assert_eq!(page.status, 200, "{page:?}");
         String::from_utf8_lossy(&page.body).into_owned()
     }
