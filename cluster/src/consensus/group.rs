@@ -26,6 +26,7 @@ use super::{
     Changes, GroupStatus, Profile, Role,
     admission::{Admission, Era},
     answer::{Answerer, Heard},
+    grants::Grants,
     log::Log,
     network::Network,
     receive::Receiver,
@@ -112,6 +113,8 @@ pub(crate) struct Group {
     host: Arc<dyn Host>,
     store: Arc<dyn LogStore>,
     group: GroupId,
+    /// What voters said when they granted this node's vote.
+    grants: Grants,
     /// When it began on this node.
     born: Instant,
     /// Whether this node has seen a majority of the voters since.
@@ -142,6 +145,8 @@ impl Group {
         })
         .await?;
         let (admitted, is_admitted) = watch::channel(was_admitted);
+        let log = Log::new(Arc::clone(&on.host), Arc::clone(&store), group, &on.tracker);
+        let grants = Grants::default();
         let raft = Raft::new(
             Id(on.own.clone()),
             on.profile.config(group),
@@ -151,8 +156,10 @@ impl Group {
                 own: Id(on.own.clone()),
                 group,
                 admitted: is_admitted.clone(),
+                log: log.reader(),
+                grants: grants.clone(),
             },
-            Log::new(Arc::clone(&on.host), Arc::clone(&store), group, &on.tracker),
+            log,
             StateMachine::new(Arc::clone(&on.host), group, machine),
         )
         .await
@@ -196,6 +203,7 @@ impl Group {
             host: on.host,
             store,
             group,
+            grants,
             born: Instant::now(),
             met: Arc::default(),
         };
@@ -296,6 +304,8 @@ impl Group {
         change: ChangeMembers<Id, Seat>,
         retain: bool,
     ) -> Result<(), String> {
+        // Whoever is taken in anew may come with an empty disk under the id of a voter.
+        self.grants.forget();
         match self.raft.change_membership(change, retain).await {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),

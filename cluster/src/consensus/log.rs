@@ -63,6 +63,13 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Reads it.
+    pub(crate) fn reader(&self) -> LogReader {
+        self.reader.clone()
+    }
+}
+
 /// Whether the store holds a log of the group, be it all purged.
 pub(super) fn exists(store: &dyn LogStore, group: GroupId) -> Result<bool, StoreError> {
     Ok(store.bounds(group)?.is_some() || store.marker(group, PURGED)?.is_some())
@@ -122,6 +129,13 @@ impl LogReader {
             if durable { store.flush() } else { Ok(()) }
         })
         .await
+    }
+
+    /// The id of the entry at an index; none where there is no entry, or no longer one.
+    pub(super) async fn log_id(&self, index: u64) -> io::Result<Option<LogId>> {
+        let entries = self.entries(index, index).await?;
+        let entry = entries.first().map(decode_entry).transpose()?;
+        Ok(entry.map(|entry| entry.log_id))
     }
 
     async fn entries(&self, first: u64, last: u64) -> io::Result<Vec<Entry>> {

@@ -15,6 +15,7 @@
 mod admission;
 mod answer;
 mod begin;
+mod grants;
 mod group;
 mod log;
 mod message;

@@ -19,6 +19,8 @@ use tokio::sync::watch;
 
 use super::{
     admission::{Admission, Era, encode_in},
+    grants::{Grants, Holds},
+    log::LogReader,
     message::{Answer, Ask, Question},
     types::{Id, Seat, Snapshot, Types, Vote},
 };
@@ -40,6 +42,9 @@ pub(super) struct Network {
     pub(super) group: GroupId,
     /// Once the cluster has taken this node in.
     pub(super) admitted: watch::Receiver<Option<Admission>>,
+    /// This node's log.
+    pub(super) log: LogReader,
+    pub(super) grants: Grants,
 }
 
 /// A link to one peer.
@@ -50,6 +55,8 @@ pub(super) struct Link {
     pub(super) target: Id,
     pub(super) group: GroupId,
     admitted: watch::Receiver<Option<Admission>>,
+    log: LogReader,
+    grants: Grants,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -63,6 +70,8 @@ impl RaftNetworkFactory<Types> for Network {
             target,
             group: self.group,
             admitted: self.admitted.clone(),
+            log: self.log.clone(),
+            grants: self.grants.clone(),
         }
     }
 }
@@ -71,6 +80,20 @@ impl Link {
     /// The life of the group that this node takes part in.
     pub(super) fn era(&self) -> Option<Era> {
         self.admitted.borrow().and_then(|admitted| admitted.era)
+    /// Whether the peer is known to hold all entries of a request, from its grant of this leader's vote.
+    async fn holds(&self, request: &AppendEntriesRequest<Types>) -> bool {
+        let Some(entry) = request.entries.last() else {
+            return false;
+        };
+        let index = entry.log_id.index;
+        let grants = &self.grants;
+        if let Holds::IfHereIs(last) = grants.holds(&self.target, &request.vote, index) {
+            // A log that cannot be read here says nothing; the peer will.
+            let here = self.log.log_id(last.index).await;
+            let agrees = here.is_ok_and(|here| here.as_ref() == Some(&last));
+            grants.settle(&self.target, &last, agrees);
+        }
+        grants.holds(&self.target, &request.vote, index) == Holds::Yes
     }
 
     async fn ask(
@@ -138,6 +161,9 @@ impl RaftNetworkV2<Types> for Link {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        if self.holds(&rpc).await {
+            return Ok(AppendEntriesResponse::Success);
+        }
         let question = Question::Append(rpc);
         match self
             .ask(RPCTypes::AppendEntries, question, option.hard_ttl())
@@ -153,12 +179,19 @@ impl RaftNetworkV2<Types> for Link {
         rpc: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let vote = rpc.vote.clone();
         let question = Question::Vote(rpc);
         match self
             .ask(RPCTypes::Vote, question, option.hard_ttl())
             .await?
         {
-            Answer::Vote(response) => Ok(response),
+            Answer::Vote(response) => {
+                if response.vote_granted {
+                    let last = response.last_log_id.clone();
+                    self.grants.note(&self.target, &vote, last);
+                }
+                Ok(response)
+            }
             _ => Err(mismatch()),
         }
     }
