@@ -42,5 +42,5 @@ pub(crate) use admission::{ERAS, Era, decode_in, encode_in};
 pub(crate) use group::{Answering, Foundation, Group, ProposeError, ReadIndexError};
 pub(crate) use openraft::ChangeMembers;
 pub(crate) use state_machine::Machine;
-use status::Changes;
+pub(crate) use status::Changes;
 pub(crate) use types::{Id, Seat};

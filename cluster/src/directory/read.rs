@@ -10,7 +10,7 @@ use meridian_config::name::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
-use super::writer::{Way, way};
+use super::writer::{Way, another_try, way};
 use crate::{
     consensus::{Group, ReadIndexError},
     control::Topic,
@@ -75,13 +75,14 @@ impl Reader {
             if wanted.is_some_and(|index| status.applied_index >= index) {
                 return Ok(());
             }
+            let way = way(&status, self.group.own(), self.group.is_young());
             if wanted.is_none() {
-                wanted = match way(&status, self.group.own(), self.group.is_young()) {
+                wanted = match &way {
                     Way::Here => timeout_at(deadline, self.group.read_index())
                         .await
                         .ok()
                         .and_then(Result::ok),
-                    Way::There(leader) => self.ask(&leader, deadline).await,
+                    Way::There(leader) => self.ask(leader, deadline).await,
                     Way::Wait => None,
                     Way::NoQuorum => {
                         return Err(ReadError::NoQuorum {
@@ -94,9 +95,15 @@ impl Reader {
                     continue;
                 }
             }
-            // A change decides when to look again; without one, look again before long all the same.
-            let soon = (Instant::now() + self.group.profile().heartbeat()).min(deadline);
-            if !changes.next(soon).await && Instant::now() >= deadline {
+            if wanted.is_some() {
+                // What is missing here comes with a change.
+                let soon = (Instant::now() + self.group.profile().heartbeat()).min(deadline);
+                if changes.next(soon).await || Instant::now() < deadline {
+                    continue;
+                }
+                return Err(ReadError::NoLeader { patience });
+            }
+            if !another_try(&self.group, &mut changes, &way, deadline).await {
                 return Err(ReadError::NoLeader { patience });
             }
         }

@@ -14,7 +14,7 @@ use super::{
     forward::{Proposer, Verdict, Write},
 };
 use crate::{
-    consensus::{GroupStatus, Role},
+    consensus::{Changes, Group, GroupStatus, Role},
     control::Topic,
     fabric::{CallError, Kind, Transport},
     wire,
@@ -52,6 +52,30 @@ pub(super) fn way(status: &GroupStatus, own: &NodeId, young: bool) -> Way {
     }
 }
 
+/// Waits until another try may end otherwise: the way is another one, or a while has passed. False at the deadline.
+///
+/// Not any change will do. A leader that hands its lead over refuses at once, and its refusal alone makes openraft
+/// report a change: trying again at each would spin until another leads.
+pub(super) async fn another_try(
+    group: &Group,
+    changes: &mut Changes,
+    before: &Way,
+    deadline: Instant,
+) -> bool {
+    let begun = Instant::now();
+    let soon = (begun + group.profile().heartbeat()).min(deadline);
+    while changes.next(soon).await {
+        let now = way(&group.status(), group.own(), group.is_young());
+        if now != *before || begun.elapsed() >= REST {
+            return true;
+        }
+    }
+    Instant::now() < deadline
+}
+
+/// Between two tries the same way: far less than an election, and long enough to be no load.
+const REST: Duration = Duration::from_millis(20);
+
 /// Brings writes to the leader.
 #[derive(Clone)]
 pub(super) struct Writer {
@@ -72,7 +96,7 @@ impl Writer {
             let status = group.status();
             let way = way(&status, group.own(), group.is_young());
             tracing::trace!(target: "meridian::decision", id = ?write.id, ?way, "write");
-            let verdict = match way {
+            let verdict = match &way {
                 Way::Here => {
                     let proposed = timeout_at(
                         deadline,
@@ -82,7 +106,7 @@ impl Writer {
                 }
                 Way::There(leader) => {
                     let left = deadline.saturating_duration_since(Instant::now());
-                    match self.forward(&leader, &write, left).await {
+                    match self.forward(leader, &write, left).await {
                         Ok(verdict) => Some(verdict),
                         // It never left this node.
                         Err(CallError::Unreachable(_)) => None,
@@ -112,9 +136,7 @@ impl Writer {
                 Some(Verdict::Unknown) => doubtful = true,
                 Some(Verdict::NotLeader | Verdict::Stopped(_)) | None => {}
             }
-            // A change decides when to look again; without one, look again before long all the same.
-            let soon = (Instant::now() + group.profile().heartbeat()).min(deadline);
-            if !changes.next(soon).await && Instant::now() >= deadline {
+            if !another_try(group, &mut changes, &way, deadline).await {
                 return Err(if doubtful {
                     WriteError::Unconfirmed { patience }
                 } else if status.voters.is_empty() {

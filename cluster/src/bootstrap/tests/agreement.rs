@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use super::world::{World, document, text, until};
+use super::world::{LATENCY, World, document, text, until};
 use crate::{
     consensus::{Profile, Role},
     directory::{Actor, Note, Proposal, WayBack, WriteError},
@@ -91,6 +91,47 @@ async fn a_leader_that_stops_hands_over_without_an_election() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_at_a_leader_that_hands_over_wait_without_spinning() {
+    let world = World::founded().await;
+    world.directory("a").apply(document("one")).await.unwrap();
+    let leader = world.leader().await;
+    let leader = world.directory(&leader);
+    // On a paused clock a loop that never waits never ends.
+    let writes = (0..20).map(|number| {
+        let directory = leader.clone();
+        async move {
+            sleep(LATENCY / 10 * number).await;
+            directory.apply(document(&format!("write {number}"))).await
+        }
+    });
+    let ((), written) = tokio::join!(leader.hand_over(), futures_util::future::join_all(writes));
+    assert!(written.iter().all(Result::is_ok), "{written:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_leader_finds_where_the_logs_agree_without_going_through_them() {
+    let mut world = World::founded().await;
+    // In three terms, so that the end of the log is not of one leader alone.
+    for term in 0..3 {
+        for number in 0..20 {
+            let wanted = format!("term {term}, text {number}");
+            world.directory("a").apply(document(&wanted)).await.unwrap();
+        }
+        let leader = world.leader().await;
+        world.directory(&leader).hand_over().await;
+    }
+    let leader = world.leader().await;
+    let begun = Instant::now();
+    world.directory(&leader).hand_over().await;
+    world.kill(&leader).await;
+    let next = world.leader().await;
+    world.directory(&next).apply(document("new")).await.unwrap();
+    // One way to the heir, its election, its first entry, and the write; the log alone would take five more rounds.
+    let took = begun.elapsed();
+    assert!(took < 8 * LATENCY, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// One way between any two nodes.
-const LATENCY: Duration = Duration::from_millis(20);
+pub(super) const LATENCY: Duration = Duration::from_millis(20);
 
 #[derive(Default)]
 struct Links {
