@@ -304,11 +304,24 @@ async fn serve(
     );
     let mut marks = cluster.directory().marks();
 
-    meet::all_regions(&cluster).await;
-    // What was revoked and blocked while this node was away; what it knew before lies in its own files.
-    cluster.facts().catch_up(CATCH_UP).await;
+    // One future for all of the node's life: a signal between two of them would be lost.
+    let mut ending = std::pin::pin!(end(host, &cluster));
+    let ready = async {
+        meet::all_regions(&cluster).await;
+        // What was revoked and blocked while this node was away; what it knew before lies in its own files.
+        cluster.facts().catch_up(CATCH_UP).await;
+    };
+    // A node that was removed hears so from the first peer it meets, and lets no client in.
+    let mut early = tokio::select! {
+        biased;
+        ended = ending.as_mut() => Some(ended),
+        () = ready => None,
+    };
     marks.mark_unchanged();
-    let bound = if !cluster.directory().takes_work() {
+    let bound = if early.is_some() {
+        state.drain(true);
+        Bound::default()
+    } else if !cluster.directory().takes_work() {
         tracing::info!(
             "drained: no work is taken until `meridian undrain {}`",
             file.id
@@ -327,7 +340,9 @@ async fn serve(
     state.listening(&bound, admin);
     tracker.spawn(state.clone().announce(stop.clone()));
     let Bound { http, https } = bound;
-    tracing::info!(node = %file.id, region = %file.region, ?http, ?https, %admin, "serving");
+    if early.is_none() {
+        tracing::info!(node = %file.id, region = %file.region, ?http, ?https, %admin, "serving");
+    }
     if let Some(observe) = hooks.observe {
         // Whoever asked may have lost interest; the node runs all the same.
         let _ = observe.send(Handles {
@@ -339,9 +354,10 @@ async fn serve(
         });
     }
 
-    // One future for all of the node's life: a signal between two of them would be lost.
-    let mut ending = std::pin::pin!(end(host, &cluster));
     let why = loop {
+        if let Some(early) = early.take() {
+            break early;
+        }
         let ended = tokio::select! {
             biased;
             ended = ending.as_mut() => Some(ended),
@@ -375,11 +391,12 @@ async fn serve(
     edge.close(stop);
     let aborts = edge.aborts();
     let mut ending = std::pin::pin!(async {
-        let forwards = async {
+        // Tunnels begin with a request of the edge; those that stand when it has ended are all there are.
+        let rest = async {
             tokio::time::sleep(SPREAD).await;
-            upstreams.forwards_ended().await;
+            upstreams.ended().await;
         };
-        tokio::join!(edge.ended(), forwards);
+        tokio::join!(edge.ended(), rest);
     });
     if timeout(DRAIN, ending.as_mut()).await.is_err() {
         tracing::warn!(limit = ?DRAIN, "some requests did not end in time; they are broken off");

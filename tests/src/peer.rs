@@ -5,7 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::Command,
+};
 
 use crate::{
     binary::{Ran, run},
@@ -147,4 +151,49 @@ pub async fn openapi(url: &str, token_file: &Path) -> Ran {
         .arg(url)
         .arg(token_file);
     run(command).await
+}
+
+/// A WebSocket that stays open (RFC 6455), over plain HTTP: short texts only, one at a time.
+#[derive(Debug)]
+pub struct WebSocket(TcpStream);
+
+impl WebSocket {
+    /// Opens one; panics where the server does not switch.
+    pub async fn open(to: SocketAddr, path: &str, token: &str) -> Self {
+        let mut stream = TcpStream::connect(to).await.expect("a connection");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: {to}\r\nauthorization: Bearer {token}\r\nconnection: upgrade\r\n\
+             upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a head"));
+        }
+        let head = String::from_utf8_lossy(&head);
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        Self(stream)
+    }
+
+    /// Sends a text and gives what comes back; panics where the tunnel breaks.
+    pub async fn echo(&mut self, text: &str) -> String {
+        let length = u8::try_from(text.len()).expect("a short text");
+        assert!(length < 126, "a short text");
+        // A whole text message, masked with zeros (sections 5.2 and 5.3).
+        let mut frame = vec![0x81, 0x80 | length, 0, 0, 0, 0];
+        frame.extend(text.as_bytes());
+        self.0.write_all(&frame).await.expect("the tunnel stands");
+        let mut head = [0; 2];
+        self.0
+            .read_exact(&mut head)
+            .await
+            .expect("the tunnel stands");
+        assert_eq!(head[0], 0x81, "a whole text message");
+        let mut body = vec![0; usize::from(head[1])];
+        self.0
+            .read_exact(&mut body)
+            .await
+            .expect("the tunnel stands");
+        String::from_utf8(body).expect("text")
+    }
 }

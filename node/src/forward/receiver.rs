@@ -54,7 +54,7 @@ pub(super) async fn run(
             client: client.clone(),
         };
         let stop = stop.clone();
-        let awaited = upstreams.shared().forwards.token();
+        let awaited = upstreams.shared().running.token();
         tracker.spawn(async move {
             let full = place.is_none();
             tokio::select! {

@@ -262,6 +262,53 @@ async fn draining_lets_running_requests_end_and_then_closes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_draining_http_2_connection_is_told_to_go_and_its_stream_is_finished() {
+    let edge = edge(None);
+    let mut stream = edge.connect();
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // SETTINGS, and HEADERS of `GET /wait` that end stream 1 on our side (RFC 9113 sections 6.2 and 6.5).
+    sent.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    let block = b"\x82\x86\x04\x05/wait\x01\x01x";
+    let length = u8::try_from(block.len()).expect("a short block");
+    sent.extend([0, 0, length, 1, 0x05, 0, 0, 0, 1]);
+    sent.extend(block);
+    stream.write_all(&sent).await.expect("it takes it");
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    edge.shared.stops.drain.cancel();
+    let mut seen = Vec::new();
+    loop {
+        let mut head = [0; 9];
+        if stream.read_exact(&mut head).await.is_err() {
+            break;
+        }
+        let mut body = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut body).await.expect("a whole frame");
+        let acknowledged = head[4] & 1 == 1;
+        match head[3] {
+            // PING: the gateway waits for its answer before it says which stream is the last.
+            6 if !acknowledged => {
+                let mut pong = head;
+                pong[4] = 1;
+                stream.write_all(&pong).await.expect("it takes it");
+                stream.write_all(&body).await.expect("it takes it");
+            }
+            7 => {
+                assert_eq!(body[4..8], [0; 4], "no error");
+                if !seen.contains(&"goaway") {
+                    edge.go.add_permits(1);
+                }
+                seen.push("goaway");
+            }
+            0 if body == b"/wait" => seen.push("answer"),
+            _ => {}
+        }
+    }
+    // First it is told to open no more streams, then the running one is answered, then it is closed.
+    assert_eq!(seen.first(), Some(&"goaway"), "{seen:?}");
+    assert!(seen.contains(&"answer"), "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_under_way_when_the_drain_begins_is_answered() {
     let edge = edge(None);
     let mut plain = edge.connect();

@@ -122,8 +122,10 @@ impl Client {
         if let (Some((stream, ticket)), Some(upgrade)) = (reply.tunnel, upgrade) {
             let stop = self.shared.stop.clone();
             let leave = trip.errand.leave.cloned();
+            // A node that stops gives a tunnel as long as a request.
+            let running = self.shared.running.token();
             self.shared.tracker.spawn(async move {
-                let _place = ticket;
+                let _place = (ticket, running);
                 let sent_away = async {
                     match leave {
                         Some(leave) => Vigil::over(leave).withdrawn().await,

@@ -119,8 +119,9 @@ pub(crate) struct Shared {
     changes: Arc<watch::Sender<u64>>,
     checks: Arc<Dialer>,
     random: Mutex<StdRng>,
-    /// Holds a token for each request that is served for a peer.
-    pub(crate) forwards: TaskTracker,
+    /// Holds a token for whatever runs beside the edge's own connections: each request that is served for a peer,
+    /// and each tunnel.
+    pub(crate) running: TaskTracker,
 }
 
 impl Upstreams {
@@ -148,7 +149,7 @@ impl Upstreams {
             changes,
             checks: Arc::new(Dialer::new(Arc::clone(&host), Arc::clone(&tls))),
             random: Mutex::new(StdRng::from_seed(host.entropy("upstream checks"))),
-            forwards: TaskTracker::new(),
+            running: TaskTracker::new(),
             host,
             view,
             tls,
@@ -240,10 +241,11 @@ impl Upstreams {
         )
     }
 
-    /// Resolves when nothing is served for peers. They have heard by then that this node drains.
-    pub async fn forwards_ended(&self) {
-        self.shared.forwards.close();
-        self.shared.forwards.wait().await;
+    /// Resolves when nothing is served for peers and no tunnel stands. Peers have heard by then that this node
+    /// drains.
+    pub async fn ended(&self) {
+        self.shared.running.close();
+        self.shared.running.wait().await;
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use meridian_tests::{
     dev::Dev,
     http::{Wire, get},
-    peer::Upstream,
+    peer::{Upstream, WebSocket},
     site::Site,
     wait::{LONG, until},
 };
@@ -188,6 +188,48 @@ async fn a_node_that_is_told_to_stop_finishes_what_it_has_begun() {
         get("/open").try_send(place.http).await.is_err(),
         "it still listens"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_goes_on_while_its_node_drains_and_the_node_ends_with_it() {
+    let site = Site::new("tunnel", &[("one", "here")]).await;
+    let place = &site.nodes[0];
+    let upstream = Upstream::start(&site.path(""), "upstream").await;
+    let mut node = site.start(place).await;
+    site.apply(place, &site.document(&[("here", upstream.address)]))
+        .await;
+    let token = site.token("acme", "");
+    ready(place.http, &token).await;
+
+    let mut socket = WebSocket::open(place.http, "/api/ws", &token).await;
+    assert_eq!(socket.echo("before").await, "before");
+    node.signal("TERM").await;
+    until("the node says that it drains", LONG, async || {
+        let answer = get("/readyz").try_send(place.admin).await?;
+        if answer.status == 503 && answer.json()["status"] == "draining" {
+            Ok(())
+        } else {
+            Err(format!("{answer:?}"))
+        }
+    })
+    .await;
+    // Longer than all that it waits for besides.
+    let told = tokio::time::Instant::now();
+    let mut count = 0;
+    while told.elapsed() < Duration::from_secs(3) {
+        let sent = format!("while it drains {count}");
+        assert_eq!(socket.echo(&sent).await, sent);
+        node.must_run();
+        count += 1;
+    }
+    assert!(
+        get("/open").try_send(place.http).await.is_err(),
+        "it still listens"
+    );
+    drop(socket);
+    let status = node.end(Duration::from_secs(20)).await;
+    assert_eq!(status.code(), Some(0), "{}", node.stderr());
+    assert!(!node.stderr().contains("broken off"), "{}", node.stderr());
 }
 
 #[tokio::test(flavor = "multi_thread")]
