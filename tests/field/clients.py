@@ -20,8 +20,8 @@ ATTEMPT = 0.25   # RFC 8305 section 8: how long a client tries one address befor
 class Crew:
     """All clients of a trial; `stop` ends them."""
 
-    def __init__(self, site: Site, rate: int, write_pause: float):
-        self.site, self.rate, self.write_pause = site, rate, write_pause
+    def __init__(self, site: Site, rate: int, writers: int, write_pause: float):
+        self.site, self.rate, self.writers, self.write_pause = site, rate, writers, write_pause
         self.ended = threading.Event()
         self.operations: list[Operation] = []
         self.ledger: dict[int, str] = {}
@@ -35,7 +35,8 @@ class Crew:
             self._spawn(self._watch, node)
             self._spawn(self._read, node)
         for region in self.site.regions:
-            self._spawn(self._write, region)
+            for number in range(self.writers):
+                self._spawn(self._write, region, number)
             self._spawn(self._ask, region)
         self._spawn(self._keep_ledger)
 
@@ -59,10 +60,11 @@ class Crew:
             if status == 200:
                 self.sights[node].append((now(), {
                     "leader": body["group"]["leader"], "quorum": body["group"]["quorum"],
-                    "term": body["group"]["term"],
+                    "term": body["group"]["term"], "voters": body["group"]["voters"],
                     "serving": (body["serving"] or {}).get("revision", 0),
                     "regions": {one["name"]: one["state"] for one in body["regions"]},
-                    "nodes": {one["id"]: one["state"] for one in body["nodes"]}}))
+                    "nodes": {one["id"]: one["state"] for one in body["nodes"]},
+                    "stopping": [one["id"] for one in body["nodes"] if one["draining"] and not one["drained_by"]]}))
 
     def _read(self, node: str) -> None:
         api = Api(self.site, node)
@@ -76,14 +78,14 @@ class Crew:
                 self.operations.append(Operation("read", began, now(), "ok", body["revision"], body["message"],
                                                  through=node))
 
-    def _write(self, region: str) -> None:
+    def _write(self, region: str, number: int) -> None:
         nodes = self.site.of(region)
         apis = {node: Turn(self.site, node) for node in nodes}
-        seen, luck, text = 0, random.Random(region), self.site.document()
+        seen, luck, text = 0, random.Random(f"{region}/{number}"), self.site.document()
         for count, node in enumerate(itertools.cycle(nodes)):
             if self.ended.wait(self.write_pause):
                 break
-            mark = f"{region}/{count}"
+            mark = f"{region}/{number}/{count}"
             expected = seen if luck.random() < 0.5 else None
             body = {"files": [{"name": "gateway.yaml", "text": f"{text}# {mark}\n"}], "message": mark}
             began = now()
@@ -92,14 +94,13 @@ class Crew:
                                                 if_match="*" if expected is None else f'"{expected}"')
             except ConnectionRefusedError:
                 continue
-            except OSError:
-                status, answer = 0, {}
+            except OSError as error:
+                status, answer = 0, {"type": repr(error)}
             outcome, revision = verdict(status, answer)
-            if outcome == "ok":
+            if outcome in ("ok", "conflict"):
                 seen = revision
-            elif outcome == "conflict":
-                seen = revision
-            self.operations.append(Operation("write", began, now(), outcome, revision, mark, expected, node))
+            why = "" if outcome == "ok" else f"{status} {answer.get('type', '')} {answer.get('detail', '')}"
+            self.operations.append(Operation("write", began, now(), outcome, revision, mark, expected, node, why))
 
     def _ask(self, region: str) -> None:
         wan.enter(self.site.clients[region])

@@ -101,11 +101,14 @@ class Site:
             ["ip", "netns", "exec", self.nodes[node][1], str(self.binary), "node", "--config",
              str(self.folder / node / "node.yaml")], stdout=access, stderr=log)
 
-    def stop(self, node: str, how: int = signal.SIGKILL) -> None:
+    def stop(self, node: str, how: int = signal.SIGKILL) -> int:
+        """Ends a node's process; its exit code."""
         process = self.processes.pop(node)
         process.send_signal(how)
-        if how == signal.SIGKILL:
-            process.wait()
+        return process.wait(60)
+
+    def log(self, node: str) -> str:
+        return (self.folder / node / "node.log").read_text(errors="replace")
 
     def of(self, region: str) -> list[str]:
         return [node for node, (its, _, _) in self.nodes.items() if its == region]
@@ -128,6 +131,11 @@ class Api:
     def ask(self, method: str, path: str, body: dict | None = None, timeout: float = 12.0,
             **headers: str) -> tuple[int, dict]:
         """Status and JSON. A `ConnectionRefusedError` means that nothing was sent."""
+        if self.connection and method != "GET":
+            # The node closes a connection that was idle for a while (5 s); what is sent on it just then may or may not
+            # have been read, and a write must not be sent twice (RFC 9112 section 9.3.1). A new one tells for sure.
+            self.connection.close()
+            self.connection = None
         try:
             if self.connection is None:
                 self.connection = HTTPConnection("127.0.0.1", ADMIN, timeout=timeout)
@@ -137,11 +145,13 @@ class Api:
                                      **{name.replace("_", "-"): value for name, value in headers.items()}})
             answer = self.connection.getresponse()
             return answer.status, json.loads(answer.read())
-        except (OSError, HTTPException, ValueError):
+        except (OSError, HTTPException, ValueError) as error:
             if self.connection:
                 self.connection.close()
             self.connection = None
-            raise
+            if isinstance(error, OSError):
+                raise
+            raise OSError(f"no answer that can be read: {error!r}") from error
 
 
 def serve(namespace: str, region: str) -> None:

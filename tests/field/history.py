@@ -27,6 +27,7 @@ class Operation:
     document: str = ""   # the mark of the document written or read
     expected: int | None = None
     through: str = ""
+    why: str = ""        # of an outcome that is not "ok"
 
 
 def check(operations: list[Operation], ledger: dict[int, str]) -> list[str]:

@@ -2,20 +2,24 @@
 """A field trial: nine real nodes in three regions 40/75/110 ms apart (one way), and everything that can go wrong.
 
     sudo tests/field/trial.py [--binary target/release/meridian] [--rate 25] [--json FILE] [--only NAME,…] [--keep]
+                              [--writers 1] [--write-pause 0.3]
 
 Every node is a process in a network namespace of its own; see `wan.py`. While clients ask at the edges of all
 regions, writers change the document and readers read it through all nodes, the trial bootstraps the cluster, kills the
 leader, cuts links both ways and one way, cuts off and loses the leader's region, takes the quorum away, and gives it
-all back. It prints what was measured. It exits 1 when an acknowledged write was lost, the
-history has no linear order, or a target was missed: a new leader in 3 s, requests routed around in 1 s, a revoked
-token heeded by all nodes in reach in 500 ms.
+all back; and it drains the leader, and restarts every node in an orderly way, one after another. It prints what was
+measured. It exits 1 when an acknowledged write was lost, the history has no linear order, or a target was missed: a
+new leader in 3 s, requests routed around in 1 s, a revoked token heeded by all nodes in reach in 500 ms, and where
+something is planned no write and no request fails.
 
 Needs root, Linux, iproute2, Python 3.11. Where that is missing it says so and exits 77.
 """
 
 import argparse
 import json
+import re
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -46,6 +50,7 @@ class Phase:
     elects: bool = False                        # the leader was lost: another must follow
     quorum: bool = True                         # a majority of voters is together
     watched: bool = True                        # the targets hold for it
+    planned: bool = False                       # nothing breaks: no write and no request may fail
     ended: float = 0.0
     notes: dict = field(default_factory=dict)
     heeded: float | None = 0.0                  # the longest that a revocation took, in ms; none: not all had a receipt
@@ -79,12 +84,14 @@ class Trial:
             time.sleep(0.02)
         return now() - began
 
-    def whole(self) -> bool:
-        """Everybody sees everybody, one leader, and serves one revision but for those just written."""
+    def whole(self, since: float = 0.0) -> bool:
+        """Everybody has seen everybody since then, one leader, and serves one revision but for those just written."""
+        if any(not self.crew.sights[node] or self.crew.sights[node][-1][0] < since for node in self.site.nodes):
+            return False
         sights = [self.sight(node) for node in self.site.nodes]
         return (all(sights)
                 and all(set(sight["nodes"].values()) == {"up"} and len(sight["nodes"]) == len(self.site.nodes)
-                        for sight in sights)
+                        and not sight["stopping"] for sight in sights)
                 and len({sight["leader"] for sight in sights}) == 1 and sights[0]["leader"] is not None
                 and min(sight["serving"] for sight in sights) > 0
                 and max(sight["serving"] for sight in sights) - min(sight["serving"] for sight in sights) <= 6)
@@ -137,6 +144,51 @@ class Trial:
         phase.notes["revoked: answered after ms, at most"] = round(max(answered), 1)
         phase.notes["revoked: nodes"] = dict(sorted(left.items()))
         phase.heeded = took[-1] if len(took) == each * len(nodes) else None
+
+    # What is planned.
+
+    def drain(self) -> None:
+        leader = self.leader()
+        through = next(node for node in self.site.nodes if self.region(node) != self.region(leader))
+        phase = self.begin(f"leader {leader} drained", planned=True)
+        self.site.must("drain", leader, node=through)
+        phase.notes["drain answered after s"] = round(now() - phase.began, 2)
+        took = self.until("another leader", lambda: self.sight(through).get("leader") not in (None, leader))
+        phase.notes["another leader seen after s"] = round(now() - phase.began, 2) if took else 0.0
+        voters = self.until("its vote is another's", lambda: leader not in self.sight(through).get("voters", [leader]))
+        phase.notes["its vote is another's after s"] = round(now() - phase.began, 2) if voters else 0.0
+        time.sleep(3)
+        phase.notes["hand-over by the leader's log"] = self.handed_over(leader)
+        self.begin("drained leader put back", planned=True)
+        self.site.must("undrain", leader, node=leader)
+        time.sleep(3)
+        self.settle("after the drain")
+
+    def rolling(self) -> None:
+        phase = self.begin("every node restarted in turn", planned=True)
+        ends, backs, leads = [], [], []
+        for node in self.site.nodes:
+            if self.sight(node).get("leader") == node:
+                leads.append(node)
+            began = now()
+            code = self.site.stop(node, signal.SIGTERM)
+            if code:
+                raise RuntimeError(f"{node} ended with {code}: {self.site.log(node)[-2000:]}")
+            ends.append(now() - began)
+            began = now()
+            self.site.start(node)
+            self.until(f"whole again after {node}", lambda: self.whole(began))
+            backs.append(now() - began)
+        phase.notes["to end s"] = f"{min(ends):.1f} to {max(ends):.1f}"
+        phase.notes["to be back s"] = f"{min(backs):.1f} to {max(backs):.1f}"
+        phase.notes["led when they were stopped"] = ", ".join(leads)
+        phase.notes["hand-over by the leader's log"] = ", ".join(self.handed_over(node) for node in leads)
+        self.settle("after the rolling restart")
+
+    def handed_over(self, node: str) -> str:
+        """How long the node that led says its last hand-over took, until it knew another leader."""
+        found = re.findall(r"leadership handed over.*?took\S*?=\S*?([\d.]+[mµ]?s)", plain(self.site.log(node)))
+        return found[-1] if found else "none"
 
     # The faults, in order.
 
@@ -240,11 +292,16 @@ class Trial:
         writes = [one for one in self.crew.operations
                   if one.kind == "write" and phase.began <= one.began < phase.ended]
         row["writes"] = dict(sorted(Counter(one.outcome for one in writes).items()))
+        odd = Counter(f"{one.outcome}: {one.why}" for one in writes if one.outcome in ("unknown", "refused"))
+        if odd and phase.quorum:
+            row["writes that failed"] = dict(odd)
         done = sorted([one.ended for one in self.crew.operations if one.kind == "write" and one.outcome == "ok"
                        and phase.began <= one.ended < phase.ended])
         if phase.quorum:
             ticks = [phase.began, *done, phase.ended]
             row["longest without a write s"] = round(max(b - a for a, b in zip(ticks, ticks[1:])), 2)
+            took = [one.ended - one.began for one in writes if one.outcome == "ok"]
+            row["slowest write s"] = round(max(took), 2) if took else "none"
         gaps, failed = {}, Counter()
         for kind, asked in self.crew.requests.items():
             if kind.startswith("far") and len(phase.lost) == 2:
@@ -271,7 +328,18 @@ def missed(phase: Phase, row: dict) -> list[str]:
     if phase.watched and row["longest without a request s"] >= ROUTED:
         found.append(f"{phase.name}: {row['where']} went {row['longest without a request s']} s without an answer; "
                      f"{ROUTED} is the target")
+    if phase.planned:
+        failed = {outcome: count for outcome, count in row["writes"].items() if outcome in ("unknown", "refused")}
+        if failed or row["requests failed"]:
+            found.append(f"{phase.name}: writes failed: {failed}, requests failed: {row['requests failed']}; none may")
+        if row["longest without a write s"] >= ELECTED:
+            found.append(f"{phase.name}: no write for {row['longest without a write s']} s; {ELECTED} is the target")
     return found
+
+
+def plain(text: str) -> str:
+    """Without the colours of a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def run(site: Site, crew: Crew, only: list[str]) -> tuple[list[dict], list[str]]:
@@ -290,10 +358,10 @@ def run(site: Site, crew: Crew, only: list[str]) -> tuple[list[dict], list[str]]
     trial.begin("bootstrap", watched=False).notes = {"first document on all nodes after s": round(first, 2)}
     trial.until("whole", trial.whole)
     time.sleep(4)
-    trial.revoke(trial.begin("nothing goes wrong"), list(site.nodes), 10)
+    trial.revoke(trial.begin("nothing goes wrong", planned=True), list(site.nodes), 10)
     time.sleep(4)
-    for fault in (trial.leader_killed, trial.link_cut, trial.one_way, trial.leader_isolated, trial.region_lost,
-                  trial.quorum_lost):
+    for fault in (trial.drain, trial.rolling, trial.leader_killed, trial.link_cut, trial.one_way,
+                  trial.leader_isolated, trial.region_lost, trial.quorum_lost):
         if not only or fault.__name__ in only:
             fault()
     trial.end()
@@ -318,9 +386,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", type=Path, default=ROOT / "target/release/meridian")
     parser.add_argument("--rate", type=int, default=25, help="requests a second from near each region")
-    parser.add_argument("--write-pause", type=float, default=0.3)
+    parser.add_argument("--writers", type=int, default=1, help="writers near each region")
+    parser.add_argument("--write-pause", type=float, default=0.3, help="seconds between two writes of one writer")
     parser.add_argument("--only", default="", help="faults by name: " + ", ".join(
-        ["leader_killed", "link_cut", "one_way", "leader_isolated", "region_lost", "quorum_lost"]))
+        ["drain", "rolling", "leader_killed", "link_cut", "one_way", "leader_isolated", "region_lost", "quorum_lost"]))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--keep", action="store_true", help="keep the nodes' folders and logs")
     options = parser.parse_args()
@@ -330,7 +399,7 @@ def main() -> int:
         return 77
     folder = Path(tempfile.mkdtemp(prefix="meridian-field-"))
     site = Site(options.binary, folder, REGIONS, ONE_WAY_MS)
-    crew = Crew(site, options.rate, options.write_pause)
+    crew = Crew(site, options.rate, options.writers, options.write_pause)
     try:
         rows, wrong = run(site, crew, [name for name in options.only.split(",") if name])
     finally:

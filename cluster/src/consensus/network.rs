@@ -80,6 +80,8 @@ impl Link {
     /// The life of the group that this node takes part in.
     pub(super) fn era(&self) -> Option<Era> {
         self.admitted.borrow().and_then(|admitted| admitted.era)
+    }
+
     /// Whether the peer is known to hold all entries of a request, from its grant of this leader's vote.
     async fn holds(&self, request: &AppendEntriesRequest<Types>) -> bool {
         let Some(entry) = request.entries.last() else {
