@@ -44,7 +44,12 @@ fn region_loss_holds_and_one_seed_plays_the_same_in_two_processes() {
 
 #[test]
 fn the_other_shipped_scenarios_hold() {
-    let runs = ["process-kill", "partition", "rolling-upgrade", "rolling-restart"];
+    let runs = [
+        "process-kill",
+        "partition",
+        "rolling-upgrade",
+        "rolling-restart",
+    ];
     let runs = runs.map(|scenario| play(scenario, "1"));
     for output in runs.map(outcome) {
         assert!(output.status.success(), "{:#}", finding(&output));

@@ -61,6 +61,9 @@ impl Client {
         trip.payload.gather().await.map_err(Fault::Body)?;
         let result = self.forward(trip, peer, &region).await;
         trip.tried_peers.push(peer.clone());
+        if matches!(result, Err(Fault::PeerUnsent)) {
+            trip.unsent_peers.push(peer.clone());
+        }
         if matches!(result, Err(Fault::NotThere)) {
             trip.tried_regions.push(region);
         }

@@ -286,6 +286,13 @@ impl Client {
                     };
                     Target::Peer(peer, region)
                 }
+                // A dial that lost a packet takes longer than a try waits, and goes on: it may stand by now.
+                Choice::Refuse(_) if !trip.second_chance && !trip.unsent_peers.is_empty() => {
+                    trip.second_chance = true;
+                    let unsent = &trip.unsent_peers;
+                    trip.tried_peers.retain(|peer| !unsent.contains(peer));
+                    continue;
+                }
                 Choice::Refuse(reason) => {
                     return self.last_resort(trip, reason, &view.own_region, now);
                 }

@@ -29,6 +29,10 @@ pub(crate) struct Trip<'a> {
     /// Endpoints of the own region that have failed it.
     pub(crate) tried_endpoints: Vec<u64>,
     pub(crate) tried_peers: Vec<NodeId>,
+    /// Of these, peers that it did not get out to.
+    pub(crate) unsent_peers: Vec<NodeId>,
+    /// They were given a second chance.
+    pub(crate) second_chance: bool,
     pub(crate) tried_regions: Vec<RegionName>,
     /// Tries here are used up.
     pub(crate) leave_own_region: bool,
@@ -62,6 +66,8 @@ impl<'a> Trip<'a> {
             gate: None,
             tried_endpoints: Vec::new(),
             tried_peers: Vec::new(),
+            unsent_peers: Vec::new(),
+            second_chance: false,
             tried_regions: Vec::new(),
             leave_own_region: false,
             fresh: false,

@@ -61,6 +61,23 @@ async fn a_peer_that_is_not_there_is_passed_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_could_not_be_reached_in_time_is_tried_once_more_before_a_refusal() {
+    let three = Three::start(&service(&[("us", US)]));
+    names(&three.world);
+    let (eu, plant) = three.eu();
+    three.world.lose_dials("us-1", 1);
+    let (response, served) = eu
+        .send(plant, with_body("POST", full("x")))
+        .await
+        .expect("it is served");
+    assert_eq!((text(response).await.as_str(), served.retries), ("us x", 1));
+    // Once, and then it is refused.
+    three.world.lose_dials("us-1", 2);
+    let refused = eu.send(plant, with_body("POST", full("x"))).await;
+    assert_eq!(refused.err(), Some(Refusal::NoHealthyUpstream));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_dies_fails_a_post_that_may_have_acted_and_repeats_a_get() {
     let three = Three::start(&everywhere_else());
     names(&three.world);

@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) connected: Arc<AtomicUsize>,
     pub(super) peers: Arc<Mutex<BTreeMap<NodeId, mpsc::Sender<Arrival>>>>,
     pub(super) dead: Arc<Mutex<BTreeMap<NodeId, CancellationToken>>>,
+    /// Dials of these nodes that nothing comes of, so many each.
+    lost_dials: Arc<Mutex<BTreeMap<NodeId, u32>>>,
     pub(crate) tracker: TaskTracker,
 }
 
@@ -101,6 +103,17 @@ impl World {
     /// Nobody listens there any more.
     pub(crate) fn close(&self, at: &str) {
         self.sites.lock().unwrap().remove(&at.parse().unwrap());
+    }
+
+    /// The next dials of a node get no answer.
+    pub(crate) fn lose_dials(&self, id: &str, count: u32) {
+        self.lost_dials.lock().unwrap().insert(id.into(), count);
+    }
+
+    fn loses_dial(&self, id: &NodeId) -> bool {
+        let mut lost = self.lost_dials.lock().unwrap();
+        let left = lost.get_mut(id).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
     }
 
     /// A node dies: its streams break.
@@ -201,6 +214,9 @@ impl Bulk for Streams {
         let (world, from, region) = (self.world.clone(), self.id.clone(), self.region.clone());
         let peer = peer.clone();
         Box::pin(async move {
+            if world.loses_dial(&peer) {
+                std::future::pending::<()>().await;
+            }
             let door = world.peers.lock().unwrap().get(&peer).cloned();
             let dead = world.dead.lock().unwrap().get(&peer).cloned();
             let (Some(door), Some(dead)) = (door, dead) else {
