@@ -289,8 +289,9 @@ class Trial:
         if phase.elects:
             elected = first(lambda sight: sight["quorum"] and sight["leader"] in living)
             row["elected s"] = round(min(elected.values()), 2) if elected else "never"
+        # By its end: what was under way when a fault began is the fault's.
         writes = [one for one in self.crew.operations
-                  if one.kind == "write" and phase.began <= one.began < phase.ended]
+                  if one.kind == "write" and phase.began <= one.ended < phase.ended]
         row["writes"] = dict(sorted(Counter(one.outcome for one in writes).items()))
         odd = Counter(f"{one.outcome}: {one.why}" for one in writes if one.outcome in ("unknown", "refused"))
         if odd and phase.quorum:
@@ -310,8 +311,8 @@ class Trial:
                           if status == 200 and phase.began <= ended < phase.ended)
             ticks = [phase.began, *good, phase.ended]
             gaps[kind] = max(b - a for a, b in zip(ticks, ticks[1:]))
-            failed.update(str(status) for began, _, status in asked
-                          if status != 200 and phase.began <= began < phase.ended)
+            failed.update(str(status) for _, ended, status in asked
+                          if status != 200 and phase.began <= ended < phase.ended)
         row["longest without a request s"] = round(max(gaps.values()), 2)
         row["where"] = max(gaps, key=gaps.get)
         row["requests failed"] = dict(sorted(failed.items()))
