@@ -403,5 +403,8 @@ async fn wiped_founders_wait_for_the_third_whether_it_comes_with_its_disk_or_a_l
     })
     .await;
     world.directory("a").apply(document("two")).await.unwrap();
-    assert_eq!(world.directory("d").current().unwrap().number, 2);
+    until("the learner has it as well", || {
+        world.directory("d").current().unwrap().number == 2
+    })
+    .await;
 }
