@@ -66,6 +66,12 @@ impl Shared {
         if !voters.is_subset(&self.bootstrap) || !voters.contains(&self.own) {
             return Err("the voters are not those of this node's `cluster.bootstrap`".to_owned());
         }
+        if self.lost_identity {
+            return Err(
+                "its file `identity` was damaged, so it may have belonged to a cluster; empty its data_dir if it did not"
+                    .to_owned(),
+            );
+        }
         if self.cluster_id().is_some() || self.has_log().await {
             return Err("this node belongs to a cluster".to_owned());
         }

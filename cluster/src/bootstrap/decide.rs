@@ -27,6 +27,8 @@ pub(super) struct Own {
     pub(super) cluster_id: Option<String>,
     /// It was started to wait for a backup.
     pub(super) awaits_restore: bool,
+    /// Its identity was damaged: it may have been a member.
+    pub(super) lost_identity: bool,
     /// How long it has stood ready to vote in a founding, where it does.
     pub(super) ready_for: Option<Duration>,
 }
@@ -69,6 +71,14 @@ pub(super) enum Reason {
         "{0} belongs to another cluster than this node's data_dir (id {1}); check `fabric.join`, or move data_dir aside"
     )]
     OtherCluster(NodeId, String),
+    #[error(
+        "this node belongs to the cluster {0}, holds no log of it any more and reaches no node of it; start one of them, or, if all are lost, restore a backup"
+    )]
+    Alone(String),
+    #[error(
+        "the file `identity` of this node was damaged (it lies beside its place in data_dir), so it may have belonged to a cluster, of which it reaches no node; start one of them, or empty data_dir if it is a new node"
+    )]
+    LostIdentity,
     #[error("an operator is to run `meridian restore FILE` at this node")]
     Restore,
     #[error(
@@ -114,7 +124,13 @@ pub(super) fn decide(own: &Own, others: &BTreeMap<NodeId, Standing>) -> Step {
             through: through.clone(),
         };
     }
-    if !own.bootstrap.contains(&own.id) || own.cluster_id.is_some() {
+    if let Some(cluster_id) = &own.cluster_id {
+        return Step::Wait(Reason::Alone(cluster_id.clone()));
+    }
+    if own.lost_identity {
+        return Step::Wait(Reason::LostIdentity);
+    }
+    if !own.bootstrap.contains(&own.id) {
         return Step::Wait(Reason::NotNamed);
     }
     let named = own.bootstrap.iter().filter(|node| **node != own.id);
@@ -157,6 +173,7 @@ mod tests {
             bootstrap: ["a", "b", "c"].map(NodeId::from).into(),
             cluster_id: None,
             awaits_restore: false,
+            lost_identity: false,
             ready_for: None,
         }
     }
@@ -269,7 +286,8 @@ mod tests {
         let mut own = own("a");
         own.cluster_id = Some("old".to_owned());
         let mut all = others(&["b", "c"]);
-        assert_eq!(decide(&own, &all), Step::Wait(Reason::NotNamed));
+        let alone = Reason::Alone("old".to_owned());
+        assert_eq!(decide(&own, &all), Step::Wait(alone));
         all.get_mut("b").unwrap().cluster_id = Some("new".to_owned());
         let other = Reason::OtherCluster("b".into(), "old".to_owned());
         assert_eq!(decide(&own, &all), Step::Wait(other));

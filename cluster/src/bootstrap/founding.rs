@@ -53,6 +53,7 @@ pub(super) async fn find_a_place(shared: Arc<Shared>) {
             bootstrap: shared.bootstrap.clone(),
             cluster_id: shared.cluster_id(),
             awaits_restore: shared.awaits_restore(),
+            lost_identity: shared.lost_identity,
             ready_for: ready_since.map(|since| since.elapsed()),
         };
         let step = decide(&own, &others);
@@ -82,7 +83,11 @@ pub(super) async fn find_a_place(shared: Arc<Shared>) {
 fn tell(reason: &Reason) {
     match reason {
         Reason::Founder(_) | Reason::Begun(_) => tracing::info!("{reason}"),
-        Reason::Missing(_) | Reason::NotNamed | Reason::Restore => {
+        Reason::Missing(_)
+        | Reason::NotNamed
+        | Reason::Restore
+        | Reason::Alone(_)
+        | Reason::LostIdentity => {
             tracing::info!("waiting: {reason}");
         }
         Reason::ListsDiffer(_) | Reason::OtherCluster(..) | Reason::RestoreElsewhere(_) => {

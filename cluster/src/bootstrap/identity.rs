@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::BootstrapError;
 use crate::{
+    consensus::set_file_aside,
     host::{Host, blocking},
-    wire,
+    wire::{self, Unreadable},
 };
 
 const FILE: &str = "identity";
@@ -41,8 +42,26 @@ impl Identity {
             identity.save(host).await?;
             return Ok(identity);
         };
-        let stored: Self =
-            wire::unseal(&bytes).map_err(|why| BootstrapError::DamagedIdentity(why.to_string()))?;
+        let stored: Self = match wire::unseal(&bytes) {
+            Ok(stored) => stored,
+            Err(why @ Unreadable::Version { .. }) => {
+                return Err(BootstrapError::UnknownIdentity(why.to_string()));
+            }
+            Err(why) => {
+                let (files, ms) = (host.files(), host.unix_time().as_millis());
+                let aside = blocking(host, move || set_file_aside(&*files, FILE, ms)).await?;
+                tracing::error!(
+                    "the file {FILE} in data_dir is damaged ({why}) and is now {aside}; this node goes on with its log, or joins its cluster again, and founds none"
+                );
+                // Written again once the cluster's id is known.
+                return Ok(Self {
+                    cluster: cluster.to_owned(),
+                    node: node.clone(),
+                    cluster_id: None,
+                    seat: 0,
+                });
+            }
+        };
         if stored.cluster != cluster {
             return Err(BootstrapError::OtherCluster {
                 stored: stored.cluster,
@@ -56,6 +75,13 @@ impl Identity {
             });
         }
         Ok(stored)
+    }
+
+    /// Whether an identity of this data folder was damaged once: it may have belonged to a cluster.
+    pub(super) async fn was_lost(host: &dyn Host) -> std::io::Result<bool> {
+        let files = host.files();
+        let lost = blocking(host, move || files.list(&format!("{FILE}.damaged-"))).await?;
+        Ok(!lost.is_empty())
     }
 
     /// Remembers the identity for good.

@@ -126,11 +126,9 @@ pub enum BootstrapError {
         /// The node in `node.yaml`.
         configured: NodeId,
     },
-    /// The file that says whose folder it is cannot be read.
-    #[error(
-        "the file `identity` in data_dir is damaged: {0}; move data_dir aside and start the node again, it rejoins as a learner"
-    )]
-    DamagedIdentity(String),
+    /// The file that says whose folder it is was written by a release that this one does not know.
+    #[error("the file `identity` in data_dir cannot be read: {0}")]
+    UnknownIdentity(String),
     /// The node's files could not be read or written.
     #[error("data_dir cannot be read or written: {0}; mend the disk and start the node again")]
     Files(#[from] io::Error),
@@ -149,6 +147,8 @@ struct Shared {
     cluster: String,
     bootstrap: BTreeSet<NodeId>,
     origin: Origin,
+    /// Its identity was damaged: it may have been a member, and founds nothing.
+    lost_identity: bool,
     group: Group,
     cluster_id: watch::Sender<Option<String>>,
     greeting: Arc<dyn Greeting>,
@@ -169,6 +169,7 @@ pub async fn start(
     register: &(dyn Fn(Kind, Arc<dyn Handler>) + Sync),
 ) -> Result<(Directory, Restorer), BootstrapError> {
     let identity = Identity::claim(&*start.host, &start.cluster, &start.own).await?;
+    let lost_identity = Identity::was_lost(&*start.host).await?;
     if let Some(cluster_id) = &identity.cluster_id {
         start.greeting.set_member(cluster_id, identity.seat);
     }
@@ -199,6 +200,7 @@ pub async fn start(
         cluster: start.cluster,
         bootstrap: start.bootstrap.into_iter().collect(),
         origin: start.origin,
+        lost_identity,
         ids: Mutex::new(StdRng::from_seed(ids)),
         group: opened.group,
         settled: Mutex::new(identity.cluster_id.clone().map(|id| (id, identity.seat))),

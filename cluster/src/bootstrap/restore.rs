@@ -191,6 +191,8 @@ impl Restorer {
             Some("it belongs to a cluster")
         } else if shared.has_log().await {
             Some("it holds a log")
+        } else if shared.lost_identity {
+            Some("its identity was damaged")
         } else if self.directory.current().is_some() {
             Some("it holds a revision")
         } else {

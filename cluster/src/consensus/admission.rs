@@ -48,8 +48,10 @@ pub(crate) fn decode_in<T: DeserializeOwned>(bytes: &[u8]) -> Result<(Option<Era
 }
 
 /// That a group has taken this node in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Admission {
+    /// Which node; unknown where an older release wrote it.
+    pub(super) node: Option<NodeId>,
     /// The number of its seat; 0 for founders.
     pub(super) seat: u64,
     /// Into which life of the group.
@@ -71,7 +73,10 @@ impl Admission {
         };
         let seat = str::from_utf8(&seat).ok();
         let era = store.marker(group, ERA)?;
+        let node = store.marker(group, NODE)?;
+        let node = node.and_then(|node| Some(NodeId::new(str::from_utf8(&node).ok()?)));
         Ok(Some(Self {
+            node,
             // One that cannot be read counts as a founder's, the oldest.
             seat: seat.and_then(|seat| seat.parse().ok()).unwrap_or(0),
             era: era.and_then(|era| Some(Era(era[..].try_into().ok()?))),
@@ -79,22 +84,19 @@ impl Admission {
     }
 
     /// Marks it, for good.
-    pub(super) fn write(
-        &self,
-        store: &dyn LogStore,
-        group: GroupId,
-        own: &NodeId,
-    ) -> Result<(), StoreError> {
+    pub(super) fn write(&self, store: &dyn LogStore, group: GroupId) -> Result<(), StoreError> {
         let era = self.era.map(|era| era.0);
         store.set_marker(group, ERA, era.as_ref().map_or(&[], |era| era))?;
-        store.set_marker(group, NODE, own.as_str().as_bytes())?;
+        if let Some(node) = &self.node {
+            store.set_marker(group, NODE, node.as_str().as_bytes())?;
+        }
         store.set_marker(group, ADMITTED, self.seat.to_string().as_bytes())?;
         store.flush()
     }
 }
 
 /// Whether a message of that era is for a node that was taken in so; why not, where it is not.
-pub(super) fn fits(admitted: Option<Admission>, era: Option<Era>) -> Result<(), &'static str> {
+pub(super) fn fits(admitted: Option<&Admission>, era: Option<Era>) -> Result<(), &'static str> {
     match admitted {
         None => Err("this node has not been taken into the cluster yet"),
         Some(admitted) if admitted.era != era => Err(

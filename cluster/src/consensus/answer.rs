@@ -64,7 +64,7 @@ impl Handler for Answerer {
                 length = body.len(),
                 "raft asked"
             );
-            let fits = fits(*self.admitted.borrow(), era);
+            let fits = fits(self.admitted.borrow().as_ref(), era);
             let answer = match fits {
                 Ok(()) => self.ask_raft(&from.id, ask.question).await,
                 Err(why) => Answer::Unavailable(why.to_owned()),

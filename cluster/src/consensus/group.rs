@@ -26,11 +26,12 @@ use super::{
     Changes, GroupStatus, Profile, Role,
     admission::{Admission, Era},
     answer::{Answerer, Heard},
+    examine,
     grants::Grants,
     log::Log,
     network::Network,
     receive::Receiver,
-    state_machine::{self, Machine, StateMachine},
+    state_machine::{Machine, StateMachine},
     status,
     types::{Id, Payload, Raft, Seat},
 };
@@ -58,6 +59,16 @@ pub enum GroupError {
     /// The log store could not be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The log is another node's.
+    #[error(
+        "the log in data_dir is of node {stored}, node.yaml says {configured}; correct `node.id`, or give this node a data_dir of its own"
+    )]
+    OtherNode {
+        /// The node it belongs to.
+        stored: NodeId,
+        /// The node in `node.yaml`.
+        configured: NodeId,
+    },
     /// What the disk holds does not make a state.
     #[error(
         "the state of Raft group {group} could not be read back: {cause}; move data_dir aside and start the node again, it rejoins as a learner"
@@ -130,20 +141,9 @@ impl Group {
     ) -> Result<(Self, Answering), GroupError> {
         let host = Arc::clone(&on.host);
         let group = on.group;
-        let (store, was_admitted) = blocking(&*on.host, move || {
-            let store = host.log_store()?;
-            let admitted = Admission::read(&*store, group)?;
-            if admitted.is_none() {
-                state_machine::set_aside_orphan(&*host.files(), group).map_err(|error| {
-                    GroupError::State {
-                        group,
-                        cause: error.to_string(),
-                    }
-                })?;
-            }
-            Ok::<_, GroupError>((store, admitted))
-        })
-        .await?;
+        let own = on.own.clone();
+        let (store, was_admitted) =
+            blocking(&*on.host, move || examine::open(&*host, group, &own)).await?;
         let (admitted, is_admitted) = watch::channel(was_admitted);
         let log = Log::new(Arc::clone(&on.host), Arc::clone(&store), group, &on.tracker);
         let grants = Grants::default();
@@ -249,20 +249,27 @@ impl Group {
 
     /// The number of this node's seat; 0 for founders, and without one.
     pub(crate) fn seat_number(&self) -> u64 {
-        self.admitted.borrow().map_or(0, |admitted| admitted.seat)
+        let admitted = self.admitted.borrow();
+        admitted.as_ref().map_or(0, |admitted| admitted.seat)
     }
 
     /// Which life of the group this node takes part in.
     pub(crate) fn era(&self) -> Option<Era> {
-        self.admitted.borrow().and_then(|admitted| admitted.era)
+        let admitted = self.admitted.borrow();
+        admitted.as_ref().and_then(|admitted| admitted.era)
     }
 
     /// Remembers for good that the cluster has taken this node in, in that life of it and under this seat
     /// number, and begins to answer peers.
     pub(crate) async fn admit(&self, era: Option<Era>, seat: u64) -> Result<(), StoreError> {
-        let (store, group, own) = (Arc::clone(&self.store), self.group, self.own.clone());
-        let admission = Admission { seat, era };
-        blocking(&*self.host, move || admission.write(&*store, group, &own)).await?;
+        let (store, group) = (Arc::clone(&self.store), self.group);
+        let admission = Admission {
+            node: Some(self.own.clone()),
+            seat,
+            era,
+        };
+        let written = admission.clone();
+        blocking(&*self.host, move || written.write(&*store, group)).await?;
         self.admitted.send_replace(Some(admission));
         Ok(())
     }

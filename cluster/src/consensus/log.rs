@@ -22,9 +22,9 @@ use crate::{
     wire,
 };
 
-const VOTE: &str = "vote";
-const COMMITTED: &str = "committed";
-const PURGED: &str = "purged";
+pub(super) const VOTE: &str = "vote";
+pub(super) const COMMITTED: &str = "committed";
+pub(super) const PURGED: &str = "purged";
 
 /// Appends that may wait for one flush. openraft has few in flight; a full queue makes it wait.
 const WAITING_FOR_FLUSH: usize = 256;
@@ -272,7 +272,10 @@ impl RaftLogStorage<Types> for Log {
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let from = last_log_id.map_or(0, |last| last.index + 1);
         self.reader
-            .run(move |store, group| store.truncate(group, from))
+            .run(move |store, group| {
+                store.truncate(group, from)?;
+                store.flush()
+            })
             .await
     }
 
@@ -280,7 +283,11 @@ impl RaftLogStorage<Types> for Log {
         // The marker first: a crash in between leaves entries too many, never an unexplained gap.
         self.reader.set_marker(PURGED, &log_id, false).await?;
         self.reader
-            .run(move |store, group| store.purge(group, log_id.index))
+            .run(move |store, group| {
+                store.purge(group, log_id.index)?;
+                // One flush in 64 entries, and what was purged never comes back.
+                store.flush()
+            })
             .await
     }
 }

@@ -15,6 +15,7 @@
 mod admission;
 mod answer;
 mod begin;
+mod examine;
 mod grants;
 mod group;
 mod log;
@@ -39,6 +40,7 @@ pub use status::{GroupStatus, Role};
 pub use timing::Profile;
 
 pub(crate) use admission::{ERAS, Era, decode_in, encode_in};
+pub(crate) use examine::set_file_aside;
 pub(crate) use group::{Answering, Foundation, Group, ProposeError, ReadIndexError};
 pub(crate) use openraft::ChangeMembers;
 pub(crate) use state_machine::Machine;

@@ -79,7 +79,8 @@ impl RaftNetworkFactory<Types> for Network {
 impl Link {
     /// The life of the group that this node takes part in.
     pub(super) fn era(&self) -> Option<Era> {
-        self.admitted.borrow().and_then(|admitted| admitted.era)
+        let admitted = self.admitted.borrow();
+        admitted.as_ref().and_then(|admitted| admitted.era)
     }
 
     /// Whether the peer is known to hold all entries of a request, from its grant of this leader's vote.

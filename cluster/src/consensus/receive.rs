@@ -68,7 +68,7 @@ impl Handler for Receiver {
             if message.vote.leader_id.node_id.0 != from.id {
                 return Err(refused("a snapshot in another node's name".to_owned()));
             }
-            let fits = fits(*self.admitted.borrow(), era);
+            let fits = fits(self.admitted.borrow().as_ref(), era);
             let answer = match fits {
                 Ok(()) => self
                     .follow(&from.id, message)

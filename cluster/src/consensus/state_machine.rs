@@ -43,7 +43,7 @@ pub(crate) trait Machine: Send + Sync + 'static {
 
 /// A snapshot as it lies in its file.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+pub(super) struct Stored {
     meta: SnapshotMeta,
     state: Payload,
 }
@@ -200,7 +200,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
     }
 }
 
-fn file_of(group: GroupId) -> String {
+pub(super) fn file_of(group: GroupId) -> String {
     format!("snapshot-{group}")
 }
 

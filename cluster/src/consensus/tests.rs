@@ -27,7 +27,9 @@ use crate::{
     wire::{self, Unreadable},
 };
 
+mod crash;
 mod snapshots;
+mod throughput;
 
 /// Counts its commands.
 #[derive(Default)]

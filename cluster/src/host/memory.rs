@@ -34,6 +34,8 @@ pub(crate) struct Disk {
     durable: Arc<Mutex<Tables>>,
     pub(crate) files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     broken: Arc<AtomicBool>,
+    /// The log store does not open.
+    log_damaged: Arc<AtomicBool>,
 }
 
 impl Disk {
@@ -45,7 +47,28 @@ impl Disk {
             durable: Arc::new(Mutex::new(durable)),
             files: Arc::new(Mutex::new(files)),
             broken: Arc::default(),
+            log_damaged: Arc::default(),
         }
+    }
+
+    /// The log store does not open any more.
+    pub(crate) fn damage_log(&self) {
+        self.log_damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// Changes the bytes of an entry of the log, while no node runs.
+    pub(crate) fn change_entry(&self, index: u64, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut durable = self.durable.lock().unwrap();
+        let entry = durable.entries.get_mut(&index).unwrap();
+        let mut bytes = entry.to_vec();
+        change(&mut bytes);
+        *entry = bytes.into();
+    }
+
+    /// Takes an entry out of the log, while no node runs.
+    pub(crate) fn remove_entry(&self, index: u64) {
+        let removed = self.durable.lock().unwrap().entries.remove(&index);
+        assert!(removed.is_some());
     }
 
     /// From now on nothing can be written any more.
@@ -186,7 +209,15 @@ impl MemoryHost {
         Self::with_store(
             disk,
             seed,
-            Box::new(move || Ok(Arc::new(MemoryStore::open(&store)) as Arc<dyn LogStore>)),
+            Box::new(move || {
+                if store.log_damaged.load(Ordering::Relaxed) {
+                    return Err(StoreError::Damaged {
+                        place: "memory".to_owned(),
+                        cause: "a test damaged it".to_owned(),
+                    });
+                }
+                Ok(Arc::new(MemoryStore::open(&store)) as Arc<dyn LogStore>)
+            }),
         )
     }
 
@@ -228,6 +259,12 @@ impl Host for MemoryHost {
 
     fn log_store(&self) -> Result<Arc<dyn LogStore>, StoreError> {
         (self.open_store)()
+    }
+
+    fn set_log_aside(&self) -> io::Result<String> {
+        *self.disk.durable.lock().unwrap() = Tables::default();
+        self.disk.log_damaged.store(false, Ordering::Relaxed);
+        Ok("aside".to_owned())
     }
 
     fn files(&self) -> Arc<dyn Files> {

@@ -56,6 +56,12 @@ pub trait Host: Send + Sync + 'static {
     /// Blocking: call it through [`blocking`].
     fn log_store(&self) -> Result<Arc<dyn LogStore>, StoreError>;
 
+    /// Moves the store of Raft logs out of the way, for one that is damaged; its new place. Nobody may use it
+    /// any more; the next [`log_store`](Self::log_store) is an empty one. Blocking.
+    fn set_log_aside(&self) -> io::Result<String> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// The node's small atomic files: last revision, incarnation, snapshots.
     fn files(&self) -> Arc<dyn Files>;
 

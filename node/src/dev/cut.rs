@@ -90,6 +90,10 @@ impl Host for DevHost {
         self.inner.log_store()
     }
 
+    fn set_log_aside(&self) -> io::Result<String> {
+        self.inner.set_log_aside()
+    }
+
     fn files(&self) -> Arc<dyn Files> {
         self.inner.files()
     }

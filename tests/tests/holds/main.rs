@@ -10,6 +10,7 @@ mod alone;
 mod backup;
 mod bans;
 mod configuration;
+mod damage;
 mod dev;
 mod disk;
 mod failover;

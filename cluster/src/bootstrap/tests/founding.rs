@@ -145,7 +145,4 @@ async fn a_data_folder_of_another_cluster_or_node_is_refused() {
     assert!(matches!(other, Err(BootstrapError::OtherCluster { .. })));
     let other = world.try_start("b", disk.clone(), "test").await;
     assert!(matches!(other, Err(BootstrapError::OtherNode { .. })));
-    disk.files.lock().unwrap().get_mut("identity").unwrap()[40] ^= 1;
-    let damaged = world.try_start("a", disk, "test").await;
-    assert!(matches!(damaged, Err(BootstrapError::DamagedIdentity(_))));
 }

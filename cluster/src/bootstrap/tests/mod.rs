@@ -1,6 +1,7 @@
 //! Whole nodes, from empty disks on: founding, agreement, loss and return.
 
 mod agreement;
+mod damage;
 mod founding;
 mod lifecycle;
 mod reading;

@@ -10,6 +10,7 @@ mod files;
 mod net;
 mod store;
 mod store_layout;
+mod store_witness;
 
 pub use store::SledStore;
 
@@ -125,6 +126,19 @@ impl Host for OsHost {
         let store: Arc<dyn LogStore> = Arc::new(SledStore::open(&self.data_dir.join("log"))?);
         *slot = Some(Arc::clone(&store));
         Ok(store)
+    }
+
+    fn set_log_aside(&self) -> io::Result<String> {
+        let mut slot = self
+            .log_store
+            .lock()
+            .expect("no panic leaves the lock: SledStore::open catches sled's");
+        *slot = None;
+        let name = format!("log.damaged-{}", self.unix_time().as_millis());
+        let aside = self.data_dir.join(name);
+        std::fs::rename(self.data_dir.join("log"), &aside)?;
+        files::sync_folder(&self.data_dir)?;
+        Ok(aside.display().to_string())
     }
 
     fn files(&self) -> Arc<dyn Files> {

@@ -5,6 +5,7 @@
 //! ```text
 //! GROUP 0 'e' index(8, big-endian) chunk(4, big-endian)   chunk 0: count(4) bytes; others: bytes
 //! GROUP 0 'm' NAME                                        the marker's value
+//! 0 "flushes"                                             how often it was flushed(8)
 //! ```
 //! Chunk 0 is the head: written last and removed first, so that an entry exists whole or not at all
 //! wherever a crash cuts the sequence of writes.
@@ -21,6 +22,9 @@ use crate::host::{Entry, GroupId};
 /// sled never syncs. A leaf is split above 16 values and may gain a few more by a merge: 24 values of
 /// this size are 96 KiB.
 pub(super) const CHUNK: usize = 4096;
+
+/// How often the store was flushed; no group's name begins so.
+pub(super) const FLUSHES: &[u8] = b"\0flushes";
 
 /// An entry whose head promises more chunks than are there.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
