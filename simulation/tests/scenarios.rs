@@ -106,6 +106,23 @@ fn a_node_that_heeds_no_revocation_is_found_out() {
 }
 
 #[test]
+fn a_node_that_was_left_behind_is_sent_the_whole_state_and_all_holds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = folder.path().join("trace");
+    let run = Command::new(env!("CARGO_BIN_EXE_meridian-sim"))
+        .args(["run", "left-behind", "--seed", "1", "-o", "json", "--trace"])
+        .arg(&trace)
+        .output();
+    let output = run.expect("the simulator's program was built for this test");
+    assert!(output.status.success(), "{:#}", finding(&output));
+    let trace = std::fs::read_to_string(&trace).expect("it was written");
+    let installed = trace
+        .lines()
+        .filter(|line| line.contains("snapshot installed") && line.contains("us-east"));
+    assert!(installed.count() > 0, "no snapshot went to us-east");
+}
+
+#[test]
 fn a_wrong_scenario_exits_2_and_says_what_is_wrong() {
     let program = env!("CARGO_BIN_EXE_meridian-sim");
     let run = Command::new(program).args(["run", "region-los"]).output();

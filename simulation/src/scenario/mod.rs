@@ -122,6 +122,10 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ),
     ("partition", include_str!("../../scenarios/partition.yaml")),
     (
+        "left-behind",
+        include_str!("../../scenarios/left-behind.yaml"),
+    ),
+    (
         "rolling-upgrade",
         include_str!("../../scenarios/rolling-upgrade.yaml"),
     ),
