@@ -113,8 +113,10 @@ impl Writer {
                         Err(_) => Some(Verdict::Unknown),
                     }
                 }
+                // It may be agreed on already. A majority that is out of sight, be it for a stall of this machine, may
+                // be back within the patience, and then the answer is a sure one.
+                Way::NoQuorum if doubtful => None,
                 Way::Wait => None,
-                Way::NoQuorum if doubtful => return Err(WriteError::Unconfirmed { patience }),
                 Way::NoQuorum => {
                     return Err(WriteError::NoQuorum {
                         voters: status.voters,

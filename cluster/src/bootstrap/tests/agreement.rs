@@ -94,6 +94,26 @@ async fn a_leader_that_stops_hands_over_without_an_election() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_that_may_be_agreed_on_waits_for_a_majority_that_is_out_of_sight_for_a_moment() {
+    let mut world = World::founded().await;
+    world.directory("a").apply(document("one")).await.unwrap();
+    let follower = world.follower().await;
+    let directory = world.directory(&follower).clone();
+    let begun = Instant::now();
+    let outage = async {
+        // The leader has it; its answer is lost, and so is everybody, for less than a write waits.
+        sleep(LATENCY * 3 / 2).await;
+        world.cut_off(&follower);
+        sleep(Profile::Wan.lease() / 2).await;
+        assert!(!world.directory(&follower).status().quorum);
+        world.heal();
+    };
+    let (written, ()) = tokio::join!(directory.apply(document("two")), outage);
+    assert_eq!(written.unwrap().revision, 2);
+    assert!(begun.elapsed() < Profile::Wan.patience());
+}
+
+#[tokio::test(start_paused = true)]
 async fn writes_at_a_leader_that_hands_over_wait_without_spinning() {
     let world = World::founded().await;
     world.directory("a").apply(document("one")).await.unwrap();
