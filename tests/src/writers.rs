@@ -120,7 +120,21 @@ impl Writers {
         while let Some(ended) = self.tasks.join_next().await {
             ended.expect("a writer does not panic");
         }
-        look_at_history(&site.admin_token(), at.admin, &self.seen).await;
+        // A write returns when a quorum and the node that took it have it; this one may be a moment behind.
+        let last = lock(&self.seen)
+            .acknowledged()
+            .map(|(_, revision)| revision)
+            .max();
+        until("the history reaches the last write", LONG, async || {
+            look_at_history(&site.admin_token(), at.admin, &self.seen).await;
+            let reached = lock(&self.seen).ledger.keys().next_back().copied();
+            if reached >= last {
+                Ok(())
+            } else {
+                Err(format!("{reached:?} of {last:?}"))
+            }
+        })
+        .await;
         lock(&self.seen).clone()
     }
 }
