@@ -18,7 +18,7 @@ use super::{
     types::{Id, LogId, Payload, RaftEntry, Seat, SnapshotMeta, StoredMembership, Vote},
 };
 use crate::{
-    corpus::{Sample, all, every},
+    corpus::{Sample, all, every, first},
     fuzz::Target,
     host::GroupId,
     wire,
@@ -206,10 +206,10 @@ pub(crate) fn samples() -> Vec<Sample> {
     samples.extend(answers());
     samples.extend(snapshots());
     samples.extend(in_an_era());
-    samples.push(Sample::first("log-vote", &vote()));
-    samples.push(Sample::first("log-id", &log_id(40)));
+    samples.push(first("log-vote", &vote()));
+    samples.push(first("log-id", &log_id(40)));
     let entry = entry(41, EntryPayload::Normal(payload("a command")));
-    samples.push(Sample::first("log-entry", &entry));
+    samples.push(first("log-entry", &entry));
     samples
 }
 

@@ -15,7 +15,7 @@ use super::{
     state::State,
 };
 use crate::{
-    corpus::{Sample, all, every, kebab},
+    corpus::{Sample, all, every, first, kebab},
     facts::samples::fact,
     fuzz::Target,
     version::Versions,
@@ -216,7 +216,7 @@ pub(crate) fn samples() -> Vec<Sample> {
             cluster_id: "0123456789abcdef".into(),
         },
     };
-    samples.push(Sample::first("write", &write));
+    samples.push(first("write", &write));
     samples.extend(all(
         "read-index",
         every!(read::Verdict {
@@ -224,7 +224,7 @@ pub(crate) fn samples() -> Vec<Sample> {
             NotNow => read::Verdict::NotNow,
         }),
     ));
-    samples.push(Sample::first("document", &files()));
+    samples.push(first("document", &files()));
     let revision = Revision {
         number: 7,
         files: files().into(),
@@ -233,7 +233,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         message: "more plants".into(),
         unix_ms: 1_780_000_000_000,
     };
-    samples.push(Sample::first("revision", &revision));
+    samples.push(first("revision", &revision));
     samples
 }
 

@@ -26,6 +26,8 @@ mod frame;
 mod head;
 mod pump;
 mod receiver;
+#[cfg(test)]
+mod samples;
 mod sender;
 mod stream;
 

@@ -13,15 +13,16 @@
     reason = "it stands outside of a node and uses the operating system directly"
 )]
 
+pub mod corpus;
 pub mod memory;
 mod mutate;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -71,6 +72,14 @@ impl Target {
         self
     }
 
+    /// The same with the files of the corpus that are of its messages.
+    #[must_use]
+    pub fn with_files(self, files: &BTreeMap<PathBuf, Vec<u8>>) -> Self {
+        let name = self.name;
+        let own = files.iter().filter(|(path, _)| is_of(path, name));
+        self.with(own.map(|(_, bytes)| bytes.clone()))
+    }
+
     /// Runs it on some bytes; what it did, as far as its memory tells.
     ///
     /// # Panics
@@ -115,6 +124,13 @@ impl Target {
     }
 }
 
+/// Whether a file of the corpus is of a target's messages: its name is the target's, or begins with it.
+pub fn is_of(path: &Path, target: &str) -> bool {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let rest = stem.and_then(|stem| stem.strip_prefix(target));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
 /// Runs a target on every message it begins from. How many there are.
 ///
 /// # Panics
@@ -152,6 +168,45 @@ impl Budget {
     }
 }
 
+/// Replays every target's messages, and sees to it that each file of the corpus is some target's, or of a kind
+/// that never comes from the network.
+///
+/// # Panics
+/// When a file is nobody's, or as of [`replay`].
+pub fn replay_all(targets: &[Target], files: &BTreeMap<PathBuf, Vec<u8>>, on_disk: &[&str]) {
+    for path in files.keys() {
+        let names = targets.iter().map(|target| target.name);
+        let known = names.chain(on_disk.iter().copied());
+        assert!(
+            known.into_iter().any(|name| is_of(path, name)),
+            "{} has no target",
+            path.display()
+        );
+    }
+    for target in targets {
+        replay(target);
+    }
+}
+
+/// Hunts through every target: so many inputs each, or for the time that the environment gives; prints what
+/// each hunt did.
+///
+/// # Panics
+/// As of [`hunt`].
+pub fn hunt_all(targets: &[Target], inputs: u64) {
+    let seed = std::env::var("MERIDIAN_FUZZ_SEED").map_or(1, |seed| {
+        seed.parse().expect("MERIDIAN_FUZZ_SEED is a number")
+    });
+    let budget = Budget::of_environment(targets.len(), inputs);
+    for target in targets {
+        let hunt = hunt(target, seed, budget);
+        println!(
+            "{}: {} inputs, {} of them new",
+            target.name, hunt.inputs, hunt.novel
+        );
+    }
+}
+
 /// What a hunt did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hunt {
@@ -166,10 +221,6 @@ pub struct Hunt {
 ///
 /// # Panics
 /// When the decoder panics or takes too much memory.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a budget of time is spent by the clock on the wall, and decides nothing else"
-)]
 pub fn hunt(target: &Target, seed: u64, budget: Budget) -> Hunt {
     let mut random = StdRng::seed_from_u64(seed);
     let mut pool = target.seeds.clone();
