@@ -9,17 +9,19 @@ use meridian_cluster::{
     bootstrap::Origin,
     consensus::Profile,
     directory::{Accepted, Actor, Directory, Proposal, Revision, SourceFile, WriteError},
+    fabric::Fabric,
     facts::{Claim, Facts, PublishError, Receipt, Revocation, Wait, Wanted},
     host::Host,
     membership::{Liveness, Member, Membership},
     version::Versions,
 };
-use meridian_config::{diagnose::Source, node_file::NodeFile};
+use meridian_config::{diagnose::Source, name::NodeId, node_file::NodeFile};
 use meridian_node::Hooks;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    workload::{CommandSeen, EndState, Oracle, RevisionSeen},
+    workload::{CommandSeen, DoubtSeen, EndState, Oracle, ReadSeen, RevisionSeen},
     world::{Decision, SimHost},
 };
 
@@ -29,6 +31,7 @@ pub struct Gateway {
     directory: Directory,
     membership: Membership,
     facts: Facts,
+    fabric: Fabric,
 }
 
 /// Runs a node until it ends; `observe` is given its insides once it has started. `deaf` plants a mistake: the node
@@ -64,6 +67,7 @@ where
                 directory: handles.cluster.directory().clone(),
                 membership: handles.cluster.membership().clone(),
                 facts: handles.cluster.facts().clone(),
+                fabric: handles.cluster.fabric().clone(),
             };
             observe(gateway).await;
         }
@@ -119,6 +123,52 @@ impl Gateway {
         let view = self.membership.view();
         let up = |member: &Member| member.liveness == Liveness::Up;
         view.members.len() == count && view.members.values().all(up)
+    }
+
+    /// Sends bulk to a node as fast as the connection takes it, until told to stop.
+    pub async fn flood(self, to: NodeId, stop: CancellationToken) {
+        let streams = (0..FLOOD_STREAMS).map(|_| self.pour(&to));
+        let all = futures_util::future::join_all(streams);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            _ = all => {}
+        }
+    }
+
+    /// Sends one stream after another, each a forwarded request whose head never ends: the receiver takes all
+    /// of it and waits for the rest.
+    async fn pour(&self, to: &NodeId) {
+        let length = u32::try_from(FLOOD_BYTES).expect("far below 4 GiB");
+        let mut frame = vec![1; 1 + size_of::<u32>() + FLOOD_BYTES - 1];
+        frame[1..5].copy_from_slice(&length.to_le_bytes());
+        loop {
+            if let Ok((mut send, _answer)) = self.fabric.open_bulk(to).await
+                && send.write_all(&frame).await.is_ok()
+                && send.finish().is_ok()
+            {
+                // The next one waits until the peer has it, or has had enough of it.
+                let _ = send.stopped().await;
+            } else {
+                tokio::time::sleep(FLOOD_PAUSE).await;
+            }
+        }
+    }
+
+    /// Asks again and again how far the leader has committed, as a read that must not be old does, and tells the
+    /// oracle how long that took: a question to the leader and a heartbeat to a majority.
+    pub async fn ask_around(self, node: String, oracle: Oracle) {
+        loop {
+            let asked = oracle.now();
+            let outcome = self.directory.catch_up().await;
+            let answered = oracle.now();
+            oracle.history().reads.push(ReadSeen {
+                at: asked,
+                node: node.clone(),
+                took: outcome.is_ok().then_some(answered - asked),
+            });
+            tokio::time::sleep(ASK_PAUSE).await;
+        }
     }
 
     /// Makes a document the newest revision.
@@ -178,17 +228,33 @@ impl Gateway {
     }
 }
 
-/// Tells the oracle of a command that a node applied, if this decision is one.
+/// Tells the oracle of a command that a node applied, and of doubts about another node, if this decision is one.
 ///
 /// Not called with the oracle's history locked.
-pub fn note_command(oracle: &Oracle, decision: &Decision<'_>) {
-    let Some(fields) = decision.text.strip_prefix("apply ") else {
-        return;
-    };
+pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
+    let text = decision.text;
     let field = |name: &str| {
-        let mut fields = fields.split(' ');
+        let mut fields = text.split(' ');
         fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
     };
+    let doubt = match text {
+        _ if text.starts_with("verdict ") => field("liveness") != Some("Up"),
+        _ if text.starts_with("raft asked ") => {
+            matches!(field("question"), Some("vote" | "pre-vote"))
+        }
+        _ => text.starts_with("raft unanswered "),
+    };
+    if doubt {
+        oracle.history().doubts.push(DoubtSeen {
+            at: decision.at,
+            node: decision.machine.to_owned(),
+            says: text.to_owned(),
+        });
+        return;
+    }
+    if !text.starts_with("apply ") {
+        return;
+    }
     if let (Some(group), Some(index), Some(digest)) =
         (field("group"), field("index"), field("digest"))
         && let Ok(index) = index.parse()
@@ -202,6 +268,18 @@ pub fn note_command(oracle: &Oracle, decision: &Decision<'_>) {
         });
     }
 }
+
+/// Streams of a flood at once: more than one slow one could hold up.
+const FLOOD_STREAMS: usize = 8;
+
+/// Bytes of each: below the longest head that a node takes (256 KiB).
+const FLOOD_BYTES: usize = 250_000;
+
+/// Before a stream that could not be opened is tried again.
+const FLOOD_PAUSE: Duration = Duration::from_millis(50);
+
+/// Between an answer and the next question.
+const ASK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The oracle's own digest of a document: not the one that the node computed.
 pub fn digest<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {

@@ -123,6 +123,19 @@ fn a_node_that_was_left_behind_is_sent_the_whole_state_and_all_holds() {
 }
 
 #[test]
+fn bulk_at_the_links_limit_looks_like_no_dead_node() {
+    let output = outcome(play("bulk-flood", "1"));
+    let finding = finding(&output);
+    assert!(output.status.success(), "{finding:#}");
+    // The links were full (percent of what they carry), and the questions went on all the while.
+    for fault in finding["faults"].as_array().unwrap() {
+        assert!(fault["signs"].as_u64().unwrap() >= 50, "{finding:#}");
+    }
+    let flooded = &finding["reads"]["flooded"];
+    assert!(flooded["count"].as_u64().unwrap() > 50, "{finding:#}");
+}
+
+#[test]
 fn a_wrong_scenario_exits_2_and_says_what_is_wrong() {
     let program = env!("CARGO_BIN_EXE_meridian-sim");
     let run = Command::new(program).args(["run", "region-los"]).output();

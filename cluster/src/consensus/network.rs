@@ -105,6 +105,7 @@ impl Link {
         question: Question,
         patience: Duration,
     ) -> Result<Answer, RPCError<Types>> {
+        let name = question.name();
         let ask = Ask {
             group: self.group,
             question,
@@ -126,7 +127,16 @@ impl Link {
                 patience + allowance,
             )
             .await
-            .map_err(|error| self.failure(action, patience, error))?;
+            .map_err(|error| {
+                tracing::trace!(
+                    target: "meridian::decision",
+                    to = %self.target,
+                    question = name,
+                    %error,
+                    "raft unanswered"
+                );
+                self.failure(action, patience, error)
+            })?;
         match wire::decode(&answer) {
             // Not `Unreachable`: the peer may be ready at any moment, and that error backs off long.
             Ok(Answer::Unavailable(why)) => Err(RPCError::Network(NetworkError::from_string(why))),

@@ -16,7 +16,9 @@ use quinn::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::{FabricError, FabricSettings, roster::Plane, trust::Trust, wire::Form};
+use super::{
+    FabricError, FabricSettings, courteous::Courteous, roster::Plane, trust::Trust, wire::Form,
+};
 use crate::{host::Host, version::Versions};
 
 /// The name a client must give; nothing looks at it (peers are known by their SPIFFE id).
@@ -152,7 +154,8 @@ fn transport(plane: Plane) -> TransportConfig {
                 .stream_receive_window(VarInt::from_u32(1 << 20))
                 .receive_window(VarInt::from_u32(32 << 20))
                 .send_window(32 << 20)
-                .datagram_receive_buffer_size(None);
+                .datagram_receive_buffer_size(None)
+                .congestion_controller_factory(Arc::new(Courteous));
         }
     }
     config

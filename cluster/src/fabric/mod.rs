@@ -15,6 +15,7 @@ mod alert;
 mod authority;
 mod bulk;
 mod calls;
+mod courteous;
 mod dial;
 mod endpoint;
 mod incarnation;

@@ -8,6 +8,7 @@ mod at_most_once;
 mod availability;
 mod convergence;
 mod faults_happened;
+mod isolation;
 mod nothing_collapses;
 mod planned_stops;
 mod revocation;
@@ -32,12 +33,13 @@ type Check = fn(&History) -> Vec<String>;
 
 /// Checks every invariant.
 pub fn check(history: &History) -> Vec<Violation> {
-    let checks: [(&'static str, Check); 8] = [
+    let checks: [(&'static str, Check); 9] = [
         ("agreement", agreement::check),
         ("availability", availability::check),
         ("at most once", at_most_once::check),
         ("convergence", convergence::check),
         ("revocation", revocation::check),
+        ("isolation", isolation::check),
         ("nothing collapses", nothing_collapses::check),
         ("planned stops", planned_stops::check),
         ("faults happened", faults_happened::check),

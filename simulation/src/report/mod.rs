@@ -41,6 +41,8 @@ pub struct Finding {
     pub revocations: Revocations,
     /// What went wrong, and when.
     pub faults: Vec<FaultReport>,
+    /// How long reads that must not be old took, before and while links were flooded; none without a flood.
+    pub reads: Option<Reads>,
     /// From calm to equal.
     pub converged_ms: Option<u128>,
     /// What the network did.
@@ -90,6 +92,28 @@ pub struct Revocations {
     pub admitted: usize,
     /// Presentations that were refused because the badge was revoked.
     pub refused: usize,
+}
+
+/// How long reads that must not be old took.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reads {
+    /// While links had room.
+    pub calm: Spread,
+    /// While bulk filled some of them.
+    pub flooded: Spread,
+}
+
+/// Durations, in ms.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Spread {
+    /// How many.
+    pub count: usize,
+    /// The median.
+    pub p50_ms: u128,
+    /// The 99th percentile.
+    pub p99_ms: u128,
+    /// The longest.
+    pub max_ms: u128,
 }
 
 /// A fault and what clients saw of it.
@@ -145,6 +169,7 @@ impl Finding {
             writes: writes(history),
             revocations: revocations(scenario, history),
             faults: faults(scenario, history),
+            reads: reads(scenario, history),
             converged_ms: between(history.calm_since, history.equal_at),
             network,
         }
@@ -167,6 +192,33 @@ fn requests(history: &History) -> Requests {
         }
     }
     counts
+}
+
+fn reads(scenario: &Scenario, history: &History) -> Option<Reads> {
+    let serving = history.serving_since.filter(|_| history.only_floods)?;
+    let is_flooded = |at: Duration| {
+        let mut faults = scenario.faults.iter();
+        faults.any(|fault| (fault.at..fault.at + fault.lasts).contains(&(at - serving)))
+    };
+    let took = |flooded: bool| {
+        let reads = history.reads.iter();
+        let mut took: Vec<u128> = reads
+            .filter(|read| is_flooded(read.at) == flooded)
+            .filter_map(|read| Some(read.took?.as_millis()))
+            .collect();
+        took.sort_unstable();
+        let at = |share: usize| took.get(took.len() * share / 100).copied();
+        Spread {
+            count: took.len(),
+            p50_ms: at(50).unwrap_or_default(),
+            p99_ms: at(99).unwrap_or_default(),
+            max_ms: took.last().copied().unwrap_or_default(),
+        }
+    };
+    Some(Reads {
+        calm: took(false),
+        flooded: took(true),
+    })
 }
 
 fn writes(history: &History) -> Writes {
@@ -279,6 +331,15 @@ impl fmt::Display for Finding {
                 "            longest without success: {}",
                 gaps(&fault.gaps)
             )?;
+        }
+        if let Some(Reads { calm, flooded }) = &self.reads {
+            for (when, spread) in [("calm", calm), ("flooded", flooded)] {
+                writeln!(
+                    f,
+                    "  reads     {when}: {}, half within {} ms, 99 % within {} ms, all within {} ms",
+                    spread.count, spread.p50_ms, spread.p99_ms, spread.max_ms
+                )?;
+            }
         }
         match self.converged_ms {
             Some(ms) => writeln!(f, "  calm      all nodes equal after {ms} ms")?,

@@ -39,7 +39,7 @@ pub fn play(
     let oracle = stage.oracle.clone();
     trace.listen({
         let oracle = oracle.clone();
-        move |decision| gateway::note_command(&oracle, decision)
+        move |decision| gateway::note_decision(&oracle, decision)
     });
     let mut play = Play {
         scenario,
@@ -88,7 +88,14 @@ impl Play<'_> {
             self.until(SETTLE, what, all_flows_steady)?;
         }
         let serving = self.stage.world.now();
-        self.stage.oracle.history().serving_since = Some(serving);
+        {
+            let mut history = self.stage.oracle.history();
+            history.serving_since = Some(serving);
+            history.only_floods = !self.scenario.faults.is_empty() && self.scenario.only_floods();
+        }
+        if self.scenario.only_floods() {
+            self.stage.ask_around();
+        }
         self.break_things(serving)?;
         self.calm_down()
     }

@@ -5,6 +5,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Fault, FaultKind, Scenario, Target, Whom, stage::Stage};
 use crate::{
     workload::FaultSeen,
@@ -28,6 +30,7 @@ struct Active {
     cut_before: u64,
     /// For [`FaultKind::Stop`]; it lasts as long as the round does.
     round: Option<Round>,
+    flood: Option<Flood>,
 }
 
 /// Nodes that are stopped and started again, one after another.
@@ -46,6 +49,14 @@ enum Step {
     Away(Duration),
     /// Started again.
     Returning,
+}
+
+/// A flood under way.
+struct Flood {
+    stop: CancellationToken,
+    began: Duration,
+    /// Bytes that its link had carried before.
+    carried: u64,
 }
 
 impl Schedule {
@@ -81,7 +92,7 @@ impl Schedule {
         let over: Vec<Active> = over;
         changed |= !over.is_empty();
         for fault in over {
-            fault.end(stage);
+            fault.end(stage, time);
         }
         while let Some(next) = self.waiting.last()
             && next.at <= time
@@ -137,9 +148,17 @@ fn begin(fault: &Fault, stage: &mut Stage, scenario: &Scenario, time: Duration) 
             Target::Region(place) => *place,
             Target::Leader => leader(stage)?,
         }),
-        FaultKind::Cut { .. } | FaultKind::Stop(Whom::Each) => None,
+        FaultKind::Cut { .. } | FaultKind::Flood { .. } | FaultKind::Stop(Whom::Each) => None,
     };
     let cut_before = stage.world.network().counts().packets_cut;
+    let flood = match &fault.what {
+        FaultKind::Flood { from, to } => Some(Flood {
+            stop: stage.flood(*from, *to),
+            began: time,
+            carried: carried(stage, *from, *to).0,
+        }),
+        _ => None,
+    };
     let signs = match (&fault.what, place) {
         (FaultKind::PowerOff(_), Some(place)) => {
             let nodes = stage.take_down_nodes(place, Down::PowerOff);
@@ -178,11 +197,12 @@ fn begin(fault: &Fault, stage: &mut Stage, scenario: &Scenario, time: Duration) 
         seen: history.faults.len().saturating_sub(1),
         cut_before,
         round,
+        flood,
     })
 }
 
 impl Active {
-    fn end(self, stage: &mut Stage) {
+    fn end(self, stage: &mut Stage, time: Duration) {
         match (&self.what, self.place) {
             (FaultKind::PowerOff(_), Some(place)) => {
                 stage.start_upstream(place);
@@ -196,6 +216,15 @@ impl Active {
             (FaultKind::KillUpstreams(_), Some(place)) => stage.start_upstream(place),
             // Every node of it is back.
             (FaultKind::Stop(_), _) => {}
+            (FaultKind::Flood { from, to }, _) => {
+                if let Some(flood) = self.flood {
+                    flood.stop.cancel();
+                    let (carried, each_second) = carried(stage, *from, *to);
+                    let could = each_second * (time - flood.began).as_secs_f64();
+                    let percent = percent(carried - flood.carried, could);
+                    stage.oracle.history().faults[self.seen].signs += percent;
+                }
+            }
             _ => {
                 let cut = stage.world.network().counts().packets_cut - self.cut_before;
                 stage.oracle.history().faults[self.seen].signs += cut;
@@ -246,6 +275,27 @@ impl Round {
             _ => false,
         }
     }
+}
+
+/// What a link has carried, and could carry in a second.
+fn carried(stage: &Stage, from: Place, to: Place) -> (u64, f64) {
+    let mut load = None;
+    stage
+        .world
+        .network()
+        .links(|links| load = links.load(from, to));
+    load.unwrap_or((0, f64::INFINITY))
+}
+
+/// A share in whole percent.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a simulation's bytes are far below what a double counts exactly, and positive"
+)]
+fn percent(part: u64, whole: f64) -> u64 {
+    (100.0 * part as f64 / whole) as u64
 }
 
 /// The region of the leader that most nodes name; the first in order where several are named equally.

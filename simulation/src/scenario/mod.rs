@@ -87,6 +87,13 @@ pub enum FaultKind {
     },
     /// A region is cut off from every other.
     Isolate(Target),
+    /// The nodes of the first region send bulk to those of the second as fast as their connections take it.
+    Flood {
+        /// Where from.
+        from: Place,
+        /// Where to.
+        to: Place,
+    },
     /// Nodes are told to stop, as SIGTERM does, and are started again when they have ended: one after
     /// another, each when the one before serves again and all nodes see each other.
     Stop(Whom),
@@ -137,6 +144,10 @@ pub const SHIPPED: &[(&str, &str)] = &[
         "rolling-restart",
         include_str!("../../scenarios/rolling-restart.yaml"),
     ),
+    (
+        "bulk-flood",
+        include_str!("../../scenarios/bulk-flood.yaml"),
+    ),
 ];
 
 impl Scenario {
@@ -160,6 +171,12 @@ impl Scenario {
             fault.at + (fault.lasts + ROUND) * rounds
         });
         ends.max().unwrap_or_default()
+    }
+
+    /// Whether nothing goes wrong but floods: then no node may be taken for dead, nor any message be late.
+    pub fn only_floods(&self) -> bool {
+        let mut faults = self.faults.iter();
+        faults.all(|fault| matches!(fault.what, FaultKind::Flood { .. }))
     }
 
     /// A region's name.
@@ -262,6 +279,10 @@ impl Scenario {
                     Whom::Of(at) => target(at),
                 };
                 format!("the nodes of {whom} are stopped and started again, one after another")
+            }
+            FaultKind::Flood { from, to } => {
+                let (from, to) = (self.region(*from), self.region(*to));
+                format!("{from} sends bulk to {to} at the link's limit")
             }
         }
     }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
 use super::{Fault, FaultKind, Scenario, Target, Whom};
-use crate::world::{Conditions, Links, Place};
+use crate::world::{Capacity, Conditions, Links, Place};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,9 +39,18 @@ struct RawScenario {
 struct RawNetwork {
     within: Spanned<String>,
     between: Vec<RawBetween>,
+    capacity: Option<RawCapacity>,
     jitter: Option<Spanned<String>>,
     loss: Option<Spanned<String>>,
     duplication: Option<Spanned<String>>,
+}
+
+/// What a link between two regions carries in a second, and how long a packet waits for it at most.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCapacity {
+    each_second: Spanned<String>,
+    queue: Spanned<String>,
 }
 
 #[derive(Deserialize)]
@@ -88,6 +97,7 @@ struct RawFault {
     isolate: Option<Spanned<String>>,
     stop: Option<Spanned<String>>,
     cut: Option<Spanned<(String, String)>>,
+    flood: Option<Spanned<(String, String)>>,
     #[serde(default)]
     one_way: bool,
 }
@@ -216,6 +226,25 @@ impl Check<'_> {
                 missing.retain(|pair| *pair != (a.0.min(b.0), a.0.max(b.0)));
             }
         }
+        if let Some(capacity) = &network.capacity {
+            let (size, queue) = (&capacity.each_second, &capacity.queue);
+            let queue = self.duration("network.capacity.queue", queue);
+            match units::size(&size.value) {
+                Ok(bytes @ 1..) => links.set_capacity(Capacity {
+                    #[allow(clippy::cast_precision_loss, reason = "a link's speed is round")]
+                    bytes_per_second: bytes as f64,
+                    queue,
+                }),
+                Ok(0) => {
+                    let message = "network.capacity.each_second: nothing would pass".to_owned();
+                    self.mistake(size.referenced, message);
+                }
+                Err(wrong) => {
+                    let message = format!("network.capacity.each_second: {wrong}");
+                    self.mistake(size.referenced, message);
+                }
+            }
+        }
         for (a, b) in missing {
             let (a, b) = (&self.regions[a], &self.regions[b]);
             let message = format!("network.between: no latency between {a} and {b}");
@@ -255,6 +284,12 @@ impl Check<'_> {
             };
             kinds.push(whom.map(FaultKind::Stop));
         }
+        if let Some(flood) = &fault.flood {
+            let (from, to) = &flood.value;
+            let from = self.region(from, flood.referenced);
+            let to = self.region(to, flood.referenced);
+            kinds.push(from.zip(to).map(|(from, to)| FaultKind::Flood { from, to }));
+        }
         if let Some(cut) = &fault.cut {
             let (from, to) = &cut.value;
             let from = self.region(from, cut.referenced);
@@ -265,7 +300,7 @@ impl Check<'_> {
         }
         if kinds.len() != 1 {
             let message = format!(
-                "faults[{index}]: name exactly one of power_off, kill, kill_upstreams, upgrade, isolate, stop, cut"
+                "faults[{index}]: name exactly one of power_off, kill, kill_upstreams, upgrade, isolate, stop, cut, flood"
             );
             self.mistake(fault.at.referenced, message);
         }

@@ -16,6 +16,8 @@ use meridian_config::{
     node_file::{AdminFile, FabricFile, Listen, NodeFile},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::Scenario;
 use crate::{
     gateway::{self, Gateway},
@@ -255,6 +257,33 @@ impl Stage {
     /// The version that the nodes must agree on in the end: the newest that all of them read.
     pub(super) fn newest_common(&self) -> Option<u8> {
         self.nodes.iter().map(|node| node.versions.newest).min()
+    }
+
+    /// Lets the nodes of one region flood those of another until the token is cancelled.
+    pub(super) fn flood(&mut self, from: Place, to: Place) -> CancellationToken {
+        let stop = CancellationToken::new();
+        let targets = self.nodes.iter().filter(|node| node.place == to);
+        let targets: Vec<NodeId> = targets.map(|node| node.file.id.clone()).collect();
+        for node in self.nodes.iter().filter(|node| node.place == from) {
+            let Some(gateway) = node.gateway() else {
+                continue;
+            };
+            for target in &targets {
+                let pouring = gateway.clone().flood(target.clone(), stop.clone());
+                self.world.spawn_on(node.machine, pouring);
+            }
+        }
+        stop
+    }
+
+    /// Lets every node ask for reads that must not be old, from now on.
+    pub(super) fn ask_around(&mut self) {
+        for node in &self.nodes {
+            if let Some(gateway) = node.gateway() {
+                let asking = gateway.ask_around(node.name(), self.oracle.clone());
+                self.world.spawn_on(node.machine, asking);
+            }
+        }
     }
 
     /// The insides of every node that runs and has handed them out, by position.

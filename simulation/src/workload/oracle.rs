@@ -53,6 +53,12 @@ pub struct History {
     pub equal_at: Option<Duration>,
     /// Each node's state at the end.
     pub ends: Vec<EndState>,
+    /// Nothing goes wrong but floods.
+    pub only_floods: bool,
+    /// What nodes took for a sign that another one fails.
+    pub doubts: Vec<DoubtSeen>,
+    /// Reads that must not be old.
+    pub reads: Vec<ReadSeen>,
     /// Programs that ended by themselves and should not have, or panicked.
     pub collapses: Vec<String>,
 }
@@ -195,6 +201,29 @@ pub struct CommandSeen {
     pub digest: String,
 }
 
+/// A node took another for silent or dead, was asked for its vote, or had no answer from it to a message of
+/// Raft's.
+#[derive(Debug, Clone)]
+pub struct DoubtSeen {
+    /// When.
+    pub at: Duration,
+    /// Which node.
+    pub node: String,
+    /// Its decision.
+    pub says: String,
+}
+
+/// A read that must not be old.
+#[derive(Debug, Clone)]
+pub struct ReadSeen {
+    /// When it was asked for.
+    pub at: Duration,
+    /// At which node.
+    pub node: String,
+    /// How long it took; none: the node could not know.
+    pub took: Option<Duration>,
+}
+
 /// A fault that began.
 #[derive(Debug, Clone)]
 pub struct FaultSeen {
@@ -202,7 +231,7 @@ pub struct FaultSeen {
     pub at: Duration,
     /// What, in words.
     pub what: String,
-    /// Signs of it that the world saw: packets lost to it, machines down.
+    /// Signs of it that the world saw: packets lost to it, machines down, percent of a link that a flood filled.
     pub signs: u64,
     /// A planned stop, not an accident.
     pub orderly: bool,

@@ -28,7 +28,9 @@ pub use disk::Disk;
 pub use host::{Named, Printed, SimHost};
 pub use machine::End;
 use machine::{Life, Machine};
-pub use network::{Conditions, Counts, Down, Links, MachineId, Network, Place, Verdict};
+pub use network::{
+    Capacity, Conditions, Counts, Down, Links, MachineId, Network, Place, Sent, Verdict,
+};
 pub use seed::Seed;
 use tokio_util::sync::CancellationToken;
 pub use trace::{Decision, Trace};

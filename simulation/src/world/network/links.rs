@@ -3,7 +3,10 @@
 //! A core: the regions at both ends and a generator come in, a [`Verdict`] for one packet or the delay of
 //! one piece of a stream comes out. Its shell is the [`Network`](super::Network).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rand::{RngExt, rngs::StdRng};
 
@@ -17,6 +20,12 @@ pub struct Links {
     /// One way, in both directions alike; the diagonal is the way between two machines of a region.
     latency: Vec<Vec<Duration>>,
     conditions: Conditions,
+    /// What every link between two regions carries; none: whatever is sent.
+    capacity: Option<Capacity>,
+    /// Directed: until when what was sent before keeps a link busy.
+    busy: BTreeMap<(Place, Place), Duration>,
+    /// Directed: bytes that a limited link has carried, headers included.
+    carried: BTreeMap<(Place, Place), u64>,
     /// Directed: what goes from the first to the second is lost.
     cuts: BTreeSet<(Place, Place)>,
 }
@@ -30,6 +39,25 @@ pub struct Conditions {
     pub loss: f64,
     /// Share of packets that arrive twice, 0 to 1.
     pub duplication: f64,
+}
+
+/// What a link between two regions carries, in each direction. What comes faster waits in the router's queue,
+/// all packets in one line; what finds the queue full is lost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Capacity {
+    /// Bytes in a second, headers included.
+    pub bytes_per_second: f64,
+    /// How long a packet waits at most.
+    pub queue: Duration,
+}
+
+/// A packet and when it is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent {
+    /// Since the world's start.
+    pub at: Duration,
+    /// Its payload's length.
+    pub length: usize,
 }
 
 impl Conditions {
@@ -48,6 +76,8 @@ pub enum Verdict {
     Cut,
     /// Lost by chance.
     Lose,
+    /// Lost to a full queue.
+    Overflow,
     /// It arrives after this long.
     Deliver(Duration),
     /// It arrives twice.
@@ -65,6 +95,9 @@ impl Links {
         Self {
             latency: (0..regions).map(row).collect(),
             conditions: Conditions::CALM,
+            capacity: None,
+            busy: BTreeMap::new(),
+            carried: BTreeMap::new(),
             cuts: BTreeSet::new(),
         }
     }
@@ -88,6 +121,18 @@ impl Links {
         self.conditions = conditions;
     }
 
+    /// Limits every link between two regions.
+    pub fn set_capacity(&mut self, capacity: Capacity) {
+        self.capacity = Some(capacity);
+    }
+
+    /// Bytes that a link has carried since the start, and those that it could carry in a second; none where links
+    /// have no limit.
+    pub fn load(&self, from: Place, to: Place) -> Option<(u64, f64)> {
+        let carried = self.carried.get(&(from, to)).copied().unwrap_or(0);
+        Some((carried, self.capacity?.bytes_per_second))
+    }
+
     /// Loses everything that goes from one region to another, in this direction alone.
     pub fn cut(&mut self, from: Place, to: Place) {
         self.cuts.insert((from, to));
@@ -109,21 +154,41 @@ impl Links {
     }
 
     /// What becomes of one packet.
-    pub fn packet(&self, random: &mut StdRng, from: Place, to: Place) -> Verdict {
+    pub fn packet(&mut self, random: &mut StdRng, from: Place, to: Place, sent: Sent) -> Verdict {
         if self.is_cut(from, to) {
             return Verdict::Cut;
         }
+        let Some(queued) = self.queue(from, to, sent) else {
+            return Verdict::Overflow;
+        };
         let Conditions {
             loss, duplication, ..
         } = self.conditions;
         if loss > 0.0 && random.random_bool(loss) {
             return Verdict::Lose;
         }
-        let first = self.delay(random, from, to);
+        let first = queued + self.delay(random, from, to);
         if duplication > 0.0 && random.random_bool(duplication) {
-            return Verdict::Duplicate(first, self.delay(random, from, to));
+            return Verdict::Duplicate(first, queued + self.delay(random, from, to));
         }
         Verdict::Deliver(first)
+    }
+
+    /// How long the packet waits for its link, and takes to get onto it; none where the queue is full.
+    fn queue(&mut self, from: Place, to: Place, sent: Sent) -> Option<Duration> {
+        let Some(capacity) = self.capacity.filter(|_| from != to) else {
+            return Some(Duration::ZERO);
+        };
+        let free = self.busy.entry((from, to)).or_default();
+        let begins = sent.at.max(*free);
+        if begins - sent.at > capacity.queue {
+            return None;
+        }
+        let bytes = u32::try_from(sent.length + HEADERS).unwrap_or(u32::MAX);
+        let takes = Duration::from_secs_f64(f64::from(bytes) / capacity.bytes_per_second);
+        *free = begins + takes;
+        *self.carried.entry((from, to)).or_default() += u64::from(bytes);
+        Some(begins + takes - sent.at)
     }
 
     /// How long one piece of a stream is on its way, lost and sent again where chance says so.
@@ -146,6 +211,9 @@ impl Links {
     }
 }
 
+/// Headers of IPv4 and UDP.
+const HEADERS: usize = 28;
+
 /// Least time after which a kernel sends a lost segment again (Linux's minimum).
 const RETRANSMISSION: Duration = Duration::from_millis(200);
 
@@ -156,6 +224,10 @@ mod tests {
 
     const A: Place = Place(0);
     const B: Place = Place(1);
+    const SMALL: Sent = Sent {
+        at: Duration::ZERO,
+        length: 100,
+    };
 
     fn links() -> Links {
         Links::even(2, Duration::from_millis(1), Duration::from_millis(40))
@@ -166,11 +238,11 @@ mod tests {
         let mut links = links();
         let mut random = Seed(1).stream("test");
         links.cut(A, B);
-        assert_eq!(links.packet(&mut random, A, B), Verdict::Cut);
+        assert_eq!(links.packet(&mut random, A, B, SMALL), Verdict::Cut);
         let back = Verdict::Deliver(Duration::from_millis(40));
-        assert_eq!(links.packet(&mut random, B, A), back);
+        assert_eq!(links.packet(&mut random, B, A, SMALL), back);
         links.heal();
-        assert_eq!(links.packet(&mut random, A, B), back);
+        assert_eq!(links.packet(&mut random, A, B, SMALL), back);
     }
 
     #[test]
@@ -184,17 +256,41 @@ mod tests {
         let mut random = Seed(1).stream("test");
         let (mut lost, mut twice) = (0, 0);
         for _ in 0..10_000 {
-            match links.packet(&mut random, A, B) {
+            match links.packet(&mut random, A, B, SMALL) {
                 Verdict::Lose => lost += 1,
                 Verdict::Duplicate(..) => twice += 1,
                 Verdict::Deliver(delay) => {
                     assert!(delay >= Duration::from_millis(40));
                     assert!(delay <= Duration::from_millis(60));
                 }
-                Verdict::Cut => panic!("nothing is cut"),
+                Verdict::Cut | Verdict::Overflow => panic!("nothing is cut or full"),
             }
         }
         assert!((900..1100).contains(&lost), "{lost}");
         assert!((1600..2000).contains(&twice), "{twice}");
+    }
+
+    #[test]
+    fn a_full_link_delays_then_loses_and_neither_the_way_back_nor_a_region_within_is_touched() {
+        let mut links = links();
+        let mut random = Seed(1).stream("test");
+        // A packet of 972 bytes takes a millisecond.
+        links.set_capacity(Capacity {
+            bytes_per_second: 1e6,
+            queue: Duration::from_millis(3),
+        });
+        let sent = |at| Sent {
+            at: Duration::from_millis(at),
+            length: 1000 - HEADERS,
+        };
+        let after = |ms| Verdict::Deliver(Duration::from_millis(ms));
+        for wait in 1..=4 {
+            assert_eq!(links.packet(&mut random, A, B, sent(0)), after(40 + wait));
+        }
+        assert_eq!(links.packet(&mut random, A, B, sent(0)), Verdict::Overflow);
+        assert_eq!(links.packet(&mut random, B, A, sent(0)), after(41));
+        assert_eq!(links.packet(&mut random, A, A, sent(0)), after(1));
+        assert_eq!(links.packet(&mut random, A, B, sent(2)), after(43));
+        assert_eq!(links.packet(&mut random, A, B, sent(90)), after(41));
     }
 }

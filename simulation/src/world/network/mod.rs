@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-pub use links::{Conditions, Links, Place, Verdict};
+pub use links::{Capacity, Conditions, Links, Place, Sent, Verdict};
 pub(super) use packets::bind;
 use packets::{Datagram, Inbox};
 use rand::rngs::StdRng;
@@ -52,6 +52,8 @@ pub struct Counts {
     pub packets_delivered: u64,
     /// Packets lost by chance.
     pub packets_lost: u64,
+    /// Packets lost to a full queue before a link.
+    pub packets_overflowed: u64,
     /// Packets that arrived twice.
     pub packets_duplicated: u64,
     /// Packets lost on a cut link.

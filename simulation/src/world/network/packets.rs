@@ -19,7 +19,7 @@ use quinn::{
     udp::{RecvMeta, Transmit},
 };
 
-use super::{Event, MachineId, Network, Port, State, Verdict};
+use super::{Event, MachineId, Network, Port, State, Verdict, links::Sent};
 
 /// What waits at a bound port.
 #[derive(Default)]
@@ -182,7 +182,11 @@ impl State {
             return;
         }
         let (near, far) = (self.place(from.0), self.place(target.0));
-        let verdict = self.links.packet(&mut self.random, near, far);
+        let sent = Sent {
+            at: self.now,
+            length,
+        };
+        let verdict = self.links.packet(&mut self.random, near, far, sent);
         let (first, second) = match verdict {
             Verdict::Cut => {
                 self.counts.packets_cut += 1;
@@ -194,6 +198,12 @@ impl State {
                 self.counts.packets_lost += 1;
                 self.trace
                     .line(format_args!("packet-lost {source} {to} {length}"));
+                return;
+            }
+            Verdict::Overflow => {
+                self.counts.packets_overflowed += 1;
+                self.trace
+                    .line(format_args!("packet-overflow {source} {to} {length}"));
                 return;
             }
             Verdict::Deliver(delay) => (delay, None),
