@@ -469,12 +469,22 @@ async fn wiped_founders_that_find_each_other_again_found_no_second_cluster() {
     for node in &founders {
         std::fs::rename(site.data(node), site.path(&node.id).join("aside")).expect("moved");
     }
-    // Only the learner remembers. The founders see each other and it, and each asks it to be taken in, again and
-    // again; it cannot, without its leader.
+    // Only the learner remembers. Two founders meet it, and ask it to be taken in; it cannot, without its leader. The
+    // third comes when they know of it: with it they are all whom a founding needs.
     processes[3] = site.spawn(&d);
-    for (at, node) in founders.iter().enumerate() {
+    for (at, node) in founders.iter().take(2).enumerate() {
         processes[at] = site.spawn(node);
     }
+    until("a founder has met the learner", LONG, async || {
+        let said = processes[0].stderr();
+        if said.contains("not taken into the cluster yet") {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    })
+    .await;
+    processes[2] = site.spawn(c);
     until(
         "each founder has been turned away ten times",
         LONG,
