@@ -5,11 +5,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
     sync::Arc,
 };
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::{
     digest::{self, Digest, Digests},
@@ -160,18 +159,6 @@ impl Held {
         ids.filter_map(|id| self.set.get(id)).cloned().collect()
     }
 
-    /// The blocks made before that one, the newest first.
-    pub(super) fn blocks_before(&self, before: FactId) -> Vec<Arc<Fact>> {
-        // Nets are the last of the keys.
-        let nets = self.keys.range(Key::Net(LEAST_NET)..);
-        let ids: BTreeSet<FactId> = nets
-            .flat_map(|(_, ids)| ids.range(..before))
-            .copied()
-            .collect();
-        let facts = ids.iter().rev().filter_map(|id| self.set.get(id));
-        facts.cloned().collect()
-    }
-
     pub(super) fn set(&self) -> &FactSet {
         &self.set
     }
@@ -189,9 +176,6 @@ impl Held {
         changed.insert(key);
     }
 }
-
-/// The first net in order.
-const LEAST_NET: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0));
 
 /// Facts let go in one go; the rest follows within a moment. A million would hold up everything else.
 const EXPIRE_AT_ONCE: usize = 4096;
@@ -263,28 +247,6 @@ mod tests {
         assert_eq!(held.rules(changed)[0].1, []);
         assert_eq!(held.digest(), Digest::default());
         assert!(held.keys.is_empty() && held.pending.is_empty());
-    }
-
-    #[test]
-    fn blocks_are_found_without_a_look_at_revocations() {
-        let mut held = Held::default();
-        let block = |number: u64, net: &str| Fact {
-            claim: Claim::Block(net.parse().unwrap()),
-            ..revocation(number, 100)
-        };
-        let nets = ["::/1", "10.0.0.0/8", "10.0.0.0/8", "0.0.0.0/1", "ffff::/16"];
-        for (number, net) in (0..).zip(nets) {
-            take(&mut held, &block(2 * number, net));
-            take(&mut held, &revocation(2 * number + 1, 100));
-        }
-        let found = |before| {
-            let blocks = held.blocks_before(before).into_iter();
-            blocks.map(|fact| fact.id).collect::<Vec<_>>()
-        };
-        let ids: Vec<FactId> = [8, 6, 4, 2, 0].map(|n| revocation(n, 0).id).into();
-        assert_eq!(found(FactId::LAST), ids);
-        assert_eq!(found(ids[1]), ids[2..]);
-        assert_eq!(held.blocks_on("10.0.0.0/8".parse().unwrap()).len(), 2);
     }
 
     #[test]

@@ -123,12 +123,6 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Whether any peer is up.
-pub(super) fn anybody(view: &View) -> bool {
-    let mut members = view.members.values();
-    members.any(|member| member.id != view.own && member.liveness == Liveness::Up)
-}
-
 /// Peers that are up and say what they hold, the nearest first.
 pub(super) fn living(view: &View) -> Vec<(NodeId, Digest)> {
     let members = view.members.values();

@@ -225,21 +225,13 @@ impl Facts {
         most: usize,
     ) -> Vec<(Arc<Fact>, bool)> {
         let now_ms = self.shared.now_ms();
-        let before = before.unwrap_or(FactId::LAST);
         let held = self.shared.held();
-        let listed = |fact: &&Arc<Fact>| fact.expires_ms > now_ms && which.takes(&fact.claim);
-        let told = |fact: &Arc<Fact>| (Arc::clone(fact), held.is_settled(&fact.id));
-        match which {
-            Listed::Revocations => {
-                let facts = held.set().before(before).filter(listed);
-                facts.take(most).map(told).collect()
-            }
-            // A few among many revocations: they are not looked for among them.
-            Listed::Blocks => {
-                let facts = held.blocks_before(before);
-                facts.iter().filter(listed).take(most).map(told).collect()
-            }
-        }
+        let facts = held.set().before(before.unwrap_or(FactId::LAST));
+        facts
+            .filter(|fact| fact.expires_ms > now_ms && which.takes(&fact.claim))
+            .take(most)
+            .map(|fact| (Arc::clone(fact), held.is_settled(&fact.id)))
+            .collect()
     }
 
     /// The blocks of exactly this net that are in force.
@@ -358,18 +350,7 @@ impl Facts {
     /// missed. Returns at once where nobody is there to ask, and after `patience` at most.
     pub async fn catch_up(&self, patience: Duration) {
         let asking = async {
-            let mut view = self.shared.view.clone();
-            let peers = loop {
-                let seen = view.borrow_and_update().clone();
-                let peers = repair::living(&seen);
-                // One that is up and has not said what it holds says so with the next gossip.
-                if !peers.is_empty() || !repair::anybody(&seen) {
-                    break peers;
-                }
-                if view.changed().await.is_err() {
-                    return;
-                }
-            };
+            let peers = repair::living(&self.shared.view.borrow().clone());
             for (peer, theirs) in peers.into_iter().take(ASKED) {
                 if theirs != self.shared.digest() {
                     repair::pull(&self.shared, &peer).await;

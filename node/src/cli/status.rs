@@ -4,7 +4,6 @@ use clap::Args;
 
 use super::{
     client::Client,
-    export::count,
     outcome::{Exit, Failure},
     terminal::{Terminal, columns},
     watch,
@@ -137,7 +136,11 @@ pub(super) fn table(status: &Status) -> String {
 }
 
 fn fast_lane(lane: &FastLane) -> String {
-    let held = count(lane.held, "revocation or block");
+    let held = match lane.held {
+        0 => "no revocation or block".to_owned(),
+        1 => "1 revocation or block".to_owned(),
+        held => format!("{held} revocations and blocks"),
+    };
     match lane.unsettled {
         0 => held,
         unsettled => format!("{held}, {unsettled} not agreed on yet"),

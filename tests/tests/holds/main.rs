@@ -15,6 +15,7 @@ mod dev;
 mod disk;
 mod failover;
 mod grpc;
+mod guide;
 mod hostile;
 mod ledger;
 mod membership;

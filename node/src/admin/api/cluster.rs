@@ -7,7 +7,7 @@ use meridian_cluster::{
     directory::Marks,
     facts::{BYTES_LIMIT, COUNT_LIMIT, Standing},
     host::GroupId,
-    membership::{Member, View},
+    membership::{Liveness, Member, View},
 };
 use meridian_config::document::LIMITS_PER_NODE;
 
@@ -41,7 +41,7 @@ pub(super) const RESOURCES: &[Resource] = &[
 fn read_regions(desk: &Desk, _: &Asked) -> Answer {
     Ok(reply::json(&body::Regions {
         stale: desk.stale(),
-        regions: regions(&desk.node.view()),
+        regions: regions(&desk.node.view(), &desk.node.marks()),
     }))
 }
 
@@ -56,7 +56,7 @@ fn status(desk: &Desk) -> body::Status {
     let node = &desk.node;
     let own = node.own();
     let group = node.group();
-    let view = node.view();
+    let (view, marks) = (node.view(), node.marks());
     let serving = node.health().revision;
     let mut notes = Vec::new();
     if serving.is_some() {
@@ -75,8 +75,8 @@ fn status(desk: &Desk) -> body::Status {
             revision: number,
             digest: node.revision(number).map(|kept| kept.digest.clone()),
         }),
-        regions: regions(&view),
-        nodes: nodes(&view, &node.marks()),
+        regions: regions(&view, &marks),
+        nodes: nodes(&view, &marks),
         fast_lane: body::FastLane {
             held: lane.held,
             most: COUNT_LIMIT,
@@ -117,25 +117,32 @@ fn fullness(lane: &Standing) -> Option<String> {
 /// From so many percent on an operator is told: some time before the first is refused.
 const NEARLY_FULL: usize = 80;
 
-fn regions(view: &View) -> Vec<body::Region> {
-    view.regions
-        .iter()
-        .map(|(name, health)| body::Region {
+/// The regions that have nodes.
+fn regions(view: &View, marks: &Marks) -> Vec<body::Region> {
+    let all = view.regions.iter().map(|(name, health)| {
+        let there = members(view, marks).filter(|member| member.region == *name);
+        body::Region {
             name: name.to_string(),
             state: health.liveness,
             rtt_ms: health.rtt.map(milliseconds),
-            nodes: view
-                .members
-                .values()
-                .filter(|member| member.region == *name)
-                .count(),
-        })
-        .collect()
+            nodes: there.count(),
+        }
+    });
+    all.filter(|region| region.nodes > 0).collect()
 }
 
 fn nodes(view: &View, marks: &Marks) -> Vec<body::Node> {
-    let members = view.members.values();
-    members.map(|member| node_body(member, marks)).collect()
+    members(view, marks)
+        .map(|member| node_body(member, marks))
+        .collect()
+}
+
+/// The members, but for those that were removed and are gone: gossip remembers a dead node for a while.
+fn members<'a>(view: &'a View, marks: &'a Marks) -> impl Iterator<Item = &'a Member> {
+    let all = view.members.values();
+    all.filter(|member| {
+        member.liveness != Liveness::Down || !marks.removed.contains_key(&member.id)
+    })
 }
 
 fn node_body(member: &Member, marks: &Marks) -> body::Node {
@@ -178,4 +185,32 @@ fn node_body(member: &Member, marks: &Marks) -> body::Node {
 /// To a tenth of a microsecond is more than a round trip is ever known to.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e7).round() / 1e4
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use meridian_cluster::directory::Mark;
+
+    use super::*;
+    use crate::admin::{administered::Administered as _, testing::Pretend};
+
+    #[test]
+    fn a_removed_node_is_shown_while_it_lives_and_no_longer() {
+        let mut view = Arc::unwrap_or_clone(Pretend::serving().view());
+        let mut marks = Marks::default();
+        let mark = Mark {
+            index: 9,
+            by: "ann".into(),
+            unix_ms: 1,
+        };
+        marks.removed.insert("n1".into(), mark);
+        assert_eq!(nodes(&view, &marks).len(), 1);
+        let member = view.members.get_mut("n1").unwrap();
+        member.liveness = Liveness::Down;
+        assert_eq!(nodes(&view, &marks), []);
+        assert_eq!(regions(&view, &marks), []);
+        assert_eq!(nodes(&view, &Marks::default()).len(), 1);
+    }
 }
