@@ -109,10 +109,12 @@ impl LogStore for SledStore {
     }
 
     fn truncate(&self, group: GroupId, from: u64) -> Result<(), StoreError> {
-        // From the end backward, so that a crash in between leaves no hole.
         self.guarded(|| {
             let range = layout::entry_range(group, from, u64::MAX);
-            self.remove(self.database.range(range).keys().rev())
+            let keys: sled::Result<Vec<_>> = self.database.range(range).keys().collect();
+            let mut keys = keys?;
+            layout::order_for_truncation(&mut keys);
+            self.remove(keys.into_iter().map(Ok))
         })
     }
 
