@@ -86,8 +86,12 @@ for path, verbs in document["paths"].items():
     content = resolved(responses["200"])["content"]
     assert media in {name.split(";")[0] for name in content}, f"{path}: {media} is not described"
     schema = next(iter(content.values()))["schema"]
-    value = json.loads(body) if media in ("application/json", STREAMS) else body.decode()
-    fits(value, schema, path)
+    if media in ("application/json", STREAMS):
+        fits(json.loads(body), schema, path)
+    elif media.startswith("text/"):
+        fits(body.decode(), schema, path)
+    else:
+        assert body, f"{path}: no bytes"      # OpenAPI 3.1 gives raw bytes no schema to fit
 
     status, media, body = send("GET", target, authorized=False)
     assert (status, media) == (401, "application/problem+json"), f"{path}: {status} {media}"

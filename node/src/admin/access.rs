@@ -30,7 +30,6 @@ pub(crate) enum Deed {
     /// Changes the document.
     Configure,
     /// Takes nodes in and out: drain, undrain, remove.
-    #[allow(dead_code, reason = "for rows that are being added")]
     Operate,
     /// Stops credentials and addresses: revoke, block.
     Secure,

@@ -23,7 +23,6 @@ pub(crate) struct Asked {
     /// Who asks.
     pub(crate) caller: Caller,
     /// From where.
-    #[allow(dead_code, reason = "for audit entries, which are being added")]
     pub(crate) peer: SocketAddr,
     /// What stands in the path for the row's braces, in order.
     parameters: Vec<(&'static str, String)>,
