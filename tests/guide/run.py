@@ -16,6 +16,7 @@ import json
 import os
 import random
 import re
+import select
 import shutil
 import signal
 import socket
@@ -138,20 +139,16 @@ def stop(home: Path, how: int) -> None:
     pid = int((home / "pid").read_text())
     (home / "pid").unlink()
     try:
-        os.kill(pid, how)
+        process = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                return
-        except ChildProcessError:
-            # Another shell's child: it is gone when its entry is, or is a zombie of that shell.
-            status = Path(f"/proc/{pid}/stat")
-            if not status.exists() or status.read_text().rsplit(") ", 1)[1][0] == "Z":
-                return
-        time.sleep(0.02)
+    signal.pidfd_send_signal(process, how)
+    # Whoever's child it is. Its entry in /proc is no sign: it reads as a zombie once the main thread has ended, and
+    # the others may still hold the data folder.
+    ended = select.select([process], [], [], 60)[0]
+    os.close(process)
+    if ended:
+        return
     sys.exit(f"{home.name}: the node has not ended")
 
 
@@ -237,16 +234,16 @@ def main() -> int:
                 address = machines.net + (OPERATOR_LAST if host == OPERATOR else hosts[host])
                 try:
                     ran = machines.run(host, script, address)
+                    said, fault = ran.stdout, ran.returncode and f"exit {ran.returncode}"
                 except subprocess.TimeoutExpired as late:
-                    sys.exit(f"{arguments.guide}:{line}: on {host}: not done in {SECONDS} s\n"
-                             f"{(late.stdout or b'').decode()}")
-                print(f"--- {arguments.guide}:{line} on {host}\n{ran.stdout}", flush=True)
-                if ran.returncode:
+                    said, fault = (late.stdout or b"").decode(), f"not done in {SECONDS} s"
+                print(f"--- {arguments.guide}:{line} on {host}\n{said}", flush=True)
+                if fault:
                     for node in hosts:
                         log = folder / node / "node.log"
                         if log.exists():
                             print(f"--- end of {node}'s log\n{log.read_text()[-1500:]}")
-                    print(f"{arguments.guide}:{line}: on {host}: exit {ran.returncode}", file=sys.stderr)
+                    print(f"{arguments.guide}:{line}: on {host}: {fault}", file=sys.stderr)
                     return 1
                 done += 1
     finally:

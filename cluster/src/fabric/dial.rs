@@ -91,7 +91,8 @@ impl Shared {
         receiver
     }
 
-    fn is_own(&self, address: SocketAddr) -> bool {
+    /// Whether an address is known to lead to this node.
+    pub(super) fn is_own(&self, address: SocketAddr) -> bool {
         let own = self.own_addresses.lock().expect(UNPOISONED);
         own.contains(&address)
     }

@@ -58,15 +58,19 @@ pub(super) async fn keep_joined(shared: Arc<Shared>, name: String) {
             if !pauses.due((), now) {
                 continue;
             }
-            if let Some(id) = meet(&shared, &name).await {
-                shared.refusals.well(std::slice::from_ref(&name));
-                failures = 0;
-                disconnected(&shared, &id).await;
-                pauses = Pauses::new(pauses.random);
-            } else {
-                failures += 1;
-                if failures == COMPLAIN_AFTER {
-                    shared.refusals.note(Refusal::Join, &name, &UNANSWERED);
+            match meet(&shared, &name).await {
+                Met::Peer(id) => {
+                    shared.refusals.well(std::slice::from_ref(&name));
+                    failures = 0;
+                    disconnected(&shared, &id).await;
+                    pauses = Pauses::new(pauses.random);
+                }
+                Met::Itself => {}
+                Met::Nobody => {
+                    failures += 1;
+                    if failures == COMPLAIN_AFTER {
+                        shared.refusals.note(Refusal::Join, &name, &UNANSWERED);
+                    }
                 }
             }
         }
@@ -83,8 +87,16 @@ const COMPLAIN_AFTER: u32 = 4;
 
 const UNANSWERED: &str = "no node answers there yet, and this one goes on trying; see that it runs, that fabric.join names its control address, and that UDP passes";
 
+/// Who is behind a name of `join`.
+enum Met {
+    Peer(NodeId),
+    /// This node: one list of names may serve all nodes.
+    Itself,
+    Nobody,
+}
+
 /// Resolves and dials one name of `join`: who answered.
-async fn meet(shared: &Arc<Shared>, name: &str) -> Option<NodeId> {
+async fn meet(shared: &Arc<Shared>, name: &str) -> Met {
     let addresses = match timeout(HANDSHAKE_LIMIT, settings::resolve(&shared.host, name)).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => {
@@ -93,25 +105,30 @@ async fn meet(shared: &Arc<Shared>, name: &str) -> Option<NodeId> {
                 name,
                 &format!("{error}; correct fabric.join"),
             );
-            return None;
+            return Met::Nobody;
         }
-        Err(_) => return None,
+        Err(_) => return Met::Nobody,
     };
+    let mut itself = false;
     for address in addresses {
         let known = shared.roster().at(address).cloned();
         if let Some(id) = known
             && is_connected(shared, &id)
         {
-            return Some(id);
+            return Met::Peer(id);
         }
         let mut dialled = shared.dial(Plane::Control, address);
         // An error means that this node stops.
-        let outcome = dialled.wait_for(Option::is_some).await.ok()?.clone();
+        let Ok(outcome) = dialled.wait_for(Option::is_some).await.map(|it| it.clone()) else {
+            return Met::Nobody;
+        };
         if let Some(Ok(id)) = outcome {
-            return Some(id);
+            return Met::Peer(id);
         }
+        // Asked after the dial: an address that is not known for its own turns out to be by its answer.
+        itself |= shared.is_own(address);
     }
-    None
+    if itself { Met::Itself } else { Met::Nobody }
 }
 
 fn is_connected(shared: &Shared, id: &NodeId) -> bool {

@@ -73,6 +73,8 @@ async fn a_running_cluster_changes_its_authority_and_loses_no_connection() {
         count == 1.0
     })
     .await;
+    // What they say from here on: nodes that meet may dial each other at once, and close one connection of two.
+    let met: Vec<usize> = nodes.iter().map(|node| node.stderr().len()).collect();
     // For a node that everybody forgets, see below.
     let old = site.path("old");
     let kept = ["ca.pem", "node.pem", "node.key"];
@@ -116,8 +118,8 @@ async fn a_running_cluster_changes_its_authority_and_loses_no_connection() {
     .await;
 
     // Nobody lost anybody on the way.
-    for node in &nodes {
-        let said = node.stderr();
+    for (node, met) in nodes.iter().zip(met) {
+        let said = &node.stderr()[met..];
         assert!(!said.contains("connection ended"), "{said}");
         assert!(!said.contains("cannot be used"), "{said}");
     }

@@ -24,12 +24,14 @@ use tokio::{
 /// Half of the download, and what it is filled with.
 const HALF: usize = 300_000;
 
-/// An upstream that numbers its connections, sends half a download until it is let go on, and echoes what
+/// An upstream that counts its connections, sends half a download until it is let go on, and echoes what
 /// comes over an upgraded connection.
 struct Upstream {
     address: SocketAddr,
     /// Lets downloads go on.
     go: watch::Sender<bool>,
+    /// How many connections have carried more than health checks.
+    connections: Arc<AtomicUsize>,
 }
 
 impl Upstream {
@@ -37,20 +39,32 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (go, gone) = watch::channel(false);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let taken = Arc::clone(&connections);
         tokio::spawn(async move {
-            let connections = Arc::new(AtomicUsize::new(0));
             while let Ok((stream, _)) = listener.accept().await {
-                let number = connections.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(serve(stream, number, gone.clone()));
+                tokio::spawn(serve(stream, Arc::clone(&taken), gone.clone()));
             }
         });
-        Self { address, go }
+        Self {
+            address,
+            go,
+            connections,
+        }
     }
 }
 
-async fn serve(mut stream: TcpStream, number: usize, mut go: watch::Receiver<bool>) {
+async fn serve(
+    mut stream: TcpStream,
+    connections: Arc<AtomicUsize>,
+    mut go: watch::Receiver<bool>,
+) {
+    let mut counted = false;
     while let Some(head) = read_head(&mut stream).await {
         let path = head.split(' ').nth(1).unwrap_or_default();
+        if path != "/health" && !std::mem::replace(&mut counted, true) {
+            connections.fetch_add(1, Ordering::Relaxed);
+        }
         match path {
             "/download" => {
                 let length = 2 * HALF;
@@ -79,9 +93,7 @@ async fn serve(mut stream: TcpStream, number: usize, mut go: watch::Receiver<boo
                 return;
             }
             _ => {
-                let answer = format!(
-                    "HTTP/1.1 200 OK\r\nx-connection: {number}\r\ncontent-length: 2\r\n\r\nok"
-                );
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
                 if stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
                 }
@@ -154,6 +166,7 @@ async fn a_new_document_leaves_tunnels_downloads_and_connections_alone() {
     let count = get("/api/count").token(&token);
     let before = wire.send(&count, LONG).await.expect("an answer");
     assert_eq!(before.status, 200, "{before:?}");
+    let connections = upstream.connections.load(Ordering::Relaxed);
 
     for round in 1..=3 {
         let address = if round % 2 == 1 {
@@ -176,12 +189,8 @@ async fn a_new_document_leaves_tunnels_downloads_and_connections_alone() {
         .await
         .expect("the client's connection is open");
     assert_eq!(after.status, 200, "{after:?}");
-    // The client stayed with its worker, and the worker's connection to the upstream stayed too.
-    assert_eq!(
-        after.header("x-connection"),
-        before.header("x-connection"),
-        "{after:?}"
-    );
+    // The client stayed with its worker, and the worker's connections to the upstream stayed too.
+    assert_eq!(upstream.connections.load(Ordering::Relaxed), connections);
     drop(node);
 }
 
