@@ -8,8 +8,10 @@
 //! - [`gateway`]: the node under test;
 //! - [`workload`]: clients, upstreams and the rest around the nodes, and the oracle of what they saw;
 //! - [`invariant`]: what must hold;
-//! - [`report`]: what a run found, for people and for programs.
+//! - [`report`]: what a run found, for people and for programs;
+//! - [`explore`]: many runs instead of one.
 
+pub mod explore;
 pub mod gateway;
 pub mod invariant;
 pub mod report;

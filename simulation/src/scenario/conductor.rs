@@ -9,7 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -27,6 +27,23 @@ use crate::{
 /// Panics of this process since the run began. The binary's panic hook adds to it.
 pub type Panics = Arc<Mutex<Vec<String>>>;
 
+/// By this another thread ends a run before its time. Clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct CutShort(Arc<OnceLock<Violation>>);
+
+impl CutShort {
+    /// Ends the run at its next look around; the finding has a violation of this name. The first call counts.
+    pub fn end(&self, name: &'static str, says: &str) {
+        let says = says.to_owned();
+        let invariant = name;
+        self.0.get_or_init(|| Violation { invariant, says });
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.get().is_some()
+    }
+}
+
 /// Plays a scenario on a seed. The thread and the process should be fresh.
 pub fn play(
     scenario: &Scenario,
@@ -34,6 +51,7 @@ pub fn play(
     ambient: Box<dyn Ambient>,
     trace: &Trace,
     panics: &Panics,
+    cut_short: &CutShort,
 ) -> Finding {
     let mut stage = Stage::build(scenario, seed, ambient, trace.clone());
     let oracle = stage.oracle.clone();
@@ -45,6 +63,7 @@ pub fn play(
         scenario,
         documents: 0,
         stage: &mut stage,
+        cut_short,
     };
     let failure = play.through().err();
     stage.look_for_collapses();
@@ -57,12 +76,19 @@ pub fn play(
         .iter()
         .map(|panic| format!("a task panicked: {panic}"));
     history.collapses.extend(panicked);
-    let mut violations = Vec::new();
-    violations.extend(failure.map(|says| Violation {
-        invariant: "progress",
-        says,
-    }));
-    violations.extend(invariant::check(&history));
+    let mut violations = invariant::check(&history);
+    match (failure, cut_short.0.get()) {
+        (None, _) => {}
+        (Some(_), Some(cut)) => {
+            // Half a history breaks no promise about how things end.
+            violations.retain(|violation| HOLD_ALL_THE_TIME.contains(&violation.invariant));
+            violations.insert(0, cut.clone());
+        }
+        (Some(says), None) => {
+            let invariant = "progress";
+            violations.insert(0, Violation { invariant, says });
+        }
+    }
     Finding::new(
         scenario, seed, simulated, counts, hash, lines, &history, violations,
     )
@@ -73,6 +99,7 @@ struct Play<'a> {
     stage: &'a mut Stage,
     /// Documents the operator has written.
     documents: u64,
+    cut_short: &'a CutShort,
 }
 
 impl Play<'_> {
@@ -147,6 +174,7 @@ impl Play<'_> {
                 self.revoke_somewhere();
             }
             self.run_for(TICK);
+            self.go_on()?;
         }
         Ok(())
     }
@@ -202,6 +230,7 @@ impl Play<'_> {
         let end = calm + self.scenario.calm;
         while self.stage.world.now() < end {
             self.run_for(LOOK);
+            self.go_on()?;
         }
         let mut ends = Vec::new();
         for (index, gateway) in self.stage.gateways() {
@@ -310,6 +339,15 @@ impl Play<'_> {
                 return Err(format!("waited {limit:?} in vain until {what}"));
             }
             self.run_for(LOOK);
+            self.go_on()?;
+        }
+        Ok(())
+    }
+
+    /// An error where somebody wants no more of it.
+    fn go_on(&self) -> Result<(), String> {
+        if self.cut_short.is_set() {
+            return Err("it was cut short".to_owned());
         }
         Ok(())
     }
@@ -335,6 +373,9 @@ fn all_flows_steady(stage: &Stage) -> bool {
         .sum();
     streaks.len() == flows && streaks.values().all(|streak| *streak >= STEADY)
 }
+
+/// Invariants that a run which was cut short can be judged by.
+const HOLD_ALL_THE_TIME: [&str; 3] = ["agreement", "at most once", "nothing collapses"];
 
 /// Between two looks at what a run waits for.
 const LOOK: Duration = Duration::from_millis(10);

@@ -15,7 +15,7 @@ mod stage;
 
 use std::{fmt::Write as _, io, time::Duration};
 
-pub use conductor::{Panics, play};
+pub use conductor::{CutShort, Panics, play};
 use meridian_config::{
     diagnose::{Diagnostic, Source},
     units::duration_text,

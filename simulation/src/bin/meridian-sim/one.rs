@@ -1,0 +1,208 @@
+//! One seed, played in this process, within its bounds.
+//!
+//! In: a scenario and a seed. Out: the finding. The world lives on a thread of its own; this one watches the clock,
+//! the memory and the signals, and tells the world when it is enough.
+
+use std::{
+    fs,
+    io::{self, BufWriter, Write},
+    process::ExitCode,
+    sync::{Arc, PoisonError},
+};
+
+use meridian_simulation::{
+    report::Finding,
+    scenario::{self, CutShort, Panics, Scenario},
+    world::{Ambient, EPOCH, Seed, Trace},
+};
+use tokio::{
+    sync::oneshot,
+    time::{Duration, Instant},
+};
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt};
+
+use super::{
+    Output, Run,
+    interposed::Interposed,
+    limits::{Enough, GRACE, INTERRUPTED, Interrupts},
+    print,
+};
+
+/// Plays it, and says what was found.
+pub(crate) fn play(run: &Run, scenario: Scenario, seed: Seed) -> ExitCode {
+    let file: Option<Box<dyn Write + Send>> = match &run.trace {
+        None => None,
+        Some(path) => match fs::File::create(path) {
+            Ok(file) => Some(Box::new(BufWriter::new(file))),
+            Err(error) => {
+                eprintln!("{} cannot be written: {error}", path.display());
+                return ExitCode::from(2);
+            }
+        },
+    };
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        eprintln!("another TLS provider is installed already; this is a fault of the simulator");
+        return ExitCode::FAILURE;
+    }
+    let panics = gather_panics();
+    let trace = Trace::new(file);
+    let played = watched(run, scenario, seed, &trace, &panics);
+    if let Err(error) = trace.flush() {
+        eprintln!("the trace is not whole: {error}");
+    }
+    let (finding, enough) = match played {
+        Ok(played) => played,
+        Err(error) => {
+            eprintln!("the simulator cannot watch seed {seed}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let Some(finding) = finding else {
+        eprintln!("the simulator itself panicked on seed {seed}; see above");
+        return ExitCode::FAILURE;
+    };
+    tell(&finding, run.output);
+    match enough {
+        _ if finding.passed => ExitCode::SUCCESS,
+        Some(Enough::Interrupted) if finding.violations.len() == 1 => ExitCode::from(INTERRUPTED),
+        _ => {
+            eprintln!("play it again: {}", finding.replay(&run.scenario));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Plays it on a fresh thread while this one watches; the finding, none if the world itself panicked, and why the run
+/// was cut short, if it was.
+fn watched(
+    run: &Run,
+    scenario: Scenario,
+    seed: Seed,
+    trace: &Trace,
+    panics: &Panics,
+) -> io::Result<(Option<Finding>, Option<Enough>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let cut_short = CutShort::default();
+    // The world begins inside: tokio counts the generators that it makes for the whole process, so this runtime must
+    // have made all of its own before the world makes the first.
+    runtime.block_on(async {
+        let mut interrupts = Interrupts::listen()?;
+        let began = Instant::now();
+        let mut looks = tokio::time::interval(LOOK);
+        let (told, mut finished) = oneshot::channel();
+        let world = World {
+            scenario,
+            seed,
+            trace: trace.clone(),
+            panics: panics.clone(),
+            cut_short: cut_short.clone(),
+            log: run.log.clone(),
+        };
+        world.begin(told)?;
+        let mut enough: Option<(Enough, Instant)> = None;
+        let finding = loop {
+            let new = tokio::select! {
+                biased;
+                // An error: the thread is gone without a finding.
+                finding = &mut finished => break finding.ok(),
+                () = interrupts.next() => Some(Enough::Interrupted),
+                _ = looks.tick() => run.limits.exceeded(seed, began),
+            };
+            match (&enough, new) {
+                (None, Some(new)) => {
+                    cut_short.end("cut short", &new.to_string());
+                    enough = Some((new, Instant::now()));
+                }
+                (Some((why, since)), _) if since.elapsed() > GRACE => {
+                    eprintln!("{why}; the world does not come to the end of a tick");
+                    std::process::exit(1);
+                }
+                _ => {}
+            }
+        };
+        Ok((finding, enough.map(|(why, _)| why)))
+    })
+}
+
+struct World {
+    scenario: Scenario,
+    seed: Seed,
+    trace: Trace,
+    panics: Panics,
+    cut_short: CutShort,
+    log: Option<String>,
+}
+
+impl World {
+    /// A fresh thread has no generator of hash tables yet, and only it reads false clocks.
+    fn begin(self, told: oneshot::Sender<Finding>) -> io::Result<()> {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the whole false world lives on this one thread; no node's code spawns it"
+        )]
+        let thread = std::thread::Builder::new()
+            .name("world".to_owned())
+            // Debug builds of deep futures (TLS in QUIC in gossip) need more than the usual 2 MiB.
+            .stack_size(16 << 20)
+            .spawn(move || {
+                // It fails only where this process has given up and goes.
+                let _ = told.send(self.play());
+            });
+        thread.map(drop)
+    }
+
+    fn play(self) -> Finding {
+        // Before anything else: the first hash table of a thread, be it the log filter's, settles the
+        // order of all later ones.
+        Interposed.begin(self.seed, EPOCH);
+        let filter = EnvFilter::new(self.log.as_deref().unwrap_or("off"));
+        let talk = tracing_subscriber::fmt::layer()
+            .with_writer(io::stderr)
+            .with_filter(filter);
+        let subscriber = tracing_subscriber::registry()
+            .with(self.trace.layer())
+            .with(self.log.is_some().then_some(talk));
+        tracing::subscriber::with_default(subscriber, || {
+            scenario::play(
+                &self.scenario,
+                self.seed,
+                Box::new(Interposed),
+                &self.trace,
+                &self.panics,
+                &self.cut_short,
+            )
+        })
+    }
+}
+
+/// From now on panics are remembered as well as printed.
+fn gather_panics() -> Panics {
+    let panics = Panics::default();
+    let remembered = Arc::clone(&panics);
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let mut all = remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(info.to_string());
+        drop(all);
+        print(info);
+    }));
+    panics
+}
+
+fn tell(finding: &Finding, output: Output) {
+    match output {
+        Output::Table => print(&finding.to_string()),
+        Output::Json => {
+            let json = serde_json::to_string(finding).expect("a finding is plain data");
+            print(&format!("{json}\n"));
+        }
+    }
+}
+
+/// Between two looks at the bounds.
+const LOOK: Duration = Duration::from_millis(250);
