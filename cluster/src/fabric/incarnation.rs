@@ -1,8 +1,9 @@
-//! Counts a node's starts, so that a later life of a node is told from an earlier one.
+//! Counts a node's starts, so that a later life of a node is told from an earlier one, and spaces them.
 //!
-//! In: the stored count and the wall clock. Out: a greater one, stored before anyone hears of it.
+//! In: the stored count and the wall clock. Out: a greater one, stored before anyone hears of it, and how
+//! long gossip should wait.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use crate::host::{Host, blocking};
 
@@ -32,9 +33,45 @@ pub(super) async fn store(host: &Arc<dyn Host>, incarnation: u64) -> io::Result<
     .await
 }
 
+const STARTS: &str = "starts";
+
+/// Starts in a row that need no pause.
+const BURST: u32 = 20;
+
+/// Between two starts in the long run.
+///
+/// Gossip carries every incarnation of a node in each message until it forgets it, after ten minutes: with
+/// this pace that are at most 50 of them, some 2.5 kB, however fast a supervisor starts a node that crashes
+/// again and again. A message has room for 64 kB.
+const SPACING: Duration = Duration::from_secs(20);
+
+/// How long this start should stay out of gossip, because there were too many before it. At most
+/// [`SPACING`].
+///
+/// It counts on the node's own disk; a node that is wiped each time is not slowed.
+pub(super) async fn pace(host: &Arc<dyn Host>) -> io::Result<Duration> {
+    let files = host.files();
+    let stored = blocking(&**host, move || files.read(STARTS)).await?;
+    let due = stored
+        .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse().ok())
+        .map_or(Duration::ZERO, Duration::from_millis);
+    let (wait, due) = paced(due, host.unix_time());
+    let (files, due) = (host.files(), due.as_millis().to_string());
+    blocking(&**host, move || files.write(STARTS, due.as_bytes())).await?;
+    Ok(wait)
+}
+
+/// The generic cell rate algorithm (ITU-T I.371) over a node's starts: `due` is when the next start would
+/// have come if all had come at an even pace. The wait, and the new `due`.
+fn paced(due: Duration, now: Duration) -> (Duration, Duration) {
+    // No further ahead than one start too many: the clock may have been set back.
+    let due = due.clamp(now, now + SPACING * (BURST + 1));
+    (due.saturating_sub(now + SPACING * BURST), due + SPACING)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::fabric::testing::{EPOCH, TestHost};
@@ -54,5 +91,43 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(after, before + 1000);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_starts_again_and_again_waits_and_a_quiet_one_does_not() {
+        let host = TestHost::at(EPOCH);
+        for start in 0..BURST {
+            assert_eq!(pace(&host).await.unwrap(), Duration::ZERO, "{start}");
+        }
+        assert_eq!(pace(&host).await.unwrap(), Duration::ZERO);
+        for _ in 0..3 {
+            assert_eq!(pace(&host).await.unwrap(), SPACING);
+        }
+    }
+
+    proptest! {
+        /// However the starts fall, and if each lives on until the next, those that gossip are at most
+        /// the burst, one, and one for each spacing.
+        #[test]
+        fn ten_minutes_hold_no_more_starts_than_gossip_has_room_for(
+            gaps in prop::collection::vec(1_u64..40_000, 1..2000),
+        ) {
+            let (mut due, mut now) = (Duration::ZERO, EPOCH);
+            let mut gossiped: Vec<Duration> = Vec::new();
+            for gap in gaps {
+                let (wait, next) = paced(due, now);
+                due = next;
+                let gap = Duration::from_millis(gap);
+                if wait < gap {
+                    gossiped.push(now + wait);
+                }
+                now += gap;
+            }
+            let span = Duration::from_secs(600);
+            for (first, start) in gossiped.iter().enumerate() {
+                let within = gossiped[first..].iter().take_while(|later| **later <= *start + span);
+                prop_assert!(within.count() <= 52);
+            }
+        }
     }
 }

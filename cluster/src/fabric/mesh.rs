@@ -126,6 +126,9 @@ impl Fabric {
         let incarnation = incarnation::next(&host)
             .await
             .map_err(FabricError::Incarnation)?;
+        let gossip_wait = incarnation::pace(&host)
+            .await
+            .map_err(FabricError::Incarnation)?;
         let control = endpoint::bind(Plane::Control, &host, &settings, &trust, incarnation)?;
         let (bulk_bound, bulk_start) = bulk::place(&host, &settings, &trust, incarnation, &tracker);
         let bulk_local = bulk_bound.await.unwrap_or_else(|_| {
@@ -162,6 +165,7 @@ impl Fabric {
             settings,
             hello: RwLock::new(hello),
             incarnation: watch::Sender::new(incarnation),
+            gossip_wait,
             welcomed: AtomicBool::new(false),
             replaced: watch::Sender::new(None),
             level: AtomicU8::new(oldest),
@@ -237,6 +241,11 @@ impl Fabric {
     /// Counts this node's starts.
     pub fn incarnation(&self) -> u64 {
         *self.shared.incarnation.borrow()
+    }
+
+    /// How long gossip should leave this start of the node out, because it was started too often before.
+    pub fn gossip_wait(&self) -> Duration {
+        self.shared.gossip_wait
     }
 
     /// Follows the incarnation. It changes only before the first peer accepts this node: a wiped node

@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, RwLock,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     /// This node's hello, as of now.
     pub(super) hello: RwLock<Hello>,
     pub(super) incarnation: watch::Sender<u64>,
+    /// See [`super::incarnation::pace`].
+    pub(super) gossip_wait: Duration,
     /// A peer has accepted this incarnation.
     pub(super) welcomed: AtomicBool,
     pub(super) replaced: watch::Sender<Option<u64>>,

@@ -20,9 +20,12 @@ use crate::fabric::{Fabric, PeerIdentity, Received};
 /// Between two rounds. A death is known to all within 300–800 ms of it.
 const ROUND: Duration = Duration::from_millis(100);
 
-/// How long a dead node is remembered. Long enough for a machine to come back from repair within a day;
-/// afterwards it joins like a new one.
-const MEMORY: Duration = Duration::from_secs(24 * 3600);
+/// How long chitchat remembers a dead incarnation; in messages for half of that time. All of them are in
+/// each message, which has an end, so this is short; membership itself remembers the node, see `recall`.
+const MEMORY: Duration = Duration::from_secs(20 * 60);
+
+/// Nodes that are remembered though gossip has forgotten them, at most.
+const RECALLED: usize = 1024;
 
 const REGION: &str = "region";
 const BULK: &str = "bulk";
@@ -43,6 +46,26 @@ pub(super) struct Heard {
     pub(super) nodes: Vec<Known>,
     /// Nodes that a living other node takes for dead.
     pub(super) condemned: Vec<NodeId>,
+}
+
+impl Heard {
+    /// Adds the nodes of before that gossip no longer speaks of: dead ones, until they are removed.
+    pub(super) fn recall(&mut self, before: Self, fabric: &Fabric) {
+        for known in before.nodes {
+            let place = self.nodes.binary_search_by(|other| other.id.cmp(&known.id));
+            if let Err(place) = place
+                && self.nodes.len() < RECALLED
+                && !fabric.is_removed(&known.id)
+            {
+                let forgotten = Known {
+                    live: false,
+                    rtt: None,
+                    ..known
+                };
+                self.nodes.insert(place, forgotten);
+            }
+        }
+    }
 }
 
 impl Gossip {

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use meridian_config::name::NodeId;
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -128,6 +128,9 @@ impl Task {
         let inbox = Arc::new(tokio::sync::Mutex::new(self.fabric.inbox(Datagram::Gossip)));
         let mut echoes = self.fabric.inbox(Datagram::Echo);
         let mut incarnation = self.fabric.watch_incarnation();
+        if !self.pause(&stop).await {
+            return;
+        }
         while !stop.is_cancelled() {
             incarnation.mark_unchanged();
             let mut gossip = Gossip::start(&self.fabric, &self.cluster, Arc::clone(&inbox)).await;
@@ -139,6 +142,22 @@ impl Task {
                 () = self.gossip_and_probe(&mut gossip, &mut echoes) => {}
             }
             gossip.stop().await;
+        }
+    }
+
+    /// Waits where the node was started too often; false: it stops.
+    async fn pause(&self, stop: &CancellationToken) -> bool {
+        let wait = self.fabric.gossip_wait();
+        if !wait.is_zero() {
+            tracing::warn!(
+                "this node was started very often of late: it serves, and gossips in {} s; see why it ends",
+                wait.as_secs()
+            );
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => false,
+            () = sleep(wait) => true,
         }
     }
 
@@ -169,6 +188,7 @@ impl Task {
                     let changes = self.detector.tick(now());
                     if look.is_multiple_of(TICKS_A_ROUND) {
                         self.hear(gossip).await;
+                        self.meet(gossip);
                         self.probe(self.detector.watched().cloned().collect());
                     } else if look.is_multiple_of(TICKS_A_ROUND / 2) {
                         self.probe(self.detector.overdue(now()).cloned().collect());
@@ -183,11 +203,14 @@ impl Task {
         }
     }
 
-    /// Greets nodes that the fabric has met and gossip has not.
+    /// Greets nodes that the fabric has met and gossip does not hear: it has not met them, or has forgotten
+    /// them, and would not turn to them by itself.
     fn meet(&self, gossip: &Gossip) {
         for peer in self.fabric.peers() {
             let known = self.heard.nodes.iter().any(|known| {
-                known.id == peer.identity.id && known.incarnation >= peer.identity.incarnation
+                known.live
+                    && known.id == peer.identity.id
+                    && known.incarnation >= peer.identity.incarnation
             });
             if peer.connected && !known {
                 gossip.meet(peer.control);
@@ -196,7 +219,9 @@ impl Task {
     }
 
     async fn hear(&mut self, gossip: &mut Gossip) {
-        self.heard = gossip.hear(&self.fabric).await;
+        let heard = gossip.hear(&self.fabric).await;
+        let before = std::mem::replace(&mut self.heard, heard);
+        self.heard.recall(before, &self.fabric);
         let own_region = self.fabric.own().region;
         let targets = picture::targets(&own_region, &self.heard.nodes, &self.detector);
         let unwanted: Vec<NodeId> = self

@@ -198,3 +198,45 @@ async fn a_restarted_node_is_known_by_its_new_incarnation() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_crashes_again_and_again_is_taken_in_at_a_pace() {
+    let makings = Makings::new();
+    let [eu, mut us, ap] = three(&makings).await;
+    let mut waited = 0;
+    for _ in 0..30 {
+        us.node.stop().await;
+        us = Member::start(&makings, "us-1", "us", 2).await;
+        let incarnation = us.node.fabric.incarnation();
+        let up = eu
+            .takes("the new incarnation is up", |view| {
+                let us = &view.members["us-1"];
+                us.incarnation == incarnation && us.liveness == Liveness::Up
+            })
+            .await;
+        waited += u32::from(up > Duration::from_secs(15));
+    }
+    assert!((5..=10).contains(&waited), "{waited}");
+    assert_eq!(ap.sees("eu-1"), Some(Liveness::Up));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_gossip_has_forgotten_is_still_known_and_taken_in_again() {
+    let makings = Makings::new();
+    let [eu, us, ap] = three(&makings).await;
+    makings.net.unplug("10.0.0.2");
+    eu.takes_to_see("us-1", Liveness::Down).await;
+    // Longer than gossip remembers.
+    tokio::time::sleep(Duration::from_secs(25 * 60)).await;
+    assert_eq!(eu.sees("us-1"), Some(Liveness::Down));
+    assert_eq!(us.sees("ap-1"), Some(Liveness::Down));
+
+    makings.net.plug("10.0.0.2");
+    for (member, other) in [(&eu, "us-1"), (&us, "ap-1"), (&ap, "us-1")] {
+        let back = member.takes_to_see(other, Liveness::Up).await;
+        assert!(back < Duration::from_secs(5), "{back:?}");
+    }
+    let announced = |view: &View| view.members["us-1"].announced.revision == 9;
+    us.membership.announce(|own| own.revision = 9);
+    assert!(eu.takes("what it says is heard", announced).await < Duration::from_secs(1));
+}
