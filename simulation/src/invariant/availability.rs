@@ -6,10 +6,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+pub use crate::workload::BUDGET;
 use crate::workload::{Flow, Ground, History, Outcome};
-
-/// How long after a fault requests may fail.
-pub const BUDGET: Duration = Duration::from_secs(1);
 
 /// How long a flow saw no success around a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +46,9 @@ pub(super) fn check(history: &History) -> Vec<String> {
             ));
         }
     }
-    let outages = outages(history);
+    // What shows later than the budget has no outage that could keep to it.
+    let mut outages = outages(history);
+    outages.retain(|outage| history.faults[outage.fault].budget <= BUDGET);
     if let Some(p99) = percentile_99(outages.iter().map(|outage| outage.gap).collect())
         && p99 >= BUDGET
     {
@@ -102,7 +102,8 @@ pub fn outages(history: &History) -> Vec<Outage> {
 }
 
 fn in_budget(history: &History, sent: Duration, done: Duration) -> bool {
-    let began = |fault: &crate::workload::FaultSeen| fault.at + BUDGET >= sent && fault.at <= done;
+    let began =
+        |fault: &crate::workload::FaultSeen| fault.at + fault.budget >= sent && fault.at <= done;
     history.faults.iter().any(began)
 }
 
@@ -194,6 +195,7 @@ mod tests {
                 what: "a loses power".to_owned(),
                 signs: 1,
                 orderly: false,
+                budget: BUDGET,
             }],
             grounds: vec![(ms(0), ground(true)), (ms(10_000), ground(false))],
             serving_since: Some(ms(0)),

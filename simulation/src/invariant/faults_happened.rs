@@ -19,7 +19,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::workload::FaultSeen;
+    use crate::workload::{BUDGET, FaultSeen};
 
     #[test]
     fn a_fault_without_a_sign_is_told() {
@@ -28,6 +28,7 @@ mod tests {
             what: "a loses power".to_owned(),
             signs,
             orderly: false,
+            budget: BUDGET,
         };
         let history = History {
             faults: vec![fault(3), fault(0)],

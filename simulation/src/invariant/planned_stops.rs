@@ -55,7 +55,7 @@ fn election() -> Duration {
 mod tests {
     use super::*;
     use crate::{
-        workload::{FaultSeen, Flow, Kind, Request, Write},
+        workload::{BUDGET, FaultSeen, Flow, Kind, Request, Write},
         world::Place,
     };
 
@@ -73,6 +73,7 @@ mod tests {
                 what: "a is stopped".to_owned(),
                 signs: 1,
                 orderly,
+                budget: BUDGET,
             }],
             requests: vec![Request {
                 id: 1,

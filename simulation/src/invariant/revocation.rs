@@ -6,10 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{
-    workload::{History, Outcome, Presented, Revoked},
-    world::Place,
-};
+use crate::workload::{History, Outcome, Presented, Revoked};
 
 pub(super) fn check(history: &History) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -79,7 +76,7 @@ fn revocation(history: &History, badge: u64) -> Option<&Revoked> {
 fn could_hear(history: &History, revoked: &Revoked, returned: Duration, seen: &Presented) -> bool {
     let until = returned + SPREAD;
     let from = revoked.called.saturating_sub(MEETING);
-    seen.sent > until && joined(history, revoked.place, seen.place, from, until)
+    seen.sent > until && joined(history, revoked, seen, from, until)
 }
 
 /// Whether the node has been in touch with the revoker's region for so long that it must have caught up.
@@ -90,20 +87,27 @@ fn has_long_heard(
     seen: &Presented,
 ) -> bool {
     let from = seen.sent.saturating_sub(CATCH_UP);
-    from >= returned && joined(history, revoked.place, seen.place, from, seen.sent)
+    from >= returned && joined(history, revoked, seen, from, seen.sent)
 }
 
-/// Whether two regions heard each other all the time.
-fn joined(history: &History, one: Place, other: Place, from: Duration, until: Duration) -> bool {
+/// Whether the regions of the revoker and of the node heard each other all the time, and both nodes were there.
+fn joined(
+    history: &History,
+    revoked: &Revoked,
+    seen: &Presented,
+    from: Duration,
+    until: Duration,
+) -> bool {
     let grounds = &history.grounds;
     let first = grounds.iter().rposition(|(at, _)| *at <= from);
     let Some(first) = first else {
         return false;
     };
     let during = grounds[first..].iter().take_while(|(at, _)| *at <= until);
-    during
-        .map(|(_, ground)| ground)
-        .all(|ground| ground.joined(one, other))
+    during.map(|(_, ground)| ground).all(|ground| {
+        let apart = |node| ground.apart.contains(node);
+        ground.joined(revoked.place, seen.place) && !apart(&revoked.node) && !apart(&seen.node)
+    })
 }
 
 /// After `revoke` returned.
@@ -121,7 +125,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::workload::Ground;
+    use crate::{workload::Ground, world::Place};
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -225,6 +229,22 @@ mod tests {
         assert_eq!(told(30_000), Vec::<String>::new());
         assert_eq!(told(49_999), Vec::<String>::new());
         assert_eq!(told(50_001).len(), 1);
+    }
+
+    #[test]
+    fn a_node_that_is_cut_off_from_its_own_region_cannot_hear() {
+        let told = |node: &str| {
+            let mut history = history(&[], vec![presented(21_201, served())]);
+            let mut apart = history.grounds[0].1.clone();
+            apart.apart.insert(node.to_owned());
+            history.grounds.push((ms(18_000), apart));
+            let revoker = history.revocations[0].node.clone();
+            (revoker, check(&history).len())
+        };
+        let (revoker, _) = told("b");
+        assert_eq!(told("b").1, 0);
+        assert_eq!(told(&revoker).1, 0);
+        assert_eq!(told("another").1, 1);
     }
 
     #[test]

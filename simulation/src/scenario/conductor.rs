@@ -15,7 +15,7 @@ use std::{
 
 use meridian_cluster::{directory::WriteError, facts::Reached};
 
-use super::{Scenario, faults::Schedule, stage::Stage};
+use super::{Scenario, schedule::Schedule, stage::Stage};
 use crate::{
     gateway,
     invariant::{self, Violation},

@@ -4,18 +4,21 @@
 //! found with its place.
 //!
 //! - `raw`: what may be written in the file;
+//! - [`fault`]: what may go wrong, as plain data;
 //! - `stage`: the machines of a run;
-//! - `faults`: what goes wrong when;
+//! - `schedule`: makes it go wrong, and undoes it;
 //! - `conductor`: plays the whole and judges it.
 
 mod conductor;
-mod faults;
+pub mod fault;
 mod raw;
+mod schedule;
 mod stage;
 
 use std::{fmt::Write as _, io, time::Duration};
 
 pub use conductor::{CutShort, Panics, play};
+pub use fault::{Fault, FaultKind, Link, Names, Spot, Target, Whom};
 use meridian_config::{
     diagnose::{Diagnostic, Source},
     units::duration_text,
@@ -52,69 +55,6 @@ pub struct Scenario {
     pub faults: Vec<Fault>,
     /// How long the half without faults lasts.
     pub calm: Duration,
-}
-
-/// Something that goes wrong for a while.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// When it begins, from the moment when all nodes serve.
-    pub at: Duration,
-    /// What goes wrong.
-    pub what: FaultKind,
-    /// How long it lasts; for [`FaultKind::Stop`]: how long each node is away after it has ended.
-    pub lasts: Duration,
-}
-
-/// What goes wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FaultKind {
-    /// Nodes and upstreams of a region lose power.
-    PowerOff(Target),
-    /// The nodes of a region are killed; their kernels and the upstreams live.
-    Kill(Target),
-    /// The nodes of a region are stopped, and start again with this release.
-    Upgrade(Target),
-    /// The upstreams of a region are killed.
-    KillUpstreams(Target),
-    /// What goes from the first region to the second is lost; unless `one_way`, the other way too.
-    Cut {
-        /// Where from.
-        from: Place,
-        /// Where to.
-        to: Place,
-        /// Whether the way back stays open.
-        one_way: bool,
-    },
-    /// A region is cut off from every other.
-    Isolate(Target),
-    /// The nodes of the first region send bulk to those of the second as fast as their connections take it.
-    Flood {
-        /// Where from.
-        from: Place,
-        /// Where to.
-        to: Place,
-    },
-    /// Nodes are told to stop, as SIGTERM does, and are started again when they have ended: one after
-    /// another, each when the one before serves again and all nodes see each other.
-    Stop(Whom),
-}
-
-/// Which nodes are stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whom {
-    /// Every node of every region.
-    Each,
-    /// Those of one region.
-    Of(Target),
-}
-
-/// A region, by name or by its part at the time of the fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// This one.
-    Region(Place),
-    /// The region of the node that leads the Raft group when the fault begins.
-    Leader,
 }
 
 /// Scenarios that are part of this program, by name.
@@ -164,7 +104,10 @@ impl Scenario {
         let ends = self.faults.iter().map(|fault| {
             let rounds = match fault.what {
                 FaultKind::Stop(Whom::Each) => self.regions.len() * self.nodes_per_region,
-                FaultKind::Stop(Whom::Of(_)) => self.nodes_per_region,
+                FaultKind::Stop(Whom::Of(Target::Region(_) | Target::Leader)) => {
+                    self.nodes_per_region
+                }
+                FaultKind::Stop(Whom::Of(_)) => 1,
                 _ => return fault.at + fault.lasts,
             };
             let rounds = u32::try_from(rounds).expect("a scenario has at most 250 machines");
@@ -258,32 +201,13 @@ impl Scenario {
 
     /// A fault in words.
     pub fn describe(&self, what: &FaultKind) -> String {
-        let target = |target: &Target| match target {
-            Target::Region(place) => self.region(*place),
-            Target::Leader => "the leader's region",
-        };
-        match what {
-            FaultKind::PowerOff(at) => format!("{} loses power", target(at)),
-            FaultKind::Kill(at) => format!("the nodes of {} are killed", target(at)),
-            FaultKind::Upgrade(at) => format!("the nodes of {} are upgraded", target(at)),
-            FaultKind::KillUpstreams(at) => format!("the upstreams of {} are killed", target(at)),
-            FaultKind::Cut { from, to, one_way } => {
-                let way = if *one_way { "to" } else { "–" };
-                let (from, to) = (self.region(*from), self.region(*to));
-                format!("the link {from} {way} {to} is cut")
-            }
-            FaultKind::Isolate(at) => format!("{} is cut off from all others", target(at)),
-            FaultKind::Stop(whom) => {
-                let whom = match whom {
-                    Whom::Each => "all regions",
-                    Whom::Of(at) => target(at),
-                };
-                format!("the nodes of {whom} are stopped and started again, one after another")
-            }
-            FaultKind::Flood { from, to } => {
-                let (from, to) = (self.region(*from), self.region(*to));
-                format!("{from} sends bulk to {to} at the link's limit")
-            }
+        self.names().says(what)
+    }
+
+    /// The names of regions and nodes.
+    pub fn names(&self) -> Names<'_> {
+        Names {
+            regions: &self.regions,
         }
     }
 }

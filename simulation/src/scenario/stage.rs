@@ -18,7 +18,7 @@ use meridian_config::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::Scenario;
+use super::{Scenario, Spot, fault::node_name};
 use crate::{
     gateway::{self, Gateway},
     workload::{Ground, Oracle, badge::Badges, client, document, issuer, upstream},
@@ -41,6 +41,8 @@ pub(super) struct Stage {
 pub(super) struct Node {
     pub(super) machine: MachineId,
     pub(super) place: Place,
+    /// Its region and number, by which faults name it.
+    pub(super) spot: Spot,
     file: NodeFile,
     /// The versions that its program reads.
     versions: Versions,
@@ -82,15 +84,16 @@ impl Stage {
             upstreams.push(world.add(&document::upstream_name(region), place));
             clients.push(world.add(&format!("clients.{region}"), place));
             for number in 1..=scenario.nodes_per_region {
-                names.push((format!("{region}-{number}"), place));
+                names.push((node_name(region, number), Spot { place, number }));
             }
         }
         let authority = Authority::create(CLUSTER, Some(seed.bytes("authority")))
             .expect("the simulator's cluster name is a trust domain");
         let nodes = names
             .iter()
-            .map(|(name, place)| {
-                let machine = world.add(name, *place);
+            .map(|(name, spot)| {
+                let place = spot.place;
+                let machine = world.add(name, place);
                 let region = RegionName::from(regions[place.0].as_str());
                 let file = node_file(name, region.clone(), &names);
                 let issued = authority
@@ -102,7 +105,8 @@ impl Stage {
                 world.lay_down(machine, TOKENS, "[]\n");
                 Node {
                     machine,
-                    place: *place,
+                    place,
+                    spot: *spot,
                     file,
                     versions: if scenario.release_before {
                         Versions::RELEASE_BEFORE
@@ -112,7 +116,7 @@ impl Stage {
                     gateway: Slot::default(),
                     end: End::default(),
                     collapsed: false,
-                    deaf: scenario.deaf == Some(*place),
+                    deaf: scenario.deaf == Some(place),
                     stopping: false,
                 }
             })
@@ -220,38 +224,26 @@ impl Stage {
             .start(machine, |host| upstream::run(host, oracle, place, region));
     }
 
-    /// Takes down the nodes of a region; how many were up.
-    pub(super) fn take_down_nodes(&mut self, place: Place, down: Down) -> u64 {
-        let mut taken = 0;
-        for node in self.nodes.iter_mut().filter(|node| node.place == place) {
-            taken += u64::from(self.world.is_on(node.machine));
-            self.world.take_down(node.machine, down);
-            node.gateway = Slot::default();
-        }
-        taken
+    /// Takes down a node; whether it was up.
+    pub(super) fn take_down_node(&mut self, index: usize, down: Down) -> bool {
+        let node = &mut self.nodes[index];
+        let was_on = self.world.is_on(node.machine);
+        self.world.take_down(node.machine, down);
+        node.gateway = Slot::default();
+        was_on
     }
 
-    /// Takes down the upstream of a region; how many were up.
-    pub(super) fn take_down_upstream(&mut self, place: Place, down: Down) -> u64 {
+    /// Takes down the upstream of a region; whether it was up.
+    pub(super) fn take_down_upstream(&mut self, place: Place, down: Down) -> bool {
         let machine = self.upstreams[place.0];
-        let taken = u64::from(self.world.is_on(machine));
+        let was_on = self.world.is_on(machine);
         self.world.take_down(machine, down);
-        taken
+        was_on
     }
 
-    pub(super) fn start_nodes(&mut self, place: Place) {
-        for index in 0..self.nodes.len() {
-            if self.nodes[index].place == place {
-                self.start_node(index);
-            }
-        }
-    }
-
-    /// Puts this release on the machines of a region; its nodes run it from their next start on.
-    pub(super) fn upgrade(&mut self, place: Place) {
-        for node in self.nodes.iter_mut().filter(|node| node.place == place) {
-            node.versions = Versions::THIS_RELEASE;
-        }
+    /// Puts this release on a node's machine; it runs it from its next start on.
+    pub(super) fn upgrade(&mut self, index: usize) {
+        self.nodes[index].versions = Versions::THIS_RELEASE;
     }
 
     /// The version that the nodes must agree on in the end: the newest that all of them read.
@@ -295,10 +287,13 @@ impl Stage {
     /// Tells the oracle what is healthy from now on.
     pub(super) fn survey(&mut self) {
         let places = (0..self.regions.len()).map(Place);
+        let network = self.world.network();
+        let hears = |node: &Node| self.world.is_on(node.machine) && network.hears(node.machine);
         let nodes = |place| {
             let mut here = self.nodes.iter().filter(|node| node.place == place);
-            here.any(|node| self.world.is_on(node.machine))
+            here.any(hears)
         };
+        let apart = self.nodes.iter().filter(|node| !hears(node));
         let mut ground = Ground {
             nodes: places.clone().map(nodes).collect(),
             upstreams: self
@@ -306,9 +301,10 @@ impl Stage {
                 .iter()
                 .map(|machine| self.world.is_on(*machine))
                 .collect(),
+            apart: apart.map(Node::name).collect(),
             ..Ground::default()
         };
-        self.world.network().links(|links| {
+        network.links(|links| {
             for from in places.clone() {
                 for to in places.clone() {
                     if links.is_cut(from, to) {
@@ -381,7 +377,7 @@ impl Node {
     }
 }
 
-fn node_file(name: &str, region: RegionName, all: &[(String, Place)]) -> NodeFile {
+fn node_file(name: &str, region: RegionName, all: &[(String, Spot)]) -> NodeFile {
     let everywhere = |port| SocketAddr::from(([0, 0, 0, 0], port));
     let others = all.iter().filter(|(other, _)| other != name);
     NodeFile {

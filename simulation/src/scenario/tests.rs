@@ -57,7 +57,8 @@ fn mistakes_are_all_reported_at_once_with_their_places() {
         found[1].contains("network.loss: \"often\" is not a share"),
         "{found:#?}"
     );
-    let region = "there is no region \"eu-wst\"; use one of eu-west, us-east, ap-south";
+    let region =
+        "neither a region nor a node \"eu-wst\"; use leader, leader-node, or one of eu-west,";
     assert!(found[2].contains(region), "{found:#?}");
 }
 

@@ -20,6 +20,6 @@ mod serve;
 pub mod upstream;
 
 pub use oracle::{
-    Arrival, CommandSeen, DoubtSeen, EndState, FaultSeen, Flow, Ground, History, Kind, Oracle,
-    Outcome, Presented, ReadSeen, Request, RevisionSeen, Revoked, Write,
+    Arrival, BUDGET, CommandSeen, DoubtSeen, EndState, FaultSeen, Flow, Ground, History, Kind,
+    Oracle, Outcome, Presented, ReadSeen, Request, RevisionSeen, Revoked, Write,
 };

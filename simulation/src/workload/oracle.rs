@@ -224,6 +224,9 @@ pub struct ReadSeen {
     pub took: Option<Duration>,
 }
 
+/// How long after a fault requests may fail (DESIGN section 8, invariant 6).
+pub const BUDGET: Duration = Duration::from_secs(1);
+
 /// A fault that began.
 #[derive(Debug, Clone)]
 pub struct FaultSeen {
@@ -235,6 +238,8 @@ pub struct FaultSeen {
     pub signs: u64,
     /// A planned stop, not an accident.
     pub orderly: bool,
+    /// How long after it began requests may fail: [`BUDGET`], or longer where what it breaks shows only later.
+    pub budget: Duration,
 }
 
 /// What is healthy: the world's own knowledge, not any node's.
@@ -246,6 +251,8 @@ pub struct Ground {
     pub upstreams: Vec<bool>,
     /// Links that are cut, in this direction.
     pub cuts: BTreeSet<(Place, Place)>,
+    /// Nodes that do not run, or hear nobody, by name: also where another node of their region does.
+    pub apart: BTreeSet<String>,
 }
 
 /// A node's state at the end of a run.
@@ -360,7 +367,7 @@ mod tests {
         let mut ground = Ground {
             nodes: vec![true, true],
             upstreams: vec![true, true],
-            cuts: BTreeSet::new(),
+            ..Ground::default()
         };
         assert!(ground.can_serve(a, &[b]));
         ground.cuts.insert((b, a));

@@ -239,6 +239,22 @@ fn a_sender_across_a_cut_gives_up_after_fifteen_seconds_and_a_short_cut_only_del
     }
 }
 
+#[test]
+fn a_machine_whose_cable_is_pulled_reaches_not_even_its_own_region() {
+    let mut world = world(1);
+    let server = world.add("server", A);
+    let client = world.add("client", A);
+    world.start(server, serve);
+    world.network().set_unplugged(server, true);
+    assert!(!world.network().hears(server) && world.network().hears(client));
+    let notes = ask_once(&mut world, client, 1);
+    world.run_for(ms(5_000));
+    assert!(notes.all().is_empty());
+    world.network().set_unplugged(server, false);
+    world.run_for(ms(2_000));
+    assert!(notes.all()[0].ends_with("read 1"), "{:?}", notes.all());
+}
+
 fn quic_config(name: &str) -> (quinn::ServerConfig, quinn::ClientConfig) {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let certificate = rcgen::CertificateParams::new(vec![name.to_owned()])

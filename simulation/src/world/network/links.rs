@@ -28,6 +28,8 @@ pub struct Links {
     carried: BTreeMap<(Place, Place), u64>,
     /// Directed: what goes from the first to the second is lost.
     cuts: BTreeSet<(Place, Place)>,
+    /// Directed: packets that were lost to a cut.
+    cut_off: BTreeMap<(Place, Place), u64>,
 }
 
 /// What every packet of the world risks.
@@ -99,6 +101,7 @@ impl Links {
             busy: BTreeMap::new(),
             carried: BTreeMap::new(),
             cuts: BTreeSet::new(),
+            cut_off: BTreeMap::new(),
         }
     }
 
@@ -146,6 +149,15 @@ impl Links {
     /// Whether what goes this way is lost.
     pub fn is_cut(&self, from: Place, to: Place) -> bool {
         self.cuts.contains(&(from, to))
+    }
+
+    /// Packets that this way has lost to cuts since the start.
+    pub fn cut_off(&self, from: Place, to: Place) -> u64 {
+        self.cut_off.get(&(from, to)).copied().unwrap_or(0)
+    }
+
+    pub(super) fn note_cut(&mut self, from: Place, to: Place) {
+        *self.cut_off.entry((from, to)).or_default() += 1;
     }
 
     /// One-way latency without jitter.

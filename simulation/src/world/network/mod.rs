@@ -100,6 +100,10 @@ struct Machine {
     powered: bool,
     /// Its program runs.
     on: bool,
+    /// Its cable is pulled: it reaches nobody but itself.
+    unplugged: bool,
+    /// Packets that it would have sent or received otherwise.
+    kept_off: u64,
     /// Counts starts: what belonged to an earlier life reaches nobody.
     life: u32,
     next_port: u16,
@@ -146,6 +150,8 @@ impl Network {
                 ip,
                 powered: false,
                 on: false,
+                unplugged: false,
+                kept_off: 0,
                 life: 0,
                 next_port: FIRST_FREE_PORT,
             });
@@ -179,6 +185,21 @@ impl Network {
             state.backlogs.retain(|port, _| port.0 != id);
             state.abandon_streams(id, down);
         });
+    }
+
+    /// Pulls a machine's cable, or plugs it in again.
+    pub fn set_unplugged(&self, id: MachineId, unplugged: bool) {
+        self.with(|state| state.machines[id.0].unplugged = unplugged);
+    }
+
+    /// Whether a machine can be heard of and hear others, if it runs.
+    pub fn hears(&self, id: MachineId) -> bool {
+        self.with(|state| !state.machines[id.0].unplugged)
+    }
+
+    /// Packets lost because a machine's cable was pulled.
+    pub fn kept_off(&self, id: MachineId) -> u64 {
+        self.with(|state| state.machines[id.0].kept_off)
     }
 
     /// Reads or changes latencies, cuts and conditions. The network is locked meanwhile: `change` must not
@@ -254,6 +275,29 @@ impl State {
 
     fn place(&self, machine: MachineId) -> Place {
         self.machines[machine.0].place
+    }
+
+    /// Whether a pulled cable lies between two machines.
+    fn unplugged(&self, from: MachineId, to: MachineId) -> bool {
+        from != to && (self.machines[from.0].unplugged || self.machines[to.0].unplugged)
+    }
+
+    /// Whether nothing gets from one machine to another.
+    fn severed(&self, from: MachineId, to: MachineId) -> bool {
+        self.links.is_cut(self.place(from), self.place(to)) || self.unplugged(from, to)
+    }
+
+    /// Notes a packet that a pulled cable kept off, or a cut.
+    fn note_severed(&mut self, from: MachineId, to: MachineId) {
+        self.counts.packets_cut += 1;
+        if !self.unplugged(from, to) {
+            self.links.note_cut(self.place(from), self.place(to));
+            return;
+        }
+        for machine in [from, to] {
+            let machine = &mut self.machines[machine.0];
+            machine.kept_off += u64::from(machine.unplugged);
+        }
     }
 
     /// Where an address leads, seen from a machine; `None` where no machine has it.

@@ -186,10 +186,14 @@ impl State {
             at: self.now,
             length,
         };
-        let verdict = self.links.packet(&mut self.random, near, far, sent);
+        let verdict = if self.unplugged(from.0, target.0) {
+            Verdict::Cut
+        } else {
+            self.links.packet(&mut self.random, near, far, sent)
+        };
         let (first, second) = match verdict {
             Verdict::Cut => {
-                self.counts.packets_cut += 1;
+                self.note_severed(from.0, target.0);
                 self.trace
                     .line(format_args!("packet-cut {source} {to} {length}"));
                 return;
@@ -229,9 +233,9 @@ impl State {
         let (machine, port) = (to.0.0, to.1);
         // A cut also loses what is already under way.
         if let Some((sender, _)) = self.target(to.0, from)
-            && self.links.is_cut(self.place(sender), self.place(to.0))
+            && self.severed(sender, to.0)
         {
-            self.counts.packets_cut += 1;
+            self.note_severed(sender, to.0);
             self.trace
                 .line(format_args!("packet-cut {from} {machine}:{port} {length}"));
             return;

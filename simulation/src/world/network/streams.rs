@@ -132,8 +132,7 @@ impl State {
         };
         let (to, since) = (stream.dial.to, stream.dial.since);
         let dialler = stream.ends[0].machine;
-        let silent = self.links.is_cut(self.place(dialler), self.place(to.0))
-            || !self.machines[to.0.0].powered;
+        let silent = self.severed(dialler, to.0) || !self.machines[to.0.0].powered;
         let backlog = self.backlogs.get(&to);
         let full = backlog.is_some_and(|backlog| backlog.queue.len() >= BACKLOG_BOUND);
         if silent || full {
@@ -170,7 +169,7 @@ impl State {
         };
         let since = stream.dial.since;
         let (near, far) = (stream.ends[0].machine, stream.ends[1].machine);
-        if self.links.is_cut(self.place(far), self.place(near)) {
+        if self.severed(far, near) {
             if self.now - since >= GIVE_UP {
                 self.conclude(id, Err(io::ErrorKind::TimedOut));
             } else {
@@ -190,15 +189,17 @@ impl State {
     }
 
     fn arrive(&mut self, id: StreamId, from: usize) {
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get(&id) else {
             return;
         };
-        let (sender, receiver) = (&stream.ends[from], &stream.ends[1 - from]);
-        let (near, far) = (sender.machine.0, receiver.machine.0);
-        let (near, far) = (&self.machines[near], &self.machines[far]);
+        let (near, far) = (stream.ends[from].machine, stream.ends[1 - from].machine);
+        let severed = self.severed(near, far);
+        let stream = self.streams.get_mut(&id).expect("just seen");
+        let receiver = &stream.ends[1 - from];
+        let far = &self.machines[far.0];
         let unknown = !far.on || receiver.life != far.life || !receiver.open;
         let pipe = &mut stream.pipes[from];
-        if self.links.is_cut(near.place, far.place) || !far.powered {
+        if severed || !far.powered {
             let since = *pipe.stuck_since.get_or_insert(self.now);
             if self.now - since >= GIVE_UP {
                 self.break_end(id, from, io::ErrorKind::TimedOut);

@@ -1,0 +1,205 @@
+//! A scenario file as it may be written, and its check.
+//!
+//! In: the text. Out: a [`Scenario`], or mistakes with their places. What serde finds (an unknown key, a
+//! missing one, a wrong type) ends the reading; what the check finds is all reported at once.
+//!
+//! - `network`: latencies and what packets risk;
+//! - `faults`: the schedule, and what contradicts itself in it;
+//! - `units`: durations, shares, rates.
+
+mod faults;
+mod network;
+mod units;
+
+use std::time::Duration;
+
+use meridian_config::diagnose::{Diagnostic, Source};
+use network::RawNetwork;
+use serde::Deserialize;
+use serde_saphyr::{Location, Spanned};
+
+use super::{Scenario, fault::RawFault};
+use crate::world::Place;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawScenario {
+    name: String,
+    says: String,
+    regions: Vec<Spanned<String>>,
+    nodes_per_region: Spanned<usize>,
+    /// `before`: the nodes begin with the release before this one.
+    release: Option<Spanned<String>>,
+    network: RawNetwork,
+    traffic: Option<RawTraffic>,
+    writes: RawWrites,
+    revocations: Option<RawRevocations>,
+    planted: Option<RawPlanted>,
+    #[serde(default)]
+    faults: Vec<RawFault>,
+    calm: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTraffic {
+    rate: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWrites {
+    every: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRevocations {
+    every: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPlanted {
+    deaf_to_revocations: Spanned<String>,
+}
+
+pub(super) fn read(source: &Source) -> Result<Scenario, Vec<Diagnostic>> {
+    let raw: RawScenario = serde_saphyr::from_str(&source.text).map_err(|error| {
+        let place = error.location().unwrap_or(Location::UNKNOWN);
+        let message = error.without_snippet().to_string();
+        vec![diagnostic(source, place, message)]
+    })?;
+    let mut check = Check {
+        source,
+        regions: Vec::new(),
+        nodes_per_region: raw.nodes_per_region.value,
+        mistakes: Vec::new(),
+    };
+    let scenario = check.scenario(&raw);
+    if check.mistakes.is_empty() {
+        Ok(scenario)
+    } else {
+        Err(check.mistakes)
+    }
+}
+
+fn diagnostic(source: &Source, place: Location, message: String) -> Diagnostic {
+    Diagnostic {
+        file: source.name.clone(),
+        line: u32::try_from(place.line()).unwrap_or(u32::MAX),
+        column: u32::try_from(place.column()).unwrap_or(u32::MAX),
+        message,
+    }
+}
+
+struct Check<'a> {
+    source: &'a Source,
+    regions: Vec<String>,
+    nodes_per_region: usize,
+    mistakes: Vec<Diagnostic>,
+}
+
+impl Check<'_> {
+    fn scenario(&mut self, raw: &RawScenario) -> Scenario {
+        self.regions(raw);
+        let (links, conditions) = (self.links(&raw.network), self.conditions(&raw.network));
+        let faults = self.faults(&raw.faults);
+        Scenario {
+            name: raw.name.clone(),
+            says: raw.says.clone(),
+            regions: self.regions.clone(),
+            nodes_per_region: raw.nodes_per_region.value,
+            links,
+            release_before: self.release_before(raw.release.as_ref()),
+            conditions,
+            request_every: raw
+                .traffic
+                .as_ref()
+                .map(|traffic| self.interval(&traffic.rate)),
+            write_every: self.span("writes.every", &raw.writes.every),
+            revoke_every: self.revocations(raw),
+            deaf: raw.planted.as_ref().and_then(|planted| {
+                let region = &planted.deaf_to_revocations;
+                self.region(&region.value, region.referenced)
+            }),
+            faults,
+            calm: self.span("calm", &raw.calm),
+        }
+    }
+
+    fn release_before(&mut self, release: Option<&Spanned<String>>) -> bool {
+        let Some(release) = release else {
+            return false;
+        };
+        if release.value != "before" {
+            let message = format!(
+                "release: {:?} is none; write \"before\", or leave it out for this one",
+                release.value
+            );
+            self.mistake(release.referenced, message);
+        }
+        true
+    }
+
+    fn revocations(&mut self, raw: &RawScenario) -> Option<Duration> {
+        let every = &raw.revocations.as_ref()?.every;
+        if raw.traffic.is_none() {
+            let message = "revocations.every: without traffic nobody presents what is revoked";
+            self.mistake(every.referenced, message.to_owned());
+        }
+        Some(self.span("revocations.every", every))
+    }
+
+    fn regions(&mut self, raw: &RawScenario) {
+        for region in &raw.regions {
+            if self.regions.contains(&region.value) {
+                let message = format!("regions: {} stands here twice", region.value);
+                self.mistake(region.referenced, message);
+            }
+            self.regions.push(region.value.clone());
+        }
+        let nodes = raw.nodes_per_region.value;
+        let machines = self.regions.len().saturating_mul(nodes.saturating_add(2));
+        if machines == 0 || nodes == 0 || machines > MOST_MACHINES {
+            let message = format!(
+                "nodes_per_region: a scenario needs a region, a node in each, and at most {MOST_MACHINES} machines (each region also has its clients and an upstream)"
+            );
+            self.mistake(raw.nodes_per_region.referenced, message);
+        }
+    }
+
+    fn region(&mut self, name: &str, place: Location) -> Option<Place> {
+        let found = self.regions.iter().position(|region| region == name);
+        if found.is_none() {
+            let known = self.regions.join(", ");
+            let message = format!("there is no region {name:?}; use one of {known}");
+            self.mistake(place, message);
+        }
+        found.map(Place)
+    }
+
+    /// Two regions that differ.
+    fn two_regions(
+        &mut self,
+        (one, other): (&str, &str),
+        place: Location,
+    ) -> Option<(Place, Place)> {
+        let (a, b) = (self.region(one, place), self.region(other, place));
+        let (a, b) = a.zip(b)?;
+        if a == b {
+            let message =
+                format!("{one} and {other} are one region, which has no link to itself; name two");
+            self.mistake(place, message);
+            return None;
+        }
+        Some((a, b))
+    }
+
+    fn mistake(&mut self, place: Location, message: String) {
+        self.mistakes.push(diagnostic(self.source, place, message));
+    }
+}
+
+/// Machines are numbered in one byte of their address; a few are the world's own.
+const MOST_MACHINES: usize = 250;

@@ -1,0 +1,121 @@
+//! The schedule of faults: when each begins, and how it is undone.
+//!
+//! In: the time since all nodes serve. Out: machines down and up, links and machines in the state that the active
+//! faults give them, and the signs by which the oracle knows that a fault really happened.
+//!
+//! - `active`: one fault that is under way;
+//! - `round`: planned stops, one node after another.
+
+mod active;
+mod round;
+
+use std::time::Duration;
+
+use active::Active;
+
+use super::{Fault, FaultKind, Scenario, Spot, Target, stage::Stage};
+use crate::world::Place;
+
+/// The faults of a run.
+pub(super) struct Schedule {
+    waiting: Vec<Fault>,
+    active: Vec<Active>,
+}
+
+impl Schedule {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let mut waiting = scenario.faults.clone();
+        // The next one last, to be popped.
+        waiting.sort_by_key(|fault| std::cmp::Reverse(fault.at));
+        Self {
+            waiting,
+            active: Vec::new(),
+        }
+    }
+
+    /// Whether every fault has begun and ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.waiting.is_empty() && self.active.is_empty()
+    }
+
+    /// Begins and ends what is due at `time` since serving began.
+    pub(super) fn advance(&mut self, stage: &mut Stage, scenario: &Scenario, time: Duration) {
+        let mut changed = false;
+        for active in &mut self.active {
+            changed |= active.advance(stage, time);
+        }
+        let (over, active): (Vec<Active>, _) = self
+            .active
+            .drain(..)
+            .partition(|active| active.is_over(time));
+        self.active = active;
+        changed |= !over.is_empty();
+        for fault in over {
+            // Another fault may hold a node of this one down.
+            let free = |node: &usize| !self.active.iter().any(|other| other.holds_down(*node));
+            fault.end(stage, time, free);
+        }
+        while let Some(next) = self.waiting.last()
+            && next.at <= time
+        {
+            // A fault of the leader waits for a leader.
+            let Some(begun) = Active::begin(next, stage, scenario, time) else {
+                break;
+            };
+            self.waiting.pop();
+            self.active.push(begun);
+            changed = true;
+        }
+        if changed {
+            self.shape(stage);
+            stage.survey();
+        }
+    }
+
+    /// Makes links and machines what the active faults say.
+    fn shape(&self, stage: &mut Stage) {
+        let regions = stage.regions.len();
+        let network = stage.world.network().clone();
+        network.links(|links| {
+            links.heal();
+            for active in &self.active {
+                match &active.what {
+                    FaultKind::Cut(link) => {
+                        for (from, to) in link.ways() {
+                            links.cut(from, to);
+                        }
+                    }
+                    FaultKind::Isolate(Target::Region(place)) => {
+                        let others = (0..regions).map(Place).filter(|other| other != place);
+                        for other in others {
+                            links.cut(*place, other);
+                            links.cut(other, *place);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        });
+        for node in 0..stage.nodes.len() {
+            let isolated = |active: &Active| {
+                matches!(active.what, FaultKind::Isolate(Target::Node(_)))
+                    && active.nodes.contains(&node)
+            };
+            let unplugged = self.active.iter().any(isolated);
+            network.set_unplugged(stage.nodes[node].machine, unplugged);
+        }
+    }
+}
+
+/// The node that most nodes name as their leader; the first in order where several are named equally.
+fn leader(stage: &Stage) -> Option<Spot> {
+    let mut votes = vec![0_u32; stage.nodes.len()];
+    for (_, gateway) in stage.gateways() {
+        let leader = gateway.leader()?;
+        let named = stage.nodes.iter().position(|node| node.name() == leader);
+        votes[named?] += 1;
+    }
+    let most = votes.iter().max().filter(|most| **most > 0)?;
+    let index = votes.iter().position(|count| count == most)?;
+    Some(stage.nodes[index].spot)
+}
