@@ -25,17 +25,26 @@ use crate::{
     world::{Decision, SimHost},
 };
 
+/// Mistakes that are planted in a node, to see whether they are noticed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mistakes {
+    /// It heeds no revocation.
+    pub deaf_to_revocations: bool,
+    /// It answers a read that must not be old with what it has.
+    pub stale_reads: bool,
+}
+
 /// A running node's insides. A cheap clone.
 #[derive(Clone)]
 pub struct Gateway {
+    stale_reads: bool,
     directory: Directory,
     membership: Membership,
     facts: Facts,
     fabric: Fabric,
 }
 
-/// Runs a node until it ends; `observe` is given its insides once it has started. `deaf` plants a mistake: the node
-/// heeds no revocation.
+/// Runs a node until it ends; `observe` is given its insides once it has started.
 ///
 /// # Errors
 /// The node's own, in words.
@@ -43,7 +52,7 @@ pub async fn run<Observing>(
     host: Arc<SimHost>,
     file: NodeFile,
     versions: Versions,
-    deaf: bool,
+    mistakes: Mistakes,
     observe: impl FnOnce(Gateway) -> Observing,
 ) -> Result<(), String>
 where
@@ -57,13 +66,14 @@ where
         profile: Some(Profile::Wan),
         versions: Some(versions),
         observe: Some(send),
-        deaf,
+        deaf: mistakes.deaf_to_revocations,
     };
     let host: Arc<dyn Host> = host;
     let node = meridian_node::run(host, file, Origin::Founding, hooks);
     let onlooker = async {
         if let Ok(handles) = handles.await {
             let gateway = Gateway {
+                stale_reads: mistakes.stale_reads,
                 directory: handles.cluster.directory().clone(),
                 membership: handles.cluster.membership().clone(),
                 facts: handles.cluster.facts().clone(),
@@ -171,11 +181,24 @@ impl Gateway {
         }
     }
 
-    /// Makes a document the newest revision.
+    /// The newest revision and the oracle's digest of its text, as a read that must not be old gives them;
+    /// revision 0, without a text, is none at all. None: the node cannot know.
+    pub async fn read(&self) -> Option<(u64, String)> {
+        if !self.stale_reads {
+            self.directory.catch_up().await.ok()?;
+        }
+        let newest = self.directory.current();
+        Some(newest.map_or_else(
+            || (0, String::new()),
+            |newest| (newest.number, digest_of(&newest)),
+        ))
+    }
+
+    /// Makes a document the newest revision; with `expect`, where that one is the newest.
     ///
     /// # Errors
     /// The directory's own.
-    pub async fn apply(&self, source: Source) -> Result<Accepted, WriteError> {
+    pub async fn apply(&self, source: Source, expect: Option<u64>) -> Result<Accepted, WriteError> {
         let proposal = Proposal {
             files: vec![SourceFile {
                 name: source.name,
@@ -183,7 +206,7 @@ impl Gateway {
             }],
             actor: Actor::new("operator", "operator", None),
             message: "a change of the simulation".to_owned(),
-            expect: None,
+            expect,
         };
         self.directory.apply(proposal).await
     }

@@ -1,6 +1,8 @@
 //! The shipped scenarios, played by the program: every invariant holds, and one seed twice, in two processes, leaves the
 //! same trace to the last event.
 
+mod planted;
+
 use std::process::{Child, Command, Output, Stdio};
 
 fn play(scenario: &str, seed: &str) -> Child {
@@ -36,6 +38,10 @@ fn region_loss_holds_and_one_seed_plays_the_same_in_two_processes() {
     let (first, second) = (finding(&once), finding(&again));
     assert!(once.status.success(), "{first:#}");
     assert!(first["trace_lines"].as_u64().unwrap() > 20_000, "{first:#}");
+    // Whoever judged the admin side had something to judge.
+    let deeds = |what: &str| first["deeds"][what].as_u64().unwrap();
+    assert!(deeds("reads") > 50 && deeds("made") > 10, "{first:#}");
+    assert!(deeds("conflicts") > 3, "{first:#}");
     assert_eq!(first["trace_hash"], second["trace_hash"]);
     assert_eq!(first, second);
     // A hash that is always the same would prove nothing.
@@ -79,29 +85,6 @@ fn revocations_reach_every_node_that_can_hear_them_and_outlive_restarts() {
     assert!(count("admitted") > 100, "{finding:#}");
     assert!(count("refused") > 500, "{finding:#}");
     assert!(count("slowest_ms") < 500, "{finding:#}");
-}
-
-#[test]
-fn a_node_that_heeds_no_revocation_is_found_out() {
-    let planted = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/planted/deaf.yaml");
-    let output = outcome(play(planted, "1"));
-    assert_eq!(output.status.code(), Some(1));
-    let finding = finding(&output);
-    let violations = finding["violations"].as_array().unwrap();
-    let says = |violation: &serde_json::Value| violation["says"].as_str().unwrap().to_owned();
-    assert!(!violations.is_empty());
-    for violation in violations {
-        assert_eq!(violation["invariant"], "revocation", "{violation}");
-        assert!(
-            says(violation).starts_with("us-east-1 admitted"),
-            "{violation}"
-        );
-    }
-    assert!(
-        violations
-            .iter()
-            .any(|one| says(one).contains("by the receipt"))
-    );
 }
 
 #[test]

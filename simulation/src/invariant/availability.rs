@@ -1,4 +1,4 @@
-//! Availability (DESIGN section 8, invariant 6; section 6, the promise).
+//! Availability (docs/design.md, invariant 6; section 6, the promise).
 //!
 //! A request that some healthy allowed region could serve fails only inside the failover budget, and the
 //! 99th percentile of that budget is under a second: for each flow and fault, the longest gap between two

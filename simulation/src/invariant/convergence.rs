@@ -1,4 +1,4 @@
-//! Convergence (DESIGN section 8, invariant 8).
+//! Convergence (docs/design.md, invariant 8).
 //!
 //! Faults off, all nodes are equal within 10 s: one document, one leader, everybody `Up` in everybody's eyes, the same
 //! revocations.

@@ -91,7 +91,6 @@ mod tests {
                 sent: second,
                 done: Some(second + took),
                 outcome: write,
-                digest: String::new(),
             }],
             ..History::default()
         }

@@ -1,4 +1,4 @@
-//! Revocation (DESIGN section 8, invariant 4).
+//! Revocation (docs/design.md, invariant 4).
 //!
 //! No node that can hear the revoker admits a revoked token later than 1 s after `revoke` returned; none does after
 //! it applied it, restart included. What a node could not hear it must heed once it can: within 10 s, as invariant 8
@@ -6,36 +6,55 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use super::Breach;
 use crate::workload::{History, Outcome, Presented, Revoked};
 
-pub(super) fn check(history: &History) -> Vec<String> {
-    let mut wrong = Vec::new();
-    // When a node was first seen to heed a revocation.
-    let mut heeded: BTreeMap<(u64, &str), Duration> = BTreeMap::new();
-    for seen in history.presented.iter().filter(|p| is_revoked(&p.outcome)) {
-        let first = heeded.entry((seen.badge, &seen.node)).or_insert(seen.done);
-        *first = (*first).min(seen.done);
-    }
-    for seen in &history.presented {
-        let Some(revoked) = revocation(history, seen.badge) else {
+/// Who has heeded what, and how far the history was looked at.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// When a node was first seen to heed a revocation.
+    heeded: BTreeMap<(u64, String), Duration>,
+    seen: usize,
+}
+
+impl Watch {
+    pub(super) fn look(&mut self, history: &History) -> Vec<Breach> {
+        let mut wrong = Vec::new();
+        for seen in &history.presented[self.seen..] {
+            // Everything that may excuse it lies before its outcome, which is known.
             if is_revoked(&seen.outcome) {
-                wrong.push(format!(
+                let key = (seen.badge, seen.node.clone());
+                self.heeded.entry(key).or_insert(seen.done);
+            }
+            let told = self.judge(history, seen);
+            wrong.extend(told.map(|says| Breach {
+                at: seen.done,
+                says,
+            }));
+        }
+        self.seen = history.presented.len();
+        wrong
+    }
+
+    fn judge(&self, history: &History, seen: &Presented) -> Option<String> {
+        let Some(revoked) = revocation(history, seen.badge) else {
+            return is_revoked(&seen.outcome).then(|| {
+                format!(
                     "{} refused badge {} as revoked, which nobody had revoked",
                     seen.node, seen.badge
-                ));
-            }
-            continue;
+                )
+            });
         };
         if is_revoked(&seen.outcome) && seen.done < revoked.called {
-            wrong.push(format!(
+            return Some(format!(
                 "{} refused badge {} at {:?}, before it was revoked at {:?}",
                 seen.node, seen.badge, seen.done, revoked.called
             ));
         }
         if !matches!(seen.outcome, Outcome::Served(_)) {
-            continue;
+            return None;
         }
-        let first = heeded.get(&(seen.badge, &*seen.node));
+        let first = self.heeded.get(&(seen.badge, seen.node.clone()));
         let why = match (revoked.returned, first) {
             (_, Some(first)) if seen.sent >= *first => {
                 format!("which it had refused as revoked by {first:?}")
@@ -53,14 +72,13 @@ pub(super) fn check(history: &History) -> Vec<String> {
                     "which was revoked by {returned:?}, though it has heard others for {CATCH_UP:?}"
                 )
             }
-            _ => continue,
+            _ => return None,
         };
-        wrong.push(format!(
+        Some(format!(
             "{} admitted badge {} sent at {:?}, {why}",
             seen.node, seen.badge, seen.sent
-        ));
+        ))
     }
-    wrong
 }
 
 /// Whether a request was refused because its token is revoked.
@@ -126,6 +144,11 @@ mod tests {
 
     use super::*;
     use crate::{workload::Ground, world::Place};
+
+    fn check(history: &History) -> Vec<String> {
+        let told = Watch::default().look(history).into_iter();
+        told.map(|breach| breach.says).collect()
+    }
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)

@@ -2,11 +2,14 @@
 //!
 //! In: the history and the violations. Out: a [`Finding`], printed as a screen of text or as JSON.
 
+mod deeds;
+
 use std::{
     fmt::{self, Write as _},
     time::Duration,
 };
 
+pub use deeds::Deeds;
 use serde::Serialize;
 
 use crate::{
@@ -37,6 +40,8 @@ pub struct Finding {
     pub requests: Requests,
     /// Documents that the operator applied.
     pub writes: Writes,
+    /// What operators read and wrote, whoever races included.
+    pub deeds: Deeds,
     /// Badges that the operator revoked.
     pub revocations: Revocations,
     /// What went wrong, and when.
@@ -167,6 +172,7 @@ impl Finding {
             simulated_ms: simulated.as_millis(),
             requests: requests(history),
             writes: writes(history),
+            deeds: Deeds::of(history),
             revocations: revocations(scenario, history),
             faults: faults(scenario, history),
             reads: reads(scenario, history),
@@ -311,6 +317,12 @@ impl fmt::Display for Finding {
             "  writes    {}: {} acknowledged (slowest {} ms), {} refused, {} unknown",
             writes.sent, writes.acknowledged, writes.slowest_ms, writes.refused, writes.unknown
         )?;
+        let deeds = &self.deeds;
+        writeln!(
+            f,
+            "  operators {} reads, {} writes made, {} lost a race, {} without a sure outcome",
+            deeds.reads, deeds.made, deeds.conflicts, deeds.unsure
+        )?;
         let revocations = &self.revocations;
         if revocations.sent > 0 {
             writeln!(
@@ -346,7 +358,12 @@ impl fmt::Display for Finding {
             None => writeln!(f, "  calm      the nodes did not become equal")?,
         }
         for violation in self.violations.iter().take(MOST_SHOWN) {
-            writeln!(f, "  broke     {}: {}", violation.invariant, violation.says)?;
+            let at = violation.at.map(|at| format!(" at {at:?}"));
+            let at = at.unwrap_or_default();
+            let Violation {
+                invariant, says, ..
+            } = violation;
+            writeln!(f, "  broke     {invariant}{at}: {says}")?;
         }
         if let Some(more @ 1..) = self.violations.len().checked_sub(MOST_SHOWN) {
             writeln!(f, "            and {more} more; -o json shows all")?;

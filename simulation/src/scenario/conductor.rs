@@ -14,11 +14,17 @@ use std::{
 };
 
 use meridian_cluster::{directory::WriteError, facts::Reached};
+use meridian_config::diagnose::Source;
 
-use super::{Scenario, schedule::Schedule, stage::Stage};
+use super::{
+    Scenario,
+    editors::{Editor, RACE},
+    schedule::Schedule,
+    stage::Stage,
+};
 use crate::{
     gateway,
-    invariant::{self, Violation},
+    invariant::{self, Violation, Watch},
     report::Finding,
     workload::{Flow, Outcome, Revoked, Write, badge, document},
     world::{Ambient, Conditions, EPOCH, Seed, TICK, Trace},
@@ -36,7 +42,12 @@ impl CutShort {
     pub fn end(&self, name: &'static str, says: &str) {
         let says = says.to_owned();
         let invariant = name;
-        self.0.get_or_init(|| Violation { invariant, says });
+        let at = None;
+        self.0.get_or_init(|| Violation {
+            invariant,
+            says,
+            at,
+        });
     }
 
     fn is_set(&self) -> bool {
@@ -62,32 +73,42 @@ pub fn play(
     let mut play = Play {
         scenario,
         documents: 0,
+        races: 0,
         stage: &mut stage,
         cut_short,
+        panics,
+        watch: Watch::default(),
+        next_look: Duration::ZERO,
     };
-    let failure = play.through().err();
+    let ended = play.through();
+    let now = stage.world.now();
     stage.look_for_collapses();
     let simulated = stage.world.now();
     let counts = stage.world.network().counts();
     let (hash, lines) = trace.digest();
     let mut history = std::mem::take(&mut *oracle.history());
-    let panics = panics.lock().unwrap_or_else(PoisonError::into_inner);
-    let panicked = panics
-        .iter()
-        .map(|panic| format!("a task panicked: {panic}"));
-    history.collapses.extend(panicked);
-    let mut violations = invariant::check(&history);
-    match (failure, cut_short.0.get()) {
-        (None, _) => {}
-        (Some(_), Some(cut)) => {
-            // Half a history breaks no promise about how things end.
-            violations.retain(|violation| HOLD_ALL_THE_TIME.contains(&violation.invariant));
-            violations.insert(0, cut.clone());
-        }
-        (Some(says), None) => {
-            let invariant = "progress";
-            violations.insert(0, Violation { invariant, says });
-        }
+    for panic in panics
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .drain(..)
+    {
+        let says = format!("a task panicked: {panic}");
+        history.collapses.push((now, says));
+    }
+    let mut violations = Vec::new();
+    if let Err(End::Stuck(says)) = &ended {
+        violations.push(Violation {
+            invariant: "progress",
+            says: says.clone(),
+            at: Some(now),
+        });
+    }
+    if matches!(ended, Err(End::Broken)) {
+        // Half a history breaks no promise about how things end.
+        violations.extend(cut_short.0.get().cloned());
+        violations.extend(Watch::default().look(&history, Duration::MAX));
+    } else {
+        violations.extend(invariant::check(&history));
     }
     Finding::new(
         scenario, seed, simulated, counts, hash, lines, &history, violations,
@@ -97,14 +118,27 @@ pub fn play(
 struct Play<'a> {
     scenario: &'a Scenario,
     stage: &'a mut Stage,
-    /// Documents the operator has written.
+    panics: &'a Panics,
+    /// Documents the operators have written.
     documents: u64,
     cut_short: &'a CutShort,
+    /// Races that operators have had.
+    races: usize,
+    watch: Watch,
+    next_look: Duration,
+}
+
+/// Why a scenario was not played to its end.
+enum End {
+    /// It waited in vain, for this.
+    Stuck(String),
+    /// An invariant broke, or somebody wants no more of it.
+    Broken,
 }
 
 impl Play<'_> {
     /// The whole scenario; an error where it got stuck.
-    fn through(&mut self) -> Result<(), String> {
+    fn through(&mut self) -> Result<(), End> {
         self.stage.switch_on();
         self.until(BOOT, "every node saw every other one up", Stage::is_whole)?;
         self.first_document()?;
@@ -128,7 +162,7 @@ impl Play<'_> {
     }
 
     /// Applies the first document; a young cluster may refuse for a while.
-    fn first_document(&mut self) -> Result<(), String> {
+    fn first_document(&mut self) -> Result<(), End> {
         let limit = self.stage.world.now() + BOOT;
         loop {
             let write = self.write(0);
@@ -139,9 +173,10 @@ impl Play<'_> {
             match outcome {
                 Some(Ok(_)) => break,
                 Some(Err(why)) if self.stage.world.now() >= limit => {
-                    return Err(format!("the first document was not accepted: {why}"));
+                    let says = format!("the first document was not accepted: {why}");
+                    return Err(End::Stuck(says));
                 }
-                _ => self.run_for(Duration::from_millis(200)),
+                _ => self.run_for(Duration::from_millis(200))?,
             }
         }
         self.until(BOOT, "every node showed the first document", |stage| {
@@ -150,22 +185,27 @@ impl Play<'_> {
     }
 
     /// The half with faults.
-    fn break_things(&mut self, serving: Duration) -> Result<(), String> {
+    fn break_things(&mut self, serving: Duration) -> Result<(), End> {
         let mut schedule = Schedule::new(self.scenario);
         let mut next_write = serving + self.scenario.write_every;
+        let mut next_race = serving + RACE;
         let mut next_revocation = self.scenario.revoke_every.map(|every| serving + every);
         let limit = serving + self.scenario.faults_end() + LEADER_WAIT;
         while !schedule.is_over() {
             let now = self.stage.world.now();
             if now > limit {
-                return Err(
+                return Err(End::Stuck(
                     "the faults came to no end: one of the leader's region found no leader, or a node that was stopped did not end or did not come back".to_owned(),
-                );
+                ));
             }
             schedule.advance(self.stage, self.scenario, now - serving);
             if now >= next_write {
                 next_write += self.scenario.write_every;
                 self.write_somewhere();
+            }
+            if now >= next_race {
+                next_race += RACE;
+                self.race();
             }
             if let (Some(next), Some(every)) = (&mut next_revocation, self.scenario.revoke_every)
                 && now >= *next
@@ -173,14 +213,13 @@ impl Play<'_> {
                 *next += every;
                 self.revoke_somewhere();
             }
-            self.run_for(TICK);
-            self.go_on()?;
+            self.run_for(TICK)?;
         }
         Ok(())
     }
 
     /// The half without.
-    fn calm_down(&mut self) -> Result<(), String> {
+    fn calm_down(&mut self) -> Result<(), End> {
         self.stage.world.network().links(|links| {
             links.heal();
             links.set_conditions(Conditions::CALM);
@@ -206,6 +245,9 @@ impl Play<'_> {
             let first = seen.next();
             up && agreed && seen.all(|other| Some(other) == first)
         });
+        if matches!(equal, Err(End::Broken)) {
+            return equal;
+        }
         if equal.is_ok() {
             let now = self.stage.world.now();
             self.stage.oracle.history().equal_at = Some(now);
@@ -222,6 +264,8 @@ impl Play<'_> {
                     stage.gateways().iter().all(|(_, g)| g.revision() >= number)
                 },
             )?;
+            // And what every node shows is the newest.
+            self.race();
         }
         if equal.is_ok() && self.scenario.revoke_every.is_some() {
             // And one that everybody hears of at once, shown to everybody for the rest of the time.
@@ -229,8 +273,7 @@ impl Play<'_> {
         }
         let end = calm + self.scenario.calm;
         while self.stage.world.now() < end {
-            self.run_for(LOOK);
-            self.go_on()?;
+            self.run_for(LOOK)?;
         }
         let mut ends = Vec::new();
         for (index, gateway) in self.stage.gateways() {
@@ -295,8 +338,7 @@ impl Play<'_> {
 
     /// Applies a new document through a node; its position in the history.
     fn write(&mut self, index: usize) -> usize {
-        self.documents += 1;
-        let source = document::document(&self.stage.regions, self.documents);
+        let source = self.document();
         let node = &self.stage.nodes[index];
         let oracle = self.stage.oracle.clone();
         let position = {
@@ -306,18 +348,22 @@ impl Play<'_> {
                 sent: self.stage.world.now(),
                 done: None,
                 outcome: None,
-                digest: gateway::digest([(source.name.as_str(), source.text.as_str())]),
             });
             history.writes.len() - 1
         };
         if let Some(gateway) = node.gateway() {
+            let editor = Editor {
+                node: node.name(),
+                gateway,
+                oracle: oracle.clone(),
+            };
             let task = async move {
-                let outcome = gateway.apply(source).await;
+                let outcome = editor.write(source, None).await;
                 let done = oracle.now();
                 let write = &mut oracle.history().writes[position];
                 write.done = Some(done);
                 write.outcome = match outcome {
-                    Ok(accepted) => Some(Ok(accepted.revision)),
+                    Ok(revision) => Some(Ok(revision)),
                     Err(WriteError::Unconfirmed { .. }) => None,
                     Err(error) => Some(Err(error.to_string())),
                 };
@@ -327,34 +373,52 @@ impl Play<'_> {
         position
     }
 
+    /// The next version of the document.
+    fn document(&mut self) -> Source {
+        self.documents += 1;
+        document::document(&self.stage.regions, self.documents)
+    }
+
+    /// Lets operators race at two of the nodes.
+    fn race(&mut self) {
+        let documents = [self.document(), self.document()];
+        self.stage.race(self.races, documents);
+        self.races += 1;
+    }
+
     fn until(
         &mut self,
         limit: Duration,
         what: &str,
         mut done: impl FnMut(&Stage) -> bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), End> {
         let end = self.stage.world.now() + limit;
         while !done(self.stage) {
             if self.stage.world.now() >= end {
-                return Err(format!("waited {limit:?} in vain until {what}"));
+                let says = format!("waited {limit:?} in vain until {what}");
+                return Err(End::Stuck(says));
             }
-            self.run_for(LOOK);
-            self.go_on()?;
+            self.run_for(LOOK)?;
         }
         Ok(())
     }
 
-    /// An error where somebody wants no more of it.
-    fn go_on(&self) -> Result<(), String> {
-        if self.cut_short.is_set() {
-            return Err("it was cut short".to_owned());
-        }
-        Ok(())
-    }
-
-    fn run_for(&mut self, span: Duration) {
+    /// Lets time pass; an error as soon as an invariant breaks, or somebody wants no more of it.
+    fn run_for(&mut self, span: Duration) -> Result<(), End> {
         self.stage.world.run_for(span);
         self.stage.look_for_collapses();
+        let now = self.stage.world.now();
+        if now < self.next_look {
+            return Ok(());
+        }
+        self.next_look = now + LOOK;
+        let panicked = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
+        let broken = self.watch.look(&self.stage.oracle.history(), now);
+        if panicked.is_empty() && broken.is_empty() && !self.cut_short.is_set() {
+            Ok(())
+        } else {
+            Err(End::Broken)
+        }
     }
 }
 
@@ -373,9 +437,6 @@ fn all_flows_steady(stage: &Stage) -> bool {
         .sum();
     streaks.len() == flows && streaks.values().all(|streak| *streak >= STEADY)
 }
-
-/// Invariants that a run which was cut short can be judged by.
-const HOLD_ALL_THE_TIME: [&str; 3] = ["agreement", "at most once", "nothing collapses"];
 
 /// Between two looks at what a run waits for.
 const LOOK: Duration = Duration::from_millis(10);

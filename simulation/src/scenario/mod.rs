@@ -7,10 +7,14 @@
 //! - [`fault`]: what may go wrong, as plain data;
 //! - `stage`: the machines of a run;
 //! - `schedule`: makes it go wrong, and undoes it;
+//! - `planted`: mistakes on purpose;
+//! - `editors`: who reads and writes the document;
 //! - `conductor`: plays the whole and judges it.
 
 mod conductor;
+mod editors;
 pub mod fault;
+mod planted;
 mod raw;
 mod schedule;
 mod stage;
@@ -23,6 +27,7 @@ use meridian_config::{
     diagnose::{Diagnostic, Source},
     units::duration_text,
 };
+pub use planted::Planted;
 
 use crate::world::{Conditions, Links, Place};
 
@@ -49,8 +54,8 @@ pub struct Scenario {
     pub write_every: Duration,
     /// Between two badges that the operator revokes; none: he revokes none.
     pub revoke_every: Option<Duration>,
-    /// The region whose nodes heed no revocation: a mistake that is planted to see whether it is noticed.
-    pub deaf: Option<Place>,
+    /// Mistakes on purpose, to see whether they are noticed.
+    pub planted: Planted,
     /// What goes wrong, as the file lists it.
     pub faults: Vec<Fault>,
     /// How long the half without faults lasts.
@@ -177,13 +182,8 @@ impl Scenario {
                 format!("a badge every {every}; holders present them at every node"),
             ));
         }
-        if let Some(place) = self.deaf {
-            let region = self.region(place);
-            lines.push((
-                "planted",
-                format!("the nodes of {region} heed no revocation"),
-            ));
-        }
+        let planted = self.planted.tell(|place| self.region(place).to_owned());
+        lines.extend(planted.into_iter().map(|told| ("planted", told)));
         for fault in &self.faults {
             let at = duration_text(fault.at);
             let lasts = duration_text(fault.lasts);

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Scenario, Spot, fault::node_name};
 use crate::{
-    gateway::{self, Gateway},
+    gateway::{self, Gateway, Mistakes},
     workload::{Ground, Oracle, badge::Badges, client, document, issuer, upstream},
     world::{Ambient, Down, EPOCH, End, MachineId, Place, Seed, Trace, World},
 };
@@ -50,8 +50,8 @@ pub(super) struct Node {
     gateway: Slot,
     end: End,
     collapsed: bool,
-    /// A planted mistake: it heeds no revocation.
-    deaf: bool,
+    /// Planted ones.
+    mistakes: Mistakes,
     /// It was told to stop.
     stopping: bool,
 }
@@ -116,7 +116,7 @@ impl Stage {
                     gateway: Slot::default(),
                     end: End::default(),
                     collapsed: false,
-                    deaf: scenario.deaf == Some(place),
+                    mistakes: scenario.planted.of(place),
                     stopping: false,
                 }
             })
@@ -171,14 +171,14 @@ impl Stage {
         }
         let slot = Slot::default();
         let (file, oracle) = (node.file.clone(), self.oracle.clone());
-        let (versions, deaf) = (node.versions, node.deaf);
+        let (versions, mistakes) = (node.versions, node.mistakes.clone());
         let name = file.id.to_string();
         let arrives = slot.clone();
         node.gateway = slot;
         node.collapsed = false;
         node.stopping = false;
         node.end = self.world.start(node.machine, |host| {
-            gateway::run(host, file, versions, deaf, move |gateway| {
+            gateway::run(host, file, versions, mistakes, move |gateway| {
                 *arrives.lock().unwrap_or_else(PoisonError::into_inner) = Some(gateway.clone());
                 gateway.onlook(name, oracle)
             })
@@ -333,7 +333,8 @@ impl Stage {
                     .unwrap_or_else(|| "without an error".to_owned());
                 let id = &node.file.id;
                 let says = format!("{id} ended by itself: {why}");
-                self.oracle.history().collapses.push(says);
+                let now = self.world.now();
+                self.oracle.history().collapses.push((now, says));
             }
         }
     }

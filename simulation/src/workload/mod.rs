@@ -9,16 +9,19 @@
 //! - [`client`]: sends requests at a rate and tries the next node when one does not answer;
 //! - [`upstream`], [`issuer`]: real HTTP servers on simulated streams;
 //! - [`document`]: what the operator applies;
+//! - `deed`: what operators read and wrote;
 //! - `oracle`: remembers ([`Oracle`]).
 
 pub mod badge;
 pub mod client;
+mod deed;
 pub mod document;
 pub mod issuer;
 mod oracle;
 mod serve;
 pub mod upstream;
 
+pub use deed::{Act, Deed, Written};
 pub use oracle::{
     Arrival, BUDGET, CommandSeen, DoubtSeen, EndState, FaultSeen, Flow, Ground, History, Kind,
     Oracle, Outcome, Presented, ReadSeen, Request, RevisionSeen, Revoked, Write,

@@ -11,6 +11,7 @@ use std::{
 
 use serde::Serialize;
 
+use super::Deed;
 use crate::world::{Network, Place};
 
 /// Remembers a run. Clones are one memory.
@@ -31,6 +32,8 @@ pub struct History {
     pub orders: BTreeSet<u64>,
     /// What upstreams received.
     pub arrivals: Vec<Arrival>,
+    /// What operators read and wrote through nodes, and what came of it.
+    pub deeds: Vec<Deed>,
     /// Documents that the operator applied; by id.
     pub writes: Vec<Write>,
     /// Badges that the operator revoked, in order; a badge's number is its position.
@@ -59,8 +62,8 @@ pub struct History {
     pub doubts: Vec<DoubtSeen>,
     /// Reads that must not be old.
     pub reads: Vec<ReadSeen>,
-    /// Programs that ended by themselves and should not have, or panicked.
-    pub collapses: Vec<String>,
+    /// Programs that ended by themselves and should not have, or panicked; and when.
+    pub collapses: Vec<(Duration, String)>,
 }
 
 /// Requests of one kind from the clients of one region.
@@ -135,8 +138,6 @@ pub struct Write {
     pub done: Option<Duration>,
     /// The revision it became, or why not; none: unknown.
     pub outcome: Option<Result<u64, String>>,
-    /// Digest of the document's text.
-    pub digest: String,
 }
 
 /// A badge that the operator revoked.

@@ -18,7 +18,11 @@ use network::RawNetwork;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
-use super::{Scenario, fault::RawFault};
+use super::{
+    Scenario,
+    fault::RawFault,
+    planted::{Planted, RawPlanted},
+};
 use crate::world::Place;
 
 #[derive(Deserialize)]
@@ -56,12 +60,6 @@ struct RawWrites {
 #[serde(deny_unknown_fields)]
 struct RawRevocations {
     every: Spanned<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPlanted {
-    deaf_to_revocations: Spanned<String>,
 }
 
 pub(super) fn read(source: &Source) -> Result<Scenario, Vec<Diagnostic>> {
@@ -119,10 +117,11 @@ impl Check<'_> {
                 .map(|traffic| self.interval(&traffic.rate)),
             write_every: self.span("writes.every", &raw.writes.every),
             revoke_every: self.revocations(raw),
-            deaf: raw.planted.as_ref().and_then(|planted| {
-                let region = &planted.deaf_to_revocations;
-                self.region(&region.value, region.referenced)
-            }),
+            planted: raw
+                .planted
+                .as_ref()
+                .map(|planted| Planted::check(planted, |name, place| self.region(name, place)))
+                .unwrap_or_default(),
             faults,
             calm: self.span("calm", &raw.calm),
         }

@@ -1,0 +1,81 @@
+//! Planted mistakes: for each invariant a run in which it breaks, it and no other; and the same run without the mistake,
+//! in which all hold.
+
+use std::{fs, io::Write as _, path::PathBuf};
+
+use serde_json::Value;
+
+use super::{finding, outcome, play};
+
+/// A planted scenario and what it must break.
+struct Plant {
+    /// The file, without its ending.
+    file: &'static str,
+    invariant: &'static str,
+    /// What each violation begins with.
+    says: &'static str,
+}
+
+impl Plant {
+    fn path(&self) -> PathBuf {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/planted");
+        PathBuf::from(folder).join(format!("{}.yaml", self.file))
+    }
+
+    /// Plays it with and without the mistake; what broke.
+    fn found_out(&self) -> Vec<Value> {
+        let path = self.path();
+        let text = fs::read_to_string(&path).expect("the scenario lies beside this file");
+        let lines: Vec<&str> = text.lines().collect();
+        let (planted, sound): (Vec<&str>, Vec<&str>) =
+            lines.iter().partition(|line| line.starts_with("planted:"));
+        assert_eq!(planted.len(), 1, "one line plants the mistake");
+        let mut without = tempfile::NamedTempFile::new().expect("a file");
+        let text = sound.join("\n");
+        without
+            .write_all(text.as_bytes())
+            .expect("it can be written");
+        let runs = [path.as_path(), without.path()]
+            .map(|path| play(path.to_str().expect("a plain path"), "1"));
+        let [planted, sound] = runs.map(outcome);
+        assert!(sound.status.success(), "{:#}", finding(&sound));
+        assert_eq!(planted.status.code(), Some(1), "{:#}", finding(&planted));
+        let broken = finding(&planted);
+        let violations = broken["violations"].as_array().expect("a list").clone();
+        assert!(!violations.is_empty());
+        for violation in &violations {
+            assert_eq!(violation["invariant"], self.invariant, "{violations:#?}");
+            let says = violation["says"].as_str().expect("a sentence");
+            assert!(says.starts_with(self.says), "{violations:#?}");
+        }
+        violations
+    }
+
+    /// As [`found_out`](Self::found_out), and the run was broken off at once, with the time.
+    fn found_out_at_once(&self) {
+        let violations = self.found_out();
+        let at = violations[0]["at_ms"].as_u64();
+        assert!(at.is_some_and(|at| at > 0), "{violations:#?}");
+        assert!(violations.len() < 5, "{violations:#?}");
+    }
+}
+
+#[test]
+fn a_node_that_heeds_no_revocation_is_found_out() {
+    let deaf = Plant {
+        file: "deaf",
+        invariant: "revocation",
+        says: "us-east-1 admitted badge",
+    };
+    deaf.found_out_at_once();
+}
+
+#[test]
+fn a_node_that_answers_sure_reads_from_what_it_has_is_found_out() {
+    let stale = Plant {
+        file: "stale",
+        invariant: "linearizable admin",
+        says: "through us-east-1, from ",
+    };
+    stale.found_out_at_once();
+}
