@@ -10,7 +10,7 @@ use meridian_cluster::{
     consensus::Profile,
     directory::{Accepted, Actor, Directory, Proposal, Revision, SourceFile, WriteError},
     fabric::Fabric,
-    facts::{Claim, Facts, PublishError, Receipt, Revocation, Wait, Wanted},
+    facts::{Claim, Facts, PublishError, Receipt, Revocation, Standing, Wait, Wanted},
     host::Host,
     membership::{Liveness, Member, Membership},
     version::Versions,
@@ -21,17 +21,24 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    flawed::Flaws,
     workload::{CommandSeen, DoubtSeen, EndState, Oracle, ReadSeen, RevisionSeen},
     world::{Decision, SimHost},
 };
 
 /// Mistakes that are planted in a node, to see whether they are noticed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Mistakes {
     /// It heeds no revocation.
     pub deaf_to_revocations: bool,
     /// It answers a read that must not be old with what it has.
     pub stale_reads: bool,
+    /// It ends at once when it is told to stop.
+    pub undrained: bool,
+    /// It ends by itself.
+    pub ends: bool,
+    /// Those of its machine, and the switch of them all.
+    pub flaws: Flaws,
 }
 
 /// A running node's insides. A cheap clone.
@@ -68,7 +75,19 @@ where
         observe: Some(send),
         deaf: mistakes.deaf_to_revocations,
     };
-    let host: Arc<dyn Host> = host;
+    let told = host.stop_asked();
+    let armed = mistakes.flaws.armed.clone();
+    let cut_short = async {
+        if mistakes.undrained {
+            told.await;
+            return Ok(());
+        }
+        while !(mistakes.ends && armed.is_set()) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err("a planted mistake".to_owned())
+    };
+    let host = mistakes.flaws.put_on(host);
     let node = meridian_node::run(host, file, Origin::Founding, hooks);
     let onlooker = async {
         if let Ok(handles) = handles.await {
@@ -87,6 +106,7 @@ where
         biased;
         ended = node => ended.map_err(|error| error.to_string()),
         never = onlooker => never,
+        ended = cut_short, if mistakes.undrained || mistakes.ends => ended,
     }
 }
 
@@ -205,7 +225,7 @@ impl Gateway {
                 text: source.text,
             }],
             actor: Actor::new("operator", "operator", None),
-            message: "a change of the simulation".to_owned(),
+            message: MESSAGE.to_owned(),
             expect,
         };
         self.directory.apply(proposal).await
@@ -224,6 +244,21 @@ impl Gateway {
             reason: "a change of the simulation".to_owned(),
         };
         self.facts.publish(wanted, Wait::All).await
+    }
+
+    /// How the fast lane stands.
+    pub fn standing(&self) -> Standing {
+        self.facts.standing()
+    }
+
+    /// How many revisions it keeps.
+    pub fn kept(&self) -> usize {
+        self.directory.history().len()
+    }
+
+    /// How many other nodes its fabric knows.
+    pub fn peers(&self) -> usize {
+        self.fabric.peers().len()
     }
 
     /// What it holds of the fast lane, as nodes compare it.
@@ -291,6 +326,9 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
         });
     }
 }
+
+/// What the operator says about every document.
+pub(crate) const MESSAGE: &str = "a change of the simulation";
 
 /// Streams of a flood at once: more than one slow one could hold up.
 const FLOOD_STREAMS: usize = 8;

@@ -6,12 +6,14 @@
 //! - [`world`]: the false world, which knows nothing of what runs in it;
 //! - [`scenario`]: what a run does, and the runs themselves;
 //! - [`gateway`]: the node under test;
+//! - [`flawed`]: mistakes that are planted around it;
 //! - [`workload`]: clients, upstreams and the rest around the nodes, and the oracle of what they saw;
 //! - [`invariant`]: what must hold;
 //! - [`report`]: what a run found, for people and for programs;
 //! - [`explore`]: many runs instead of one.
 
 pub mod explore;
+pub mod flawed;
 pub mod gateway;
 pub mod invariant;
 pub mod report;

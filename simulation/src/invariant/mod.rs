@@ -6,12 +6,14 @@
 mod agreement;
 mod at_most_once;
 mod availability;
+mod bounded;
 mod convergence;
 mod faults_happened;
 mod isolation;
 mod linearizable;
 mod nothing_collapses;
 mod planned_stops;
+mod residency;
 mod revocation;
 
 use std::time::Duration;
@@ -49,6 +51,8 @@ pub struct Watch {
     agreement: agreement::Watch,
     at_most_once: at_most_once::Watch,
     revocation: revocation::Watch,
+    residency: residency::Watch,
+    bounded: bounded::Watch,
     linearizable: linearizable::Watch,
     collapses: nothing_collapses::Watch,
 }
@@ -60,6 +64,8 @@ impl Watch {
             ("agreement", self.agreement.look(history)),
             ("at most once", self.at_most_once.look(history)),
             ("revocation", self.revocation.look(history)),
+            ("residency", self.residency.look(history)),
+            ("bounded", self.bounded.look(history)),
             ("linearizable admin", self.linearizable.look(history, now)),
             ("nothing collapses", self.collapses.look(history)),
         ];

@@ -19,6 +19,7 @@ use meridian_config::diagnose::Source;
 use super::{
     Scenario,
     editors::{Editor, RACE},
+    sampler::Sampler,
     schedule::Schedule,
     stage::Stage,
 };
@@ -79,6 +80,7 @@ pub fn play(
         panics,
         watch: Watch::default(),
         next_look: Duration::ZERO,
+        sampler: Sampler::new(scenario.revoke_every.and(scenario.request_every)),
     };
     let ended = play.through();
     let now = stage.world.now();
@@ -126,6 +128,7 @@ struct Play<'a> {
     races: usize,
     watch: Watch,
     next_look: Duration,
+    sampler: Sampler,
 }
 
 /// Why a scenario was not played to its end.
@@ -157,6 +160,7 @@ impl Play<'_> {
         if self.scenario.only_floods() {
             self.stage.ask_around();
         }
+        self.stage.armed.set(true);
         self.break_things(serving)?;
         self.calm_down()
     }
@@ -376,7 +380,9 @@ impl Play<'_> {
     /// The next version of the document.
     fn document(&mut self) -> Source {
         self.documents += 1;
-        document::document(&self.stage.regions, self.documents)
+        let source = document::document(&self.stage.regions, self.documents);
+        let armed = self.stage.armed.is_set();
+        self.scenario.planted.spoil(source, armed)
     }
 
     /// Lets operators race at two of the nodes.
@@ -412,6 +418,7 @@ impl Play<'_> {
             return Ok(());
         }
         self.next_look = now + LOOK;
+        self.sampler.look(self.stage);
         let panicked = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
         let broken = self.watch.look(&self.stage.oracle.history(), now);
         if panicked.is_empty() && broken.is_empty() && !self.cut_short.is_set() {

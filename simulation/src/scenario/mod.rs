@@ -8,6 +8,7 @@
 //! - `stage`: the machines of a run;
 //! - `schedule`: makes it go wrong, and undoes it;
 //! - `planted`: mistakes on purpose;
+//! - `sampler`: what nodes hold;
 //! - `editors`: who reads and writes the document;
 //! - `conductor`: plays the whole and judges it.
 
@@ -16,6 +17,7 @@ mod editors;
 pub mod fault;
 mod planted;
 mod raw;
+mod sampler;
 mod schedule;
 mod stage;
 

@@ -1,13 +1,18 @@
 //! Mistakes on purpose: each makes one promise break in a real run, and so proves that its invariant notices.
 //!
 //! In: `planted:` of a scenario file. Out: a checked [`Planted`]. Nothing here reaches a node that runs outside this
-//! program: a mistake lies in what the simulator puts around a node, or goes through the hooks that only code can
-//! hand over.
+//! program: a mistake lies in what the simulator puts around a node or writes for it, or goes through the hooks that
+//! only code can hand over.
 
+use meridian_config::diagnose::Source;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
-use crate::{gateway::Mistakes, world::Place};
+use crate::{
+    flawed::{Armed, Flaws},
+    gateway::Mistakes,
+    world::Place,
+};
 
 /// Mistakes that are planted in a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +21,30 @@ pub struct Planted {
     pub deaf_to_revocations: Option<Place>,
     /// The nodes of this region answer a read that must not be old with what they have.
     pub stale_reads: Option<Place>,
+    /// The nodes of this region read another command from their log than was written.
+    pub altered_commands: Option<Place>,
+    /// The nodes of this region send every POST to its upstream twice.
+    pub repeated_orders: Option<Place>,
+    /// The nodes of this region never close a connection to an upstream.
+    pub kept_streams: Option<Place>,
+    /// The nodes of this region lose what they send to others, for a moment.
+    pub mute: Option<Place>,
+    /// The nodes of this region end by themselves.
+    pub ends: Option<Place>,
+    /// The nodes of this region are not started again.
+    pub stays_down: Option<Place>,
+    /// The disks of all nodes say that they have flushed and have not.
+    pub forgetful_disks: bool,
+    /// Nodes that are told to stop end at once.
+    pub undrained_stops: bool,
+    /// Faults that take nodes down do nothing.
+    pub harmless_faults: bool,
+    /// The document has no health checks and no retries.
+    pub unchecked_upstreams: bool,
+    /// The document says nothing of residency.
+    pub forgotten_residency: bool,
+    /// Documents are no documents any more.
+    pub broken_documents: bool,
 }
 
 #[derive(Deserialize)]
@@ -23,6 +52,24 @@ pub struct Planted {
 pub(super) struct RawPlanted {
     deaf_to_revocations: Option<Spanned<String>>,
     stale_reads: Option<Spanned<String>>,
+    altered_commands: Option<Spanned<String>>,
+    repeated_orders: Option<Spanned<String>>,
+    kept_streams: Option<Spanned<String>>,
+    mute: Option<Spanned<String>>,
+    ends: Option<Spanned<String>>,
+    stays_down: Option<Spanned<String>>,
+    #[serde(default)]
+    forgetful_disks: bool,
+    #[serde(default)]
+    undrained_stops: bool,
+    #[serde(default)]
+    harmless_faults: bool,
+    #[serde(default)]
+    unchecked_upstreams: bool,
+    #[serde(default)]
+    forgotten_residency: bool,
+    #[serde(default)]
+    broken_documents: bool,
 }
 
 impl Planted {
@@ -38,28 +85,174 @@ impl Planted {
         Self {
             deaf_to_revocations: place(&raw.deaf_to_revocations),
             stale_reads: place(&raw.stale_reads),
+            altered_commands: place(&raw.altered_commands),
+            repeated_orders: place(&raw.repeated_orders),
+            kept_streams: place(&raw.kept_streams),
+            mute: place(&raw.mute),
+            ends: place(&raw.ends),
+            stays_down: place(&raw.stays_down),
+            forgetful_disks: raw.forgetful_disks,
+            undrained_stops: raw.undrained_stops,
+            harmless_faults: raw.harmless_faults,
+            unchecked_upstreams: raw.unchecked_upstreams,
+            forgotten_residency: raw.forgotten_residency,
+            broken_documents: raw.broken_documents,
         }
     }
 
     /// The mistakes of the nodes of a region.
-    pub(super) fn of(&self, place: Place) -> Mistakes {
+    pub(super) fn of(&self, place: Place, armed: &Armed) -> Mistakes {
+        let here = |planted: Option<Place>| planted == Some(place);
         Mistakes {
-            deaf_to_revocations: self.deaf_to_revocations == Some(place),
-            stale_reads: self.stale_reads == Some(place),
+            deaf_to_revocations: here(self.deaf_to_revocations),
+            stale_reads: here(self.stale_reads),
+            undrained: self.undrained_stops,
+            ends: here(self.ends),
+            flaws: Flaws {
+                forgetful_disk: self.forgetful_disks,
+                altered_commands: here(self.altered_commands),
+                repeated_orders: here(self.repeated_orders),
+                kept_streams: here(self.kept_streams),
+                mute: here(self.mute),
+                armed: armed.clone(),
+            },
         }
+    }
+
+    /// The document as it is applied. `armed`: all nodes have served already.
+    pub(super) fn spoil(&self, mut source: Source, armed: bool) -> Source {
+        let mut text = String::new();
+        for line in source.text.lines() {
+            match line.trim() {
+                key if self.unchecked_upstreams && key.starts_with("health:") => continue,
+                key if self.unchecked_upstreams && key.starts_with("retries:") => {
+                    let (indent, _) = line.split_at(line.len() - line.trim_start().len());
+                    text.push_str(indent);
+                    text.push_str("retries: { attempts: 0 }");
+                }
+                _ => text.push_str(line),
+            }
+            text.push('\n');
+        }
+        if self.forgotten_residency {
+            text = without_residency(&text);
+        }
+        if self.broken_documents && armed {
+            text.push_str("nothing: of the kind\n");
+        }
+        source.text = text;
+        source
     }
 
     /// Each in words; `region` names a region.
     pub fn tell(&self, region: impl Fn(Place) -> String) -> Vec<String> {
         let mut told = Vec::new();
-        let mut of = |place: Option<Place>, what: &str| {
+        let of_regions = [
+            (
+                self.altered_commands,
+                "read another command from their log than was written",
+            ),
+            (self.deaf_to_revocations, "heed no revocation"),
+            (
+                self.stale_reads,
+                "answer a read that must not be old with what they have",
+            ),
+            (
+                self.repeated_orders,
+                "send every POST to its upstream twice",
+            ),
+            (self.kept_streams, "never close a connection to an upstream"),
+            (self.mute, "lose what they send to others, for a moment"),
+            (self.ends, "end by themselves"),
+            (self.stays_down, "are not started again"),
+        ];
+        for (place, what) in of_regions {
             told.extend(place.map(|place| format!("the nodes of {} {what}", region(place))));
-        };
-        of(self.deaf_to_revocations, "heed no revocation");
-        of(
-            self.stale_reads,
-            "answer a read that must not be old with what they have",
-        );
+        }
+        let everywhere = [
+            (
+                self.forgetful_disks,
+                "disks say that they have flushed and have not",
+            ),
+            (
+                self.undrained_stops,
+                "nodes that are told to stop end at once",
+            ),
+            (
+                self.harmless_faults,
+                "faults that take nodes down do nothing",
+            ),
+            (
+                self.unchecked_upstreams,
+                "the document has no health checks and no retries",
+            ),
+            (
+                self.forgotten_residency,
+                "the document says nothing of residency",
+            ),
+            (self.broken_documents, "documents are no documents any more"),
+        ];
+        for (planted, what) in everywhere {
+            told.extend(planted.then(|| what.to_owned()));
+        }
         told
+    }
+}
+
+/// A document, in YAML or JSON, without its tenants' zones.
+fn without_residency(text: &str) -> String {
+    let mut left = text;
+    let mut without = String::new();
+    while let Some(at) = left.find("residency")
+        && let Some(end) = left[at..].find(']')
+    {
+        let before = left[..at].trim_end_matches('"').trim_end();
+        let after = left[at + end + 1..].trim_start();
+        let (kept, after) = match before.strip_suffix(',') {
+            Some(kept) => (kept, after),
+            None => (before, after.trim_start_matches(',')),
+        };
+        without.push_str(kept);
+        without.push(' ');
+        left = after;
+    }
+    without + left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        Source {
+            name: "gateway.yaml".to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_spoiled_document_lacks_what_was_planted_and_nothing_else() {
+        let text = "tenants:\n  a: { issuers: [i], residency: [eu, us] }\n  b: { issuers: [i] }\n    health: { path: /health }\n";
+        let none = Planted::default();
+        assert_eq!(none.spoil(source(text), true).text, text);
+        let both = Planted {
+            unchecked_upstreams: true,
+            forgotten_residency: true,
+            ..none.clone()
+        };
+        let spoiled = "tenants:\n  a: { issuers: [i] }\n  b: { issuers: [i] }\n";
+        assert_eq!(both.spoil(source(text), true).text, spoiled);
+        let json = "{ \"a\": { \"residency\": [ \"eu\" ], \"plan\": \"p\" } }\n";
+        let spoiled = "{ \"a\": { \"plan\": \"p\" } }\n";
+        assert_eq!(
+            both.spoil(source(json), true).text.replace("  ", " "),
+            spoiled
+        );
+        let broken = Planted {
+            broken_documents: true,
+            ..none
+        };
+        assert_eq!(broken.spoil(source(text), false).text, text);
+        assert_ne!(broken.spoil(source(text), true).text, text);
     }
 }

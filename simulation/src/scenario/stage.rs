@@ -18,8 +18,9 @@ use meridian_config::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Scenario, Spot, fault::node_name};
+use super::{Planted, Scenario, Spot, fault::node_name};
 use crate::{
+    flawed::Armed,
     gateway::{self, Gateway, Mistakes},
     workload::{Ground, Oracle, badge::Badges, client, document, issuer, upstream},
     world::{Ambient, Down, EPOCH, End, MachineId, Place, Seed, Trace, World},
@@ -35,6 +36,9 @@ pub(super) struct Stage {
     upstreams: Vec<MachineId>,
     clients: Vec<MachineId>,
     issuer: MachineId,
+    planted: Planted,
+    /// The switch of planted mistakes.
+    pub(super) armed: Armed,
 }
 
 /// A gateway node's machine.
@@ -89,6 +93,7 @@ impl Stage {
         }
         let authority = Authority::create(CLUSTER, Some(seed.bytes("authority")))
             .expect("the simulator's cluster name is a trust domain");
+        let armed = Armed::default();
         let nodes = names
             .iter()
             .map(|(name, spot)| {
@@ -116,7 +121,7 @@ impl Stage {
                     gateway: Slot::default(),
                     end: End::default(),
                     collapsed: false,
-                    mistakes: scenario.planted.of(place),
+                    mistakes: scenario.planted.of(place, &armed),
                     stopping: false,
                 }
             })
@@ -129,6 +134,8 @@ impl Stage {
             upstreams,
             clients,
             issuer,
+            planted: scenario.planted.clone(),
+            armed,
         }
     }
 
@@ -166,7 +173,8 @@ impl Stage {
 
     pub(super) fn start_node(&mut self, index: usize) {
         let node = &mut self.nodes[index];
-        if self.world.is_on(node.machine) {
+        let stays_down = self.armed.is_set() && self.planted.stays_down == Some(node.place);
+        if self.world.is_on(node.machine) || stays_down {
             return;
         }
         let slot = Slot::default();
@@ -226,6 +234,9 @@ impl Stage {
 
     /// Takes down a node; whether it was up.
     pub(super) fn take_down_node(&mut self, index: usize, down: Down) -> bool {
+        if self.planted.harmless_faults {
+            return false;
+        }
         let node = &mut self.nodes[index];
         let was_on = self.world.is_on(node.machine);
         self.world.take_down(node.machine, down);

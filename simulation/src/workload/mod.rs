@@ -10,6 +10,7 @@
 //! - [`upstream`], [`issuer`]: real HTTP servers on simulated streams;
 //! - [`document`]: what the operator applies;
 //! - `deed`: what operators read and wrote;
+//! - `sample`: what nodes hold;
 //! - `oracle`: remembers ([`Oracle`]).
 
 pub mod badge;
@@ -18,6 +19,7 @@ mod deed;
 pub mod document;
 pub mod issuer;
 mod oracle;
+mod sample;
 mod serve;
 pub mod upstream;
 
@@ -26,3 +28,4 @@ pub use oracle::{
     Arrival, BUDGET, CommandSeen, DoubtSeen, EndState, FaultSeen, Flow, Ground, History, Kind,
     Oracle, Outcome, Presented, ReadSeen, Request, RevisionSeen, Revoked, Write,
 };
+pub use sample::{Held, Sample};

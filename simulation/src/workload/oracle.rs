@@ -4,14 +4,14 @@
 //! unknown, never "failed": a write whose node died may still have happened.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use serde::Serialize;
 
-use super::Deed;
+use super::{Deed, Sample};
 use crate::world::{Network, Place};
 
 /// Remembers a run. Clones are one memory.
@@ -30,6 +30,8 @@ pub struct History {
     pub requests: Vec<Request>,
     /// Ids of requests that must not be repeated.
     pub orders: BTreeSet<u64>,
+    /// Where upstreams may see a request, by its id; those that are not here may be seen everywhere.
+    pub confined: BTreeMap<u64, Vec<Place>>,
     /// What upstreams received.
     pub arrivals: Vec<Arrival>,
     /// What operators read and wrote through nodes, and what came of it.
@@ -44,6 +46,8 @@ pub struct History {
     pub revisions: Vec<RevisionSeen>,
     /// Commands that nodes applied to their state.
     pub commands: Vec<CommandSeen>,
+    /// What nodes held.
+    pub samples: Vec<Sample>,
     /// Faults that began.
     pub faults: Vec<FaultSeen>,
     /// What was healthy, from each time on.

@@ -89,6 +89,11 @@ impl Life {
         self.runtime.spawn(task);
     }
 
+    /// Tasks that have not ended.
+    pub(super) fn tasks(&self) -> usize {
+        self.runtime.metrics().num_alive_tasks()
+    }
+
     /// Runs everything that is due before the world's `until`.
     pub(super) fn run(&self, until: Duration) {
         let (anchor, born) = self.began;

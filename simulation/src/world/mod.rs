@@ -232,6 +232,12 @@ impl World {
         self.machines[id.0].printed.lines()
     }
 
+    /// Tasks that run on a machine; none where it is off.
+    pub fn tasks(&self, id: MachineId) -> u64 {
+        let life = self.machines[id.0].on.as_ref();
+        life.map_or(0, |life| life.tasks() as u64)
+    }
+
     /// Sets a machine's wall clock ahead, from its next start on.
     pub fn set_skew(&mut self, id: MachineId, skew: Duration) {
         self.machines[id.0].skew = skew;

@@ -16,10 +16,11 @@ struct Plant {
     says: &'static str,
 }
 
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/planted");
+
 impl Plant {
     fn path(&self) -> PathBuf {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/planted");
-        PathBuf::from(folder).join(format!("{}.yaml", self.file))
+        PathBuf::from(FOLDER).join(format!("{}.yaml", self.file))
     }
 
     /// Plays it with and without the mistake; what broke.
@@ -78,4 +79,120 @@ fn a_node_that_answers_sure_reads_from_what_it_has_is_found_out() {
         says: "through us-east-1, from ",
     };
     stale.found_out_at_once();
+}
+
+#[test]
+fn a_node_that_sends_an_order_twice_is_found_out() {
+    let repeated = Plant {
+        file: "repeated",
+        invariant: "at most once",
+        says: "order ",
+    };
+    repeated.found_out_at_once();
+}
+
+#[test]
+fn a_node_that_never_closes_a_connection_is_found_out() {
+    let kept = Plant {
+        file: "kept",
+        invariant: "bounded",
+        says: "us-east-1 holds ",
+    };
+    kept.found_out_at_once();
+}
+
+#[test]
+fn a_node_that_falls_silent_beside_a_flood_is_found_out() {
+    let mute = Plant {
+        file: "mute",
+        invariant: "isolation",
+        says: "",
+    };
+    let violations = mute.found_out();
+    let of_it = |one: &&Value| {
+        one["says"]
+            .as_str()
+            .is_some_and(|it| it.contains("us-east-1"))
+    };
+    assert!(violations.iter().any(|one| of_it(&one)), "{violations:#?}");
+}
+
+#[test]
+fn a_node_that_ends_by_itself_is_found_out() {
+    let ends = Plant {
+        file: "ends",
+        invariant: "nothing collapses",
+        says: "us-east-1 ended by itself: a planted mistake",
+    };
+    ends.found_out_at_once();
+}
+
+#[test]
+fn a_node_that_never_comes_back_is_found_out() {
+    let down = Plant {
+        file: "stays-down",
+        invariant: "convergence",
+        says: "the nodes were not equal within 10s of calm",
+    };
+    down.found_out();
+}
+
+#[test]
+fn a_node_that_applies_another_command_is_found_out() {
+    let altered = Plant {
+        file: "altered",
+        invariant: "agreement",
+        says: "",
+    };
+    altered.found_out_at_once();
+}
+
+#[test]
+fn disks_that_only_say_that_they_have_flushed_are_found_out() {
+    let forgetful = Plant {
+        file: "forgetful",
+        invariant: "nothing collapses",
+        says: "a task panicked: ",
+    };
+    forgetful.found_out();
+}
+
+#[test]
+fn nodes_that_do_not_finish_before_they_stop_are_found_out() {
+    let undrained = Plant {
+        file: "undrained",
+        invariant: "planned stops",
+        says: "",
+    };
+    undrained.found_out();
+}
+
+#[test]
+fn a_fault_that_does_nothing_is_found_out() {
+    let harmless = Plant {
+        file: "harmless",
+        invariant: "faults happened",
+        says: "",
+    };
+    harmless.found_out();
+}
+
+#[test]
+fn a_gateway_that_goes_on_sending_to_a_dead_upstream_is_found_out() {
+    let unchecked = Plant {
+        file: "unchecked",
+        invariant: "availability",
+        says: "",
+    };
+    unchecked.found_out();
+}
+
+#[test]
+fn a_cluster_that_takes_no_document_any_more_is_found_out() {
+    let broken = Plant {
+        file: "broken",
+        invariant: "progress",
+        says: "waited 5s in vain until the last document was accepted",
+    };
+    broken.found_out();
 }

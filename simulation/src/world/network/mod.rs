@@ -213,6 +213,14 @@ impl Network {
         self.with(|state| state.counts)
     }
 
+    /// Streams that programs of a machine hold.
+    pub fn streams_of(&self, machine: MachineId) -> u64 {
+        self.with(|state| {
+            let held = state.streams.values();
+            held.map(|stream| stream.held_by(machine)).sum()
+        })
+    }
+
     /// The simulated time since the run began.
     pub fn now(&self) -> Duration {
         self.with(|state| state.now)

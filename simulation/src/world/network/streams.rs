@@ -88,6 +88,15 @@ pub(super) enum StreamEvent {
     Reset(StreamId, usize),
 }
 
+impl StreamState {
+    /// How many of its ends a program of this machine holds.
+    pub(super) fn held_by(&self, machine: MachineId) -> u64 {
+        let ends = self.ends.iter();
+        ends.map(|end| u64::from(end.open && end.machine == machine))
+            .sum()
+    }
+}
+
 impl State {
     pub(super) fn happen(&mut self, event: StreamEvent) {
         match event {

@@ -1,0 +1,139 @@
+//! Looks at what every node holds, once a second of a run, and says what it may hold.
+//!
+//! In: the machines and the insides of the nodes. Out: samples to the oracle. A bound is what the code of the node
+//! states where it has one (facts, revisions, the log); for connections and tasks it follows from how many requests
+//! can be under way, which the workload says.
+
+use std::{collections::VecDeque, time::Duration};
+
+use meridian_cluster::{
+    facts::{BYTES_LIMIT, COUNT_LIMIT},
+    host::{GroupId, LogStore as _},
+};
+
+use super::stage::Stage;
+use crate::{
+    gateway::Gateway,
+    workload::{Held, Sample},
+    world::MachineId,
+};
+
+/// Looks once a second.
+pub(super) struct Sampler {
+    next: Duration,
+    /// How many requests had begun, at each of the last samples.
+    begun: VecDeque<u64>,
+    /// The most requests that can have been under way at once so far.
+    peak: u64,
+    /// Presentations of badges that can be under way at one node.
+    badges: u64,
+}
+
+impl Sampler {
+    /// `badges`: between two presentations of one badge at one node; none: nobody presents any.
+    pub(super) fn new(badges: Option<Duration>) -> Self {
+        let patience = count(PATIENCE.as_millis());
+        Self {
+            next: Duration::ZERO,
+            begun: VecDeque::new(),
+            peak: 0,
+            badges: badges.map_or(0, |every| {
+                PRESENTED * patience / count(every.as_millis()).max(1)
+            }),
+        }
+    }
+
+    /// Looks where it is time to.
+    pub(super) fn look(&mut self, stage: &Stage) {
+        let now = stage.world.now();
+        if now < self.next {
+            return;
+        }
+        self.next = now + EVERY;
+        let begun = stage.oracle.history().begun;
+        self.begun.push_back(begun);
+        if self.begun.len() > usize::try_from(PATIENCE.as_secs()).expect("a few seconds") + 1 {
+            self.begun.pop_front();
+        }
+        let before = self.begun.front().copied().unwrap_or_default();
+        self.peak = self.peak.max(begun - before);
+        for (index, gateway) in stage.gateways() {
+            let node = &stage.nodes[index];
+            let held = self.held(stage, node.machine, &gateway);
+            stage.oracle.history().samples.push(Sample {
+                at: now,
+                node: node.name(),
+                held,
+            });
+        }
+    }
+
+    fn held(&self, stage: &Stage, machine: MachineId, gateway: &Gateway) -> Vec<Held> {
+        let nodes = stage.nodes.len() as u64;
+        let requests = self.peak + self.badges;
+        let upstreams = stage.regions.len() as u64 * (stage.regions.len() as u64 + 1);
+        let standing = gateway.standing();
+        let log = stage.world.disk(machine).bounds(GroupId::Directory);
+        let log = log.ok().flatten();
+        let held = |what, count, bound| Held { what, count, bound };
+        vec![
+            held("facts", standing.held as u64, COUNT_LIMIT as u64),
+            held("bytes of facts", standing.bytes as u64, BYTES_LIMIT as u64),
+            held("revisions", gateway.kept() as u64, REVISIONS),
+            held(
+                "entries of the log",
+                log.map_or(0, |(first, last)| last - first + 1),
+                LOG,
+            ),
+            held("peers", gateway.peers() as u64, nodes),
+            held(
+                "streams",
+                stage.world.network().streams_of(machine),
+                STREAMS + CHECKS * upstreams + STREAMS_A_REQUEST * requests,
+            ),
+            held(
+                "tasks",
+                stage.world.tasks(machine),
+                TASKS + TASKS_A_PEER * nodes + CHECKS * upstreams + TASKS_A_REQUEST * requests,
+            ),
+        ]
+    }
+}
+
+fn count(ms: u128) -> u64 {
+    u64::try_from(ms).unwrap_or(u64::MAX)
+}
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How long a request can be under way: clients wait 3 s, an upstream may take 2.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Badges that are presented at once at one node.
+const PRESENTED: u64 = 3;
+
+/// Revisions that a node keeps (`Directory::history`).
+const REVISIONS: u64 = 64;
+
+/// Entries of the log: 64 until a snapshot is made, 64 that stay below it for the slow (`Profile`), and as many again as
+/// come while one is made and what is below it is dropped.
+const LOG: u64 = 4 * 64;
+
+/// Streams apart from requests: to the issuer, and of operators.
+const STREAMS: u64 = 16;
+
+/// Streams and tasks of the checks of one upstream: one at a time, and one that ends.
+const CHECKS: u64 = 2;
+
+/// A client's stream, the one to the upstream, and one that idles afterwards.
+const STREAMS_A_REQUEST: u64 = 3;
+
+/// Tasks of a node that has no peers and serves nobody.
+const TASKS: u64 = 128;
+
+/// Tasks for each node: connections, their streams, replication.
+const TASKS_A_PEER: u64 = 32;
+
+/// Connection, exchange, forwarding, and their counterparts on a peer.
+const TASKS_A_REQUEST: u64 = 8;

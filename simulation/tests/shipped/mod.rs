@@ -1,0 +1,76 @@
+//! Each shipped scenario on one seed, twice, in two processes: every invariant holds, and the traces are the same to the
+//! last event. A case each, so that they run side by side.
+
+use serde_json::Value;
+
+use super::verified;
+
+macro_rules! shipped {
+    ($($test:ident: $scenario:literal,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                verified($scenario, "1");
+            }
+        )*
+
+        const PLAYED: &[&str] = &[$($scenario),*];
+    };
+}
+
+shipped! {
+    process_kill_holds_twice: "process-kill",
+    partition_holds_twice: "partition",
+    left_behind_holds_twice: "left-behind",
+    rolling_upgrade_holds_twice: "rolling-upgrade",
+    rolling_restart_holds_twice: "rolling-restart",
+}
+
+/// Those whose finding is looked at more closely, below and in the file above.
+const ELSEWHERE: [&str; 3] = ["region-loss", "revocation", "bulk-flood"];
+
+#[test]
+fn every_shipped_scenario_is_played_here() {
+    for (name, _) in meridian_simulation::scenario::SHIPPED {
+        assert!(
+            PLAYED.contains(name) || ELSEWHERE.contains(name),
+            "{name} is shipped and not played by any test; name it in `shipped!`"
+        );
+    }
+}
+
+#[test]
+fn region_loss_holds_twice_and_another_seed_is_another_run() {
+    let first = verified("region-loss", "1");
+    assert!(first["trace_lines"].as_u64().unwrap() > 20_000, "{first:#}");
+    // Whoever judged the admin side had something to judge.
+    let deeds = |what: &str| first["deeds"][what].as_u64().unwrap();
+    assert!(deeds("reads") > 50 && deeds("made") > 10, "{first:#}");
+    assert!(deeds("conflicts") > 3, "{first:#}");
+    // A hash that is always the same would prove nothing.
+    let other = super::finding(&super::outcome(super::play("region-loss", "2")));
+    assert_ne!(first["trace_hash"], other["trace_hash"]);
+}
+
+#[test]
+fn revocations_reach_every_node_that_can_hear_them_and_outlive_restarts() {
+    let finding = verified("revocation", "1");
+    let count = |name: &str| finding["revocations"][name].as_u64().unwrap();
+    // It was not all excused by faults, and neither side of the question stayed empty.
+    assert!(count("sent") >= 35, "{finding:#}");
+    assert!(count("everywhere") >= 12, "{finding:#}");
+    assert!(count("admitted") > 100, "{finding:#}");
+    assert!(count("refused") > 500, "{finding:#}");
+    assert!(count("slowest_ms") < 500, "{finding:#}");
+}
+
+#[test]
+fn bulk_at_the_links_limit_looks_like_no_dead_node() {
+    let finding: Value = verified("bulk-flood", "1");
+    // The links were full (percent of what they carry), and the questions went on all the while.
+    for fault in finding["faults"].as_array().unwrap() {
+        assert!(fault["signs"].as_u64().unwrap() >= 50, "{finding:#}");
+    }
+    let flooded = &finding["reads"]["flooded"];
+    assert!(flooded["count"].as_u64().unwrap() > 50, "{finding:#}");
+}
