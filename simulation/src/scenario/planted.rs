@@ -11,6 +11,7 @@ use serde_saphyr::{Location, Spanned};
 use crate::{
     flawed::{Armed, Flaws},
     gateway::Mistakes,
+    workload::upstream,
     world::Place,
 };
 
@@ -39,8 +40,8 @@ pub struct Planted {
     pub undrained_stops: bool,
     /// Faults that take nodes down do nothing.
     pub harmless_faults: bool,
-    /// The document has no health checks and no retries.
-    pub unchecked_upstreams: bool,
+    /// The document names a port of the upstreams at which nobody listens.
+    pub dead_endpoints: bool,
     /// The document says nothing of residency.
     pub forgotten_residency: bool,
     /// Documents are no documents any more.
@@ -65,7 +66,7 @@ pub(super) struct RawPlanted {
     #[serde(default)]
     harmless_faults: bool,
     #[serde(default)]
-    unchecked_upstreams: bool,
+    dead_endpoints: bool,
     #[serde(default)]
     forgotten_residency: bool,
     #[serde(default)]
@@ -94,7 +95,7 @@ impl Planted {
             forgetful_disks: raw.forgetful_disks,
             undrained_stops: raw.undrained_stops,
             harmless_faults: raw.harmless_faults,
-            unchecked_upstreams: raw.unchecked_upstreams,
+            dead_endpoints: raw.dead_endpoints,
             forgotten_residency: raw.forgotten_residency,
             broken_documents: raw.broken_documents,
         }
@@ -120,19 +121,11 @@ impl Planted {
     }
 
     /// The document as it is applied. `armed`: all nodes have served already.
-    pub(super) fn spoil(&self, mut source: Source, armed: bool) -> Source {
-        let mut text = String::new();
-        for line in source.text.lines() {
-            match line.trim() {
-                key if self.unchecked_upstreams && key.starts_with("health:") => continue,
-                key if self.unchecked_upstreams && key.starts_with("retries:") => {
-                    let (indent, _) = line.split_at(line.len() - line.trim_start().len());
-                    text.push_str(indent);
-                    text.push_str("retries: { attempts: 0 }");
-                }
-                _ => text.push_str(line),
-            }
-            text.push('\n');
+    pub(super) fn spoil(&self, source: Source, armed: bool) -> Source {
+        let mut text = source.text;
+        if self.dead_endpoints && armed {
+            let (port, nobody) = (upstream::PORT, upstream::PORT - 1);
+            text = text.replace(&format!(":{port}\""), &format!(":{nobody}\""));
         }
         if self.forgotten_residency {
             text = without_residency(&text);
@@ -140,8 +133,8 @@ impl Planted {
         if self.broken_documents && armed {
             text.push_str("nothing: of the kind\n");
         }
-        source.text = text;
-        source
+        let name = source.name;
+        Source { name, text }
     }
 
     /// Each in words; `region` names a region.
@@ -183,8 +176,8 @@ impl Planted {
                 "faults that take nodes down do nothing",
             ),
             (
-                self.unchecked_upstreams,
-                "the document has no health checks and no retries",
+                self.dead_endpoints,
+                "the document names a port of the upstreams at which nobody listens",
             ),
             (
                 self.forgotten_residency,
@@ -232,22 +225,21 @@ mod tests {
 
     #[test]
     fn a_spoiled_document_lacks_what_was_planted_and_nothing_else() {
-        let text = "tenants:\n  a: { issuers: [i], residency: [eu, us] }\n  b: { issuers: [i] }\n    health: { path: /health }\n";
+        let text =
+            "tenants:\n  a: { issuers: [i], residency: [eu, us] }\n  e: [\"http://u:8000\"]\n";
         let none = Planted::default();
         assert_eq!(none.spoil(source(text), true).text, text);
         let both = Planted {
-            unchecked_upstreams: true,
+            dead_endpoints: true,
             forgotten_residency: true,
             ..none.clone()
         };
-        let spoiled = "tenants:\n  a: { issuers: [i] }\n  b: { issuers: [i] }\n";
+        let spoiled = "tenants:\n  a: { issuers: [i] }\n  e: [\"http://u:7999\"]\n";
         assert_eq!(both.spoil(source(text), true).text, spoiled);
         let json = "{ \"a\": { \"residency\": [ \"eu\" ], \"plan\": \"p\" } }\n";
         let spoiled = "{ \"a\": { \"plan\": \"p\" } }\n";
-        assert_eq!(
-            both.spoil(source(json), true).text.replace("  ", " "),
-            spoiled
-        );
+        let told = both.spoil(source(json), false).text;
+        assert_eq!(told.replace("  ", " "), spoiled);
         let broken = Planted {
             broken_documents: true,
             ..none

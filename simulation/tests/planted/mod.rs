@@ -178,13 +178,13 @@ fn a_fault_that_does_nothing_is_found_out() {
 }
 
 #[test]
-fn a_gateway_that_goes_on_sending_to_a_dead_upstream_is_found_out() {
-    let unchecked = Plant {
-        file: "unchecked",
+fn a_gateway_that_reaches_no_upstream_is_found_out() {
+    let dead = Plant {
+        file: "dead-endpoints",
         invariant: "availability",
         says: "",
     };
-    unchecked.found_out();
+    dead.found_out();
 }
 
 #[test]
