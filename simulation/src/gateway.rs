@@ -17,7 +17,7 @@ use meridian_cluster::{
 };
 use meridian_config::{diagnose::Source, name::NodeId, node_file::NodeFile};
 use meridian_node::Hooks;
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -49,6 +49,8 @@ pub struct Gateway {
     membership: Membership,
     facts: Facts,
     fabric: Fabric,
+    /// The machine's: what is asked from outside is told by the machine's own clock.
+    runtime: Handle,
 }
 
 /// Runs a node until it ends; `observe` is given its insides once it has started.
@@ -97,6 +99,7 @@ where
                 membership: handles.cluster.membership().clone(),
                 facts: handles.cluster.facts().clone(),
                 fabric: handles.cluster.fabric().clone(),
+                runtime: Handle::current(),
             };
             observe(gateway).await;
         }
@@ -139,6 +142,7 @@ impl Gateway {
 
     /// Who leads the Raft group, in the node's eyes.
     pub fn leader(&self) -> Option<String> {
+        let _inside = self.runtime.enter();
         let leader = self.directory.status().leader;
         leader.map(|leader| leader.to_string())
     }
@@ -268,6 +272,7 @@ impl Gateway {
 
     /// What the node holds and sees.
     pub fn state(&self, node: String) -> EndState {
+        let _inside = self.runtime.enter();
         let status = self.directory.status();
         let numbers = self.directory.history().into_iter().rev();
         let held = numbers.filter_map(|summary| self.directory.revision(summary.revision));

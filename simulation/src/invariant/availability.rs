@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 pub use crate::workload::BUDGET;
-use crate::workload::{Flow, Ground, History, Outcome};
+use crate::workload::{Flow, Ground, History, Kind, Outcome, Request, manner::OWN_ERROR};
 
 /// How long a flow saw no success around a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,8 @@ pub(super) fn check(history: &History) -> Vec<String> {
         };
         let excused = request.sent < serving
             || in_budget(history, request.sent, request.done)
-            || !servable(history, &request.flow, request.sent, request.done);
+            || !servable(history, &request.flow, request.sent, request.done)
+            || is_others_fault(history, request);
         if !excused {
             wrong.push(format!(
                 "request {} ({} from region {}) sent at {:?} {why} at {:?}, {} tries, though a healthy region could serve it",
@@ -79,7 +80,10 @@ pub fn outages(history: &History) -> Vec<Outage> {
         times.sort();
         for (fault, seen) in history.faults.iter().enumerate() {
             let end = seen.at + WATCH;
-            if !servable(history, flow, seen.at, end) {
+            // Tokens that nobody can judge are no outage of the gateway's.
+            let unasked = seen.at.saturating_sub(ASK_AGAIN);
+            let unjudged = during(history, unasked, end).any(|ground| !ground.issuer);
+            if unjudged || !servable(history, flow, seen.at, end) {
                 continue;
             }
             let mut gap = Duration::ZERO;
@@ -102,24 +106,43 @@ pub fn outages(history: &History) -> Vec<Outage> {
 }
 
 fn in_budget(history: &History, sent: Duration, done: Duration) -> bool {
-    let began =
-        |fault: &crate::workload::FaultSeen| fault.at + fault.budget >= sent && fault.at <= done;
-    history.faults.iter().any(began)
+    let within = |at: Duration, budget: Duration| at + budget >= sent && at <= done;
+    let mut faults = history.faults.iter();
+    let mut strikes = history.strikes.iter();
+    faults.any(|fault| within(fault.at, fault.budget)) || strikes.any(|at| within(*at, BUDGET))
+}
+
+/// Whether it was answered as it had to be: with an upstream's own error where it could not be repeated, or that its
+/// token cannot be judged where the issuer kept its keys to itself (DESIGN section 7).
+fn is_others_fault(history: &History, request: &Request) -> bool {
+    match &request.outcome {
+        Outcome::Refused(503, problem) if problem == OWN_ERROR => request.flow.kind == Kind::Order,
+        Outcome::Refused(503, problem) if problem == ISSUER_UNAVAILABLE => {
+            let from = request.sent.saturating_sub(ASK_AGAIN);
+            during(history, from, request.done).any(|ground| !ground.issuer)
+        }
+        _ => false,
+    }
+}
+
+/// What was healthy at any time between two instants.
+fn during(history: &History, from: Duration, to: Duration) -> impl Iterator<Item = &Ground> {
+    let grounds = history.grounds.iter().enumerate();
+    let seen = grounds.filter(move |(index, (since, _))| {
+        let next = history.grounds.get(index + 1);
+        *since <= to && next.is_none_or(|next| next.0 > from)
+    });
+    seen.map(|(_, (_, ground))| ground)
 }
 
 /// Whether the flow could be served all the time between two instants.
 fn servable(history: &History, flow: &Flow, from: Duration, to: Duration) -> bool {
-    let grounds = &history.grounds;
     let serves = |ground: &Ground| {
         let regions = flow.regions(ground.nodes.len());
         ground.can_serve(flow.from, &regions)
     };
     // What has only just become reachable has first to be noticed.
-    let from = from.saturating_sub(NOTICE);
-    grounds.iter().enumerate().all(|(index, (since, ground))| {
-        let until = grounds.get(index + 1).map_or(Duration::MAX, |next| next.0);
-        *since > to || until <= from || serves(ground)
-    })
+    during(history, from.saturating_sub(NOTICE), to).all(serves)
 }
 
 /// By the nearest-rank method: with fewer than a hundred values, the greatest.
@@ -128,6 +151,13 @@ fn percentile_99(mut values: Vec<Duration>) -> Option<Duration> {
     let rank = (values.len() * 99).div_ceil(100);
     values.get(rank.checked_sub(1)?).copied()
 }
+
+/// The problem of a token whose issuer's keys cannot be had.
+const ISSUER_UNAVAILABLE: &str = "urn:meridian:problem:issuer-unavailable";
+
+/// How long an issuer that is well again may go unasked: nodes ask on a token's behalf every 10 s, and an answer takes a
+/// moment (`identity::schedule` in the node).
+const ASK_AGAIN: Duration = Duration::from_secs(12);
 
 /// How long a region that comes back, or behind a link that heals, may go unnoticed. The fabric may be in the
 /// middle of a dial (2 s) and then pause (1.25 s) before it dials again, a handshake takes two round trips
@@ -140,10 +170,7 @@ const WATCH: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        workload::{FaultSeen, Kind, Request},
-        world::Place,
-    };
+    use crate::{workload::FaultSeen, world::Place};
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -177,6 +204,7 @@ mod tests {
         let ground = |first| Ground {
             nodes: vec![first, true],
             upstreams: vec![first, true],
+            issuer: true,
             ..Ground::default()
         };
         let outcome = |sent| {
@@ -208,6 +236,60 @@ mod tests {
         let history = history(10_000..10_700);
         assert_eq!(check(&history), Vec::<String>::new());
         assert_eq!(outages(&history)[0].gap, ms(800));
+    }
+
+    #[test]
+    fn an_upstreams_own_error_is_its_own_only_where_the_request_could_not_be_repeated() {
+        let own = |kind| {
+            let mut history = history(0..0);
+            history.requests[50].outcome = Outcome::Refused(503, OWN_ERROR.to_owned());
+            history.requests[50].flow.kind = kind;
+            check(&history).len()
+        };
+        assert_eq!((own(Kind::Order), own(Kind::Local)), (0, 1));
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_judged_is_excused_while_its_issuer_is_away_and_for_a_moment_after() {
+        let told = |sent: u64, problem: &str| {
+            let mut history = history(0..0);
+            let (whole, mut away) = (history.grounds[0].1.clone(), history.grounds[0].1.clone());
+            away.issuer = false;
+            let whole = Ground {
+                issuer: true,
+                ..whole
+            };
+            history.faults.clear();
+            history.grounds = vec![
+                (ms(0), whole.clone()),
+                (ms(2_000), away),
+                (ms(4_000), whole),
+            ];
+            let failed = usize::try_from(sent / 100).unwrap();
+            history.requests[failed].outcome = Outcome::Refused(503, problem.to_owned());
+            check(&history).len()
+        };
+        assert_eq!(told(1_000, ISSUER_UNAVAILABLE), 1);
+        assert_eq!(told(3_000, ISSUER_UNAVAILABLE), 0);
+        assert_eq!(told(3_000, "urn:meridian:problem:unauthorized"), 1);
+        assert_eq!(told(15_000, ISSUER_UNAVAILABLE), 0);
+        assert_eq!(told(17_000, ISSUER_UNAVAILABLE), 1);
+    }
+
+    #[test]
+    fn a_fault_that_strikes_again_has_its_budget_again() {
+        let mut history = history(12_000..12_800);
+        assert_eq!(check(&history).len(), 8);
+        history.strikes = vec![ms(12_000)];
+        assert_eq!(check(&history), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_fault_that_shows_late_has_its_own_budget_and_no_part_in_the_percentile() {
+        let mut history = history(10_000..11_500);
+        assert!(!check(&history).is_empty());
+        history.faults[0].budget = ms(2_000);
+        assert_eq!(check(&history), Vec::<String>::new());
     }
 
     #[test]

@@ -228,7 +228,7 @@ impl Play<'_> {
             links.heal();
             links.set_conditions(Conditions::CALM);
         });
-        self.stage.survey();
+        self.stage.survey(&BTreeSet::new(), &[]);
         let calm = self.stage.world.now();
         self.stage.oracle.history().calm_since = Some(calm);
         let equal = self.until(self.scenario.calm, "all nodes were equal", |stage| {

@@ -24,7 +24,7 @@ mod stage;
 use std::{fmt::Write as _, io, time::Duration};
 
 pub use conductor::{CutShort, Panics, play};
-pub use fault::{Fault, FaultKind, Link, Names, Spot, Target, Whom};
+pub use fault::{Fault, FaultKind, Link, Names, Rhythm, Share, Spot, Target, Whom};
 use meridian_config::{
     diagnose::{Diagnostic, Source},
     units::duration_text,

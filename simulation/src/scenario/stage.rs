@@ -4,6 +4,7 @@
 //! when; the stage knows how.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -22,7 +23,14 @@ use super::{Planted, Scenario, Spot, fault::node_name};
 use crate::{
     flawed::Armed,
     gateway::{self, Gateway, Mistakes},
-    workload::{Ground, Oracle, badge::Badges, client, document, issuer, upstream},
+    workload::{
+        Ground, Oracle,
+        badge::Badges,
+        client, document,
+        issuer::{self, Issuer},
+        manner::Manner,
+        upstream,
+    },
     world::{Ambient, Down, EPOCH, End, MachineId, Place, Seed, Trace, World},
 };
 
@@ -34,8 +42,11 @@ pub(super) struct Stage {
     pub(super) nodes: Vec<Node>,
     /// By region.
     upstreams: Vec<MachineId>,
+    /// How the upstreams answer, by region.
+    pub(super) manners: Vec<Manner>,
     clients: Vec<MachineId>,
-    issuer: MachineId,
+    issuer_machine: MachineId,
+    pub(super) issuer: Issuer,
     planted: Planted,
     /// The switch of planted mistakes.
     pub(super) armed: Armed,
@@ -79,13 +90,16 @@ impl Stage {
         links.set_conditions(scenario.conditions);
         let mut world = World::new(seed, links, trace, ambient);
         let oracle = Oracle::new(world.network().clone());
-        let issuer = world.add(issuer::NAME, outside);
+        let issuer_machine = world.add(issuer::NAME, outside);
         let mut upstreams = Vec::new();
+        let mut manners = Vec::new();
         let mut clients = Vec::new();
         let mut names = Vec::new();
         for (index, region) in regions.iter().enumerate() {
             let place = Place(index);
-            upstreams.push(world.add(&document::upstream_name(region), place));
+            let upstream = document::upstream_name(region);
+            manners.push(Manner::new(seed, &upstream));
+            upstreams.push(world.add(&upstream, place));
             clients.push(world.add(&format!("clients.{region}"), place));
             for number in 1..=scenario.nodes_per_region {
                 names.push((node_name(region, number), Spot { place, number }));
@@ -132,8 +146,10 @@ impl Stage {
             regions,
             nodes,
             upstreams,
+            manners,
             clients,
-            issuer,
+            issuer_machine,
+            issuer: Issuer::new(Manner::new(seed, issuer::NAME)),
             planted: scenario.planted.clone(),
             armed,
         }
@@ -141,14 +157,29 @@ impl Stage {
 
     /// Switches on everything but the clients.
     pub(super) fn switch_on(&mut self) {
-        self.world.start(self.issuer, issuer::run);
+        self.start_issuer();
         for index in 0..self.regions.len() {
             self.start_upstream(Place(index));
         }
         for index in 0..self.nodes.len() {
             self.start_node(index);
         }
-        self.survey();
+        self.survey(&BTreeSet::new(), &[]);
+    }
+
+    pub(super) fn start_issuer(&mut self) {
+        if !self.world.is_on(self.issuer_machine) {
+            let issuer = self.issuer.clone();
+            self.world
+                .start(self.issuer_machine, |host| issuer.run(host));
+        }
+    }
+
+    /// Takes the issuer's power; whether it was on.
+    pub(super) fn take_down_issuer(&mut self) -> bool {
+        let was_on = self.world.is_on(self.issuer_machine);
+        self.world.take_down(self.issuer_machine, Down::PowerOff);
+        was_on
     }
 
     /// Switches on the clients of every region.
@@ -160,6 +191,7 @@ impl Stage {
                 regions: self.regions.clone(),
                 nodes: self.nearest_nodes(from),
                 every,
+                issuer: self.issuer.clone(),
                 badges: badges.then(|| Badges {
                     nodes: self.nodes_of(from),
                     every,
@@ -228,8 +260,10 @@ impl Stage {
             return;
         }
         let (oracle, region) = (self.oracle.clone(), self.regions[place.0].clone());
-        self.world
-            .start(machine, |host| upstream::run(host, oracle, place, region));
+        let manner = self.manners[place.0].clone();
+        self.world.start(machine, |host| {
+            upstream::run(host, oracle, place, region, manner)
+        });
     }
 
     /// Takes down a node; whether it was up.
@@ -289,36 +323,56 @@ impl Stage {
         }
     }
 
-    /// The insides of every node that runs and has handed them out, by position.
+    /// The insides of every node that runs and has handed them out, by position; not of one that stands still.
     pub(super) fn gateways(&self) -> Vec<(usize, Gateway)> {
-        let inside = |(index, node): (usize, &Node)| Some((index, node.gateway()?));
+        let inside = |(index, node): (usize, &Node)| {
+            let runs = !self.world.is_still(node.machine);
+            Some((index, node.gateway().filter(|_| runs)?))
+        };
         self.nodes.iter().enumerate().filter_map(inside).collect()
     }
 
-    /// Tells the oracle what is healthy from now on.
-    pub(super) fn survey(&mut self) {
+    /// Tells the oracle what is healthy from now on; the upstreams of `flapping` regions are not, be they up just now, and
+    /// `empty` nodes have nothing to serve yet.
+    pub(super) fn survey(&mut self, flapping: &BTreeSet<Place>, empty: &[usize]) {
         let places = (0..self.regions.len()).map(Place);
         let network = self.world.network();
-        let hears = |node: &Node| self.world.is_on(node.machine) && network.hears(node.machine);
+        let hears = |node: &Node| {
+            let machine = node.machine;
+            self.world.is_on(machine) && !self.world.is_still(machine) && network.hears(machine)
+        };
         let nodes = |place| {
             let mut here = self.nodes.iter().filter(|node| node.place == place);
             here.any(hears)
         };
+        // The kernel of a process that stands still takes connections; a node whose clock is far off refuses good tokens,
+        // and one that has nothing to serve says so.
+        let takes = |node: &Node| network.is_awake(node.machine) && network.hears(node.machine);
+        let lost = |node: &Node| {
+            let machine = node.machine;
+            self.world.is_still(machine) || self.world.clock_off(machine) > LEEWAY
+        };
+        let misled = self.nodes.iter().enumerate().filter(|(index, node)| {
+            let misleads = lost(node) || empty.contains(index);
+            self.world.is_on(node.machine) && takes(node) && misleads
+        });
         let apart = self.nodes.iter().filter(|node| !hears(node));
+        let upstream = |place: Place| {
+            let on = self.world.is_on(self.upstreams[place.0]);
+            on && self.manners[place.0].ways().are_well() && !flapping.contains(&place)
+        };
         let mut ground = Ground {
             nodes: places.clone().map(nodes).collect(),
-            upstreams: self
-                .upstreams
-                .iter()
-                .map(|machine| self.world.is_on(*machine))
-                .collect(),
+            upstreams: places.clone().map(upstream).collect(),
+            issuer: self.world.is_on(self.issuer_machine) && self.issuer.manner.ways().are_well(),
             apart: apart.map(Node::name).collect(),
+            misled: misled.map(|(_, node)| node.place).collect(),
             ..Ground::default()
         };
         network.links(|links| {
             for from in places.clone() {
                 for to in places.clone() {
-                    if links.is_cut(from, to) {
+                    if links.is_doubtful(from, to) {
                         ground.cuts.insert((from, to));
                     }
                 }
@@ -379,6 +433,11 @@ impl Node {
         slot.clone()
     }
 
+    /// Whether it has no document to serve.
+    pub(super) fn is_empty(&self) -> bool {
+        self.gateway().is_none_or(|gateway| gateway.revision() == 0)
+    }
+
     /// Whether it takes work: it runs, and was not told to stop.
     pub(super) fn takes_work(&self) -> bool {
         !self.stopping
@@ -425,6 +484,10 @@ fn node_file(name: &str, region: RegionName, all: &[(String, Spot)]) -> NodeFile
         },
     }
 }
+
+/// How far a node's clock may be off before it refuses tokens that have just been issued, or are about to expire: the
+/// default `leeway` of an issuer, less what tokens are old.
+const LEEWAY: Duration = Duration::from_secs(25);
 
 const CLUSTER: &str = "simulated";
 const CA: &str = "/etc/meridian/ca.pem";

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use meridian_cluster::host::Host as _;
 use tokio::time::{Instant, interval_at};
 
-use super::{Outcome, Presented, client::Sender, document::TENANT, issuer};
+use super::{Outcome, Presented, client::Sender, document::TENANT};
 use crate::world::Place;
 
 /// The nodes that badges are presented to, and how often.
@@ -58,7 +58,9 @@ async fn once(
     (node, address): (String, SocketAddr),
     badge: u64,
 ) {
-    let token = issuer::badge(TENANT, &id(badge), sender.host.unix_time());
+    let token = sender
+        .issuer()
+        .badge(TENANT, &id(badge), sender.host.unix_time());
     let request = http::Request::builder()
         .uri("/v1/everywhere/badge")
         .header("host", "api.simulated.example")

@@ -23,7 +23,7 @@ use super::{
     Flow, Kind, Oracle, Outcome, Request,
     badge::{self, Badges},
     document::{self, TENANT, flows},
-    issuer,
+    issuer::Issuer,
     upstream::{REGION_FIELD, REQUEST_FIELD},
 };
 use crate::world::{Place, SimHost};
@@ -39,6 +39,8 @@ pub struct Clients {
     pub nodes: Vec<SocketAddr>,
     /// Between two requests of one kind.
     pub every: Duration,
+    /// Who issues their tokens.
+    pub issuer: Issuer,
     /// Badges to present; none: the operator revokes nothing.
     pub badges: Option<Badges>,
 }
@@ -48,9 +50,8 @@ pub struct Clients {
 /// # Errors
 /// Never by itself.
 pub async fn run(host: Arc<SimHost>, oracle: Oracle, clients: Clients) -> Result<(), String> {
-    let subject = format!("client-{}", clients.from.0);
     let sender = Arc::new(Sender {
-        token: issuer::token(TENANT, &subject, host.unix_time()),
+        tokens: Mutex::default(),
         host,
         oracle,
         silent: Mutex::default(),
@@ -79,7 +80,8 @@ pub(super) struct Sender {
     pub(super) host: Arc<SimHost>,
     pub(super) oracle: Oracle,
     clients: Clients,
-    token: String,
+    /// The token that was issued under each key, by the key's number.
+    tokens: Mutex<BTreeMap<usize, String>>,
     /// Nodes that did not answer when they were asked last.
     silent: Mutex<BTreeMap<SocketAddr, Silence>>,
     pub(super) tasks: TaskTracker,
@@ -104,6 +106,21 @@ enum Try {
 }
 
 impl Sender {
+    pub(super) fn issuer(&self) -> &Issuer {
+        &self.clients.issuer
+    }
+
+    /// A token of the key that the issuer signs with now: clients take a new one when keys rotate.
+    fn token(&self) -> String {
+        let subject = format!("client-{}", self.clients.from.0);
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let issue = || self.issuer().token(TENANT, &subject, self.host.unix_time());
+        tokens
+            .entry(self.issuer().key())
+            .or_insert_with(issue)
+            .clone()
+    }
+
     async fn flow(self: Arc<Self>, flow: Flow, phase: Duration) {
         let mut ticks = tokio::time::interval_at(Instant::now() + phase, self.clients.every);
         loop {
@@ -297,7 +314,7 @@ impl Sender {
             .method(method)
             .uri(path)
             .header("host", "api.simulated.example")
-            .header("authorization", format!("Bearer {}", self.token))
+            .header("authorization", format!("Bearer {}", self.token()))
             .header(REQUEST_FIELD, id)
             .body(Full::new(body))
             .expect("all parts are plain ASCII")

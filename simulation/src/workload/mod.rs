@@ -8,6 +8,7 @@
 //! - [`badge`]: presents tokens that the operator revokes;
 //! - [`client`]: sends requests at a rate and tries the next node when one does not answer;
 //! - [`upstream`], [`issuer`]: real HTTP servers on simulated streams;
+//! - [`manner`]: how those two behave when they are not well;
 //! - [`document`]: what the operator applies;
 //! - `deed`: what operators read and wrote;
 //! - `sample`: what nodes hold;
@@ -18,6 +19,7 @@ pub mod client;
 mod deed;
 pub mod document;
 pub mod issuer;
+pub mod manner;
 mod oracle;
 mod sample;
 mod serve;

@@ -50,6 +50,8 @@ pub struct History {
     pub samples: Vec<Sample>,
     /// Faults that began.
     pub faults: Vec<FaultSeen>,
+    /// When a fault that comes and goes struck again.
+    pub strikes: Vec<Duration>,
     /// What was healthy, from each time on.
     pub grounds: Vec<(Duration, Ground)>,
     /// When every kind of request succeeded everywhere; earlier failures are not judged.
@@ -252,12 +254,17 @@ pub struct FaultSeen {
 pub struct Ground {
     /// By region: whether a node of it is on.
     pub nodes: Vec<bool>,
-    /// By region: whether its upstream is on.
+    /// By region: whether its upstream is on, and answers as it should.
     pub upstreams: Vec<bool>,
-    /// Links that are cut, in this direction.
+    /// Whether the issuer of tokens is on, and answers as it should.
+    pub issuer: bool,
+    /// Links that are cut, or so bad that nothing is promised over them, in this direction.
     pub cuts: BTreeSet<(Place, Place)>,
     /// Nodes that do not run, or hear nobody, by name: also where another node of their region does.
     pub apart: BTreeSet<String>,
+    /// Regions whose clients are owed nothing: a node there takes their connections and does not answer as it should, and
+    /// only their own patience ends that.
+    pub misled: BTreeSet<Place>,
 }
 
 /// A node's state at the end of a run.
@@ -309,6 +316,9 @@ impl Oracle {
 impl Ground {
     /// Whether a client in one region can be served by an upstream in one of `regions`, through any node.
     pub fn can_serve(&self, from: Place, regions: &[Place]) -> bool {
+        if self.misled.contains(&from) {
+            return false;
+        }
         let nodes = (0..self.nodes.len()).map(Place);
         let reachable = nodes.filter(|node| self.nodes[node.0] && self.open(from, *node));
         let mut reachable = reachable.peekable();

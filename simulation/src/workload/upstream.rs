@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{
     Arrival, Oracle,
+    manner::Manner,
     serve::{Request, Response, json, serve},
 };
 use crate::world::{Place, SimHost};
@@ -32,16 +33,27 @@ pub async fn run(
     oracle: Oracle,
     place: Place,
     region: String,
+    manner: Manner,
 ) -> Result<(), String> {
     serve(host, PORT, move |request| {
-        answer(oracle.clone(), place, region.clone(), request)
+        let manner = manner.clone();
+        answer(oracle.clone(), place, region.clone(), manner, request)
     })
     .await
 }
 
-async fn answer(oracle: Oracle, place: Place, region: String, request: Request) -> Response {
+async fn answer(
+    oracle: Oracle,
+    place: Place,
+    region: String,
+    manner: Manner,
+    request: Request,
+) -> Response {
     if request.uri().path() == "/health" {
-        return json(&json!({ "ok": true }));
+        return match manner.meet().await {
+            Some(instead) => instead,
+            None => json(&json!({ "ok": true })),
+        };
     }
     let id = request.headers().get(REQUEST_FIELD);
     let id = id.and_then(|id| id.to_str().ok()?.parse().ok());
@@ -57,6 +69,9 @@ async fn answer(oracle: Oracle, place: Place, region: String, request: Request) 
     let path = request.uri().path().to_owned();
     let received = request.into_body().collect().await;
     let received = received.map_or(0, |body| body.to_bytes().len());
+    if let Some(instead) = manner.meet().await {
+        return instead;
+    }
     tokio::time::sleep(WORK).await;
     let mut response = json(&json!({
         "region": region,

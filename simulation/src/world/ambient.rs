@@ -13,8 +13,9 @@ pub trait Ambient {
     /// From here on this thread's entropy follows from the seed, and its clocks stand at `unix`.
     fn begin(&self, seed: Seed, unix: Duration);
 
-    /// This thread's clocks now stand at `unix`, time since the Unix epoch.
-    fn stand_at(&self, unix: Duration);
+    /// This thread's wall clock now stands at `unix`, time since the Unix epoch, and its monotonic one at `elapsed` since
+    /// the run began.
+    fn stand_at(&self, unix: Duration, elapsed: Duration);
 }
 
 /// Leaves entropy and clocks as they are: for tests of the world's parts, whose runs may differ in what
@@ -25,5 +26,5 @@ pub struct Untouched;
 impl Ambient for Untouched {
     fn begin(&self, _seed: Seed, _unix: Duration) {}
 
-    fn stand_at(&self, _unix: Duration) {}
+    fn stand_at(&self, _unix: Duration, _elapsed: Duration) {}
 }

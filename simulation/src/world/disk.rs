@@ -2,23 +2,73 @@
 //!
 //! In: the calls of [`LogStore`] and [`Files`]. Out: the same answers as the real ones. At a crash any suffix
 //! of the unsynced log writes is lost, drawn from the seed. Small files are durable when their write
-//! returns, as the trait promises, and calls run inline, so that no crash falls between.
+//! returns, as the trait promises. On a disk that is well calls run inline, so that no crash falls between; on
+//! one that is slow or stalls they wait first ([`Disk::wait`]). A bit that is flipped at rest is found as the real
+//! store finds it: a log when it is opened, a file by whoever reads it.
 
 use std::{
     collections::BTreeMap,
     io,
     ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use meridian_cluster::host::{Entry, Files, GroupId, LogStore, StoreError};
 use rand::{RngExt, rngs::StdRng};
+use tokio::sync::watch;
 
 /// A machine's disk: it outlives the machine's lives. Clones are one disk.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     state: Arc<Mutex<State>>,
+    trouble: watch::Sender<DiskTrouble>,
+}
+
+/// What is wrong with a disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskTrouble {
+    /// Every operation takes this much longer.
+    pub latency: Duration,
+    /// No operation comes to an end.
+    pub stalls: bool,
+    /// Every write is refused.
+    pub full: bool,
+    /// Every read fails.
+    pub unreadable: bool,
+}
+
+impl DiskTrouble {
+    /// Both at once.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            latency: self.latency + other.latency,
+            stalls: self.stalls || other.stalls,
+            full: self.full || other.full,
+            unreadable: self.unreadable || other.unreadable,
+        }
+    }
+}
+
+/// What the troubles of a disk did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskTouched {
+    /// Operations that took longer, or are still waiting.
+    pub delayed: u64,
+    /// Writes refused because the disk was full.
+    pub refused: u64,
+    /// Reads that failed.
+    pub failed: u64,
+}
+
+/// Where a bit is flipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// In the store of Raft logs.
+    Log,
+    /// In one of the small files.
+    Files,
 }
 
 #[derive(Debug, Default)]
@@ -30,8 +80,11 @@ struct State {
     /// Writes since the last sync, in order.
     unsynced: Vec<Change>,
     files: BTreeMap<String, Vec<u8>>,
-    full: bool,
     lost: u64,
+    touched: DiskTouched,
+    /// What the log's checksums tell when it is opened.
+    damage: Option<String>,
+    set_aside: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -63,12 +116,100 @@ impl Disk {
 
     /// Loses everything: the disk was replaced.
     pub fn wipe(&self) {
-        *self.lock() = State::default();
+        let mut state = self.lock();
+        let (lost, touched) = (state.lost, state.touched);
+        *state = State {
+            lost,
+            touched,
+            ..State::default()
+        };
     }
 
-    /// While full, every write is refused.
-    pub fn set_full(&self, full: bool) {
-        self.lock().full = full;
+    /// Says what is wrong with it from now on.
+    pub fn set_trouble(&self, trouble: DiskTrouble) {
+        self.trouble.send_if_modified(|known| {
+            let changed = *known != trouble;
+            *known = trouble;
+            changed
+        });
+    }
+
+    /// What its troubles have done so far.
+    pub fn touched(&self) -> DiskTouched {
+        self.lock().touched
+    }
+
+    /// Whether an operation must wait before it is done.
+    pub(super) fn is_slow(&self) -> bool {
+        let trouble = self.trouble.borrow();
+        trouble.stalls || !trouble.latency.is_zero()
+    }
+
+    /// Waits as long as an operation that begins now takes longer than on a disk that is well.
+    pub(super) async fn wait(&self) {
+        self.lock().touched.delayed += 1;
+        let latency = self.trouble.borrow().latency;
+        tokio::time::sleep(latency).await;
+        let mut trouble = self.trouble.subscribe();
+        // The sender is this disk's own.
+        let _ = trouble.wait_for(|trouble| !trouble.stalls).await;
+    }
+
+    /// Flips a bit of what lies there, where it lies; what was flipped, if there was anything. The machine must be
+    /// off: what is read into memory is not touched.
+    pub fn flip_a_bit(&self, part: Part, random: &mut StdRng) -> Option<String> {
+        let mut state = self.lock();
+        match part {
+            Part::Log => {
+                let entries = state.durable.entries.len();
+                let all = entries + state.durable.markers.len();
+                let record = (all > 0).then(|| random.random_range(0..all))?;
+                let what = if record < entries {
+                    let (_, index) = state.durable.entries.keys().nth(record)?;
+                    format!("the checksum of entry {index} does not fit")
+                } else {
+                    let (_, name) = state.durable.markers.keys().nth(record - entries)?;
+                    format!("the checksum of the marker {name} does not fit")
+                };
+                state.damage = Some(what.clone());
+                Some(what)
+            }
+            Part::Files => {
+                let whole = |(_, bytes): &(&String, &mut Vec<u8>)| !bytes.is_empty();
+                let count = state.files.iter_mut().filter(whole).count();
+                let file = (count > 0).then(|| random.random_range(0..count))?;
+                let (name, bytes) = state.files.iter_mut().filter(whole).nth(file)?;
+                let at = random.random_range(0..bytes.len());
+                bytes[at] ^= 1 << random.random_range(0..8);
+                Some(format!("a bit of {name}"))
+            }
+        }
+    }
+
+    /// Opens the store of logs, which looks through its checksums.
+    pub(super) fn open(&self) -> Result<Arc<dyn LogStore>, StoreError> {
+        self.readable()?;
+        if let Some(cause) = self.lock().damage.clone() {
+            let place = PLACE.to_owned();
+            return Err(StoreError::Damaged { place, cause });
+        }
+        Ok(Arc::new(self.clone()))
+    }
+
+    /// Moves the store of logs out of the way.
+    pub(super) fn set_log_aside(&self) -> String {
+        let mut state = self.lock();
+        state.live = Log::default();
+        state.durable = Log::default();
+        state.unsynced.clear();
+        state.damage = None;
+        state.set_aside += 1;
+        format!("{PLACE}, folder log.damaged-{}", state.set_aside)
+    }
+
+    /// How many times a store of logs was set aside.
+    pub fn set_aside(&self) -> u64 {
+        self.lock().set_aside
     }
 
     /// Log writes that crashes have lost.
@@ -80,17 +221,37 @@ impl Disk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: Change) -> Result<(), StoreError> {
-        let mut state = self.lock();
-        if state.full {
-            return Err(StoreError::Io {
-                place: PLACE.to_owned(),
-                cause: "no space left on device".to_owned(),
-            });
+    /// Refuses a write while the disk is full.
+    fn room(&self) -> io::Result<()> {
+        if self.trouble.borrow().full {
+            self.lock().touched.refused += 1;
+            return Err(io::ErrorKind::StorageFull.into());
         }
+        Ok(())
+    }
+
+    /// Refuses a read while the disk gives errors.
+    fn readable(&self) -> Result<(), StoreError> {
+        if self.trouble.borrow().unreadable {
+            self.lock().touched.failed += 1;
+            return Err(in_store(&io::Error::other("input/output error")));
+        }
+        Ok(())
+    }
+
+    fn change(&self, change: Change) -> Result<(), StoreError> {
+        self.room().map_err(|full| in_store(&full))?;
+        let mut state = self.lock();
         state.live.apply(change.clone());
         state.unsynced.push(change);
         Ok(())
+    }
+}
+
+fn in_store(error: &io::Error) -> StoreError {
+    StoreError::Io {
+        place: PLACE.to_owned(),
+        cause: error.to_string(),
     }
 }
 
@@ -129,6 +290,7 @@ impl LogStore for Disk {
     }
 
     fn read(&self, group: GroupId, range: RangeInclusive<u64>) -> Result<Vec<Entry>, StoreError> {
+        self.readable()?;
         if range.is_empty() {
             return Ok(Vec::new());
         }
@@ -157,11 +319,13 @@ impl LogStore for Disk {
     }
 
     fn marker(&self, group: GroupId, name: &str) -> Result<Option<Bytes>, StoreError> {
+        self.readable()?;
         let key = (group, name.to_owned());
         Ok(self.lock().live.markers.get(&key).cloned())
     }
 
     fn flush(&self) -> Result<(), StoreError> {
+        self.room().map_err(|full| in_store(&full))?;
         let mut state = self.lock();
         for change in std::mem::take(&mut state.unsynced) {
             state.durable.apply(change);
@@ -172,14 +336,13 @@ impl LogStore for Disk {
 
 impl Files for Disk {
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.readable().map_err(io::Error::other)?;
         Ok(self.lock().files.get(name).cloned())
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.room()?;
         let mut state = self.lock();
-        if state.full {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
         state.files.insert(name.to_owned(), bytes.to_vec());
         Ok(())
     }
@@ -202,58 +365,4 @@ impl Files for Disk {
 const PLACE: &str = "the simulated disk";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::world::Seed;
-
-    const GROUP: GroupId = GroupId::Directory;
-
-    fn entry(index: u64) -> Entry {
-        Entry {
-            index,
-            bytes: Bytes::from(index.to_string()),
-        }
-    }
-
-    #[test]
-    fn a_crash_keeps_what_was_synced_and_some_prefix_of_the_rest() {
-        let mut kept = std::collections::BTreeSet::new();
-        for seed in 0..50 {
-            let disk = Disk::default();
-            disk.append(GROUP, &[entry(1), entry(2)]).unwrap();
-            disk.flush().unwrap();
-            for index in 3..=6 {
-                disk.append(GROUP, &[entry(index)]).unwrap();
-            }
-            disk.crash(&mut Seed(seed).stream("disk"));
-            let (first, last) = disk.bounds(GROUP).unwrap().unwrap();
-            assert_eq!(first, 1);
-            assert_eq!(disk.lost(), 6 - last);
-            let entries = LogStore::read(&disk, GROUP, 0..=u64::MAX).unwrap();
-            assert_eq!(entries, (1..=last).map(entry).collect::<Vec<_>>());
-            kept.insert(last);
-        }
-        assert_eq!(kept, (2..=6).collect());
-    }
-
-    #[test]
-    fn a_full_disk_refuses_writes_and_still_reads() {
-        let disk = Disk::default();
-        disk.set_marker(GROUP, "vote", b"1").unwrap();
-        disk.set_full(true);
-        assert!(disk.set_marker(GROUP, "vote", b"2").is_err());
-        assert!(disk.write("incarnation", b"2").is_err());
-        let vote = disk.marker(GROUP, "vote").unwrap();
-        assert_eq!(vote.as_deref(), Some(&b"1"[..]));
-    }
-
-    #[test]
-    fn truncate_and_purge_take_their_side_of_the_index() {
-        let disk = Disk::default();
-        let entries: Vec<Entry> = (1..=9).map(entry).collect();
-        disk.append(GROUP, &entries).unwrap();
-        disk.truncate(GROUP, 8).unwrap();
-        disk.purge(GROUP, 3).unwrap();
-        assert_eq!(disk.bounds(GROUP).unwrap(), Some((4, 7)));
-    }
-}
+mod tests;

@@ -17,7 +17,7 @@ use meridian_cluster::host::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Disk, MachineId, Network, Seed, network};
+use super::{Clocks, Disk, MachineId, Network, Seed, network};
 
 /// The doors of one life of a machine.
 pub struct SimHost {
@@ -26,8 +26,7 @@ pub struct SimHost {
     pub(super) life: u32,
     pub(super) name: Arc<str>,
     pub(super) seed: Seed,
-    /// The wall clock at the run's start, with this machine's skew.
-    pub(super) epoch: Duration,
+    pub(super) clocks: Clocks,
     pub(super) disk: Disk,
     pub(super) named: Named,
     pub(super) printed: Printed,
@@ -88,7 +87,7 @@ impl Host for SimHost {
     }
 
     fn unix_time(&self) -> Duration {
-        self.epoch + self.network.now()
+        self.clocks.unix(self.network.now())
     }
 
     fn entropy(&self, label: &str) -> [u8; 32] {
@@ -97,7 +96,11 @@ impl Host for SimHost {
     }
 
     fn log_store(&self) -> Result<Arc<dyn LogStore>, StoreError> {
-        Ok(Arc::new(self.disk.clone()))
+        self.disk.open()
+    }
+
+    fn set_log_aside(&self) -> io::Result<String> {
+        Ok(self.disk.set_log_aside())
     }
 
     fn files(&self) -> Arc<dyn Files> {
@@ -133,6 +136,18 @@ impl Host for SimHost {
     }
 
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        if self.disk.is_slow() {
+            let disk = self.disk.clone();
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "this is the door that runs blocking work; dropping the machine's runtime ends it"
+            )]
+            drop(tokio::spawn(async move {
+                disk.wait().await;
+                work();
+            }));
+            return;
+        }
         // Inline: a machine has one thread, and a crash falls between two calls, never within one.
         work();
     }

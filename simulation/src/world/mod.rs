@@ -6,6 +6,7 @@
 //!
 //! - [`Network`], [`Links`]: packets and streams, latencies and cuts;
 //! - [`Disk`]: what survives a crash;
+//! - [`Clocks`]: what time a machine takes it for;
 //! - [`SimHost`]: all of it as a node's [`Host`](meridian_cluster::host::Host);
 //! - [`Trace`]: what happened, hashed;
 //! - [`Ambient`]: entropy and clocks that libraries read for themselves.
@@ -14,6 +15,7 @@
 //! libraries would carry over to a second.
 
 mod ambient;
+mod clock;
 mod disk;
 mod host;
 mod machine;
@@ -24,12 +26,15 @@ mod trace;
 use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 pub use ambient::{Ambient, Untouched};
-pub use disk::Disk;
+pub use clock::{Clocks, Drift};
+pub use disk::{Disk, DiskTouched, DiskTrouble, Part};
 pub use host::{Named, Printed, SimHost};
 pub use machine::End;
+pub use machine::Still;
 use machine::{Life, Machine};
 pub use network::{
-    Capacity, Conditions, Counts, Down, Links, MachineId, Network, Place, Sent, Verdict,
+    Capacity, Conditions, Counts, Down, Links, MachineId, Network, Place, Sent, Touched, Trouble,
+    Verdict,
 };
 pub use seed::Seed;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +54,8 @@ pub struct World {
     machines: Vec<Machine>,
     trace: Trace,
     ambient: Box<dyn Ambient>,
+    /// Every machine's clocks tell the world's time.
+    all_right: bool,
     itself: Arc<str>,
 }
 
@@ -63,6 +70,7 @@ impl World {
             machines: Vec::new(),
             trace,
             ambient,
+            all_right: true,
             itself: Arc::from("world"),
         }
     }
@@ -77,8 +85,9 @@ impl World {
             disk: Disk::default(),
             named: Named::default(),
             printed: Printed::default(),
-            skew: Duration::ZERO,
+            clocks: Clocks::default(),
             random: self.seed.stream(&format!("crash/{name}")),
+            still: None,
             on: None,
         });
         id
@@ -102,7 +111,7 @@ impl World {
             life,
             name: machine.name.clone(),
             seed: self.seed,
-            epoch: EPOCH + machine.skew,
+            clocks: machine.clocks.clone(),
             disk: machine.disk.clone(),
             named: machine.named.clone(),
             printed: machine.printed.clone(),
@@ -110,7 +119,8 @@ impl World {
         });
         self.trace.turn(self.now, &machine.name);
         self.trace.line(format_args!("start {life}"));
-        let life = Life::begin(self.now, stop, program(host));
+        let drift = machine.clocks.drift();
+        let life = Life::begin(self.now, drift, stop, program(host));
         let end = life.end.clone();
         machine.on = Some(life);
         end
@@ -127,7 +137,38 @@ impl World {
         // First off the network, so that nothing its tasks do while they are dropped is heard.
         self.network.switch_off(id, down);
         drop(life);
+        machine.still = None;
         machine.disk.crash(&mut machine.random);
+    }
+
+    /// Lets a machine that is on stand still; whether it was running.
+    pub fn hold(&mut self, id: MachineId, still: Still) -> bool {
+        let machine = &mut self.machines[id.0];
+        if machine.on.is_none() || machine.still.is_some() {
+            return false;
+        }
+        machine.still = Some(still);
+        self.trace.turn(self.now, &machine.name);
+        self.trace.line(format_args!("still {still:?}"));
+        self.network.set_asleep(id, still == Still::Machine);
+        true
+    }
+
+    /// Lets a machine that stands still run again.
+    pub fn release(&mut self, id: MachineId) {
+        let machine = &mut self.machines[id.0];
+        let (Some(life), Some(still)) = (&mut machine.on, machine.still.take()) else {
+            return;
+        };
+        self.network.set_asleep(id, false);
+        self.trace.turn(self.now, &machine.name);
+        self.trace.line(format_args!("goes on"));
+        life.go_on(self.now, machine.clocks.drift(), still);
+    }
+
+    /// Whether a machine is on and stands still.
+    pub fn is_still(&self, id: MachineId) -> bool {
+        self.machines[id.0].still.is_some()
     }
 
     /// Asks a machine's program to stop, as SIGTERM does.
@@ -154,13 +195,19 @@ impl World {
     pub fn step(&mut self) {
         let end = self.now + TICK;
         for machine in &self.machines {
-            if let Some(life) = &machine.on {
+            if let Some(life) = &machine.on
+                && machine.still.is_none()
+            {
                 self.trace.turn(self.now, &machine.name);
+                if !self.all_right {
+                    let unix = machine.clocks.unix(self.now);
+                    self.ambient.stand_at(unix, self.now);
+                }
                 life.run(end);
             }
         }
         self.now = end;
-        self.ambient.stand_at(EPOCH + end);
+        self.ambient.stand_at(EPOCH + end, end);
         self.trace.turn(end, &self.itself);
         self.network.advance(end);
     }
@@ -185,6 +232,11 @@ impl World {
             }
             self.step();
         }
+    }
+
+    /// The seed of all of it.
+    pub fn seed(&self) -> Seed {
+        self.seed
     }
 
     /// Simulated time since the run began.
@@ -222,6 +274,15 @@ impl World {
         &self.machines[id.0].disk
     }
 
+    /// Flips a bit on the disk of a machine that is off; whether there was one to flip.
+    pub fn corrupt(&mut self, id: MachineId, part: Part) -> bool {
+        let machine = &mut self.machines[id.0];
+        let flipped = machine.disk.flip_a_bit(part, &mut machine.random);
+        self.trace.turn(self.now, &machine.name);
+        self.trace.line(format_args!("flipped {flipped:?}"));
+        flipped.is_some()
+    }
+
     /// Lays down a file on a machine, as an operator would.
     pub fn lay_down(&self, id: MachineId, path: &str, bytes: impl Into<Vec<u8>>) {
         self.machines[id.0].named.put(path, bytes);
@@ -238,9 +299,26 @@ impl World {
         life.map_or(0, |life| life.tasks() as u64)
     }
 
-    /// Sets a machine's wall clock ahead, from its next start on.
-    pub fn set_skew(&mut self, id: MachineId, skew: Duration) {
-        self.machines[id.0].skew = skew;
+    /// A machine's wall clock jumps to so many milliseconds ahead of the world's (behind, below 0), and from now on
+    /// it and the monotonic clock drift.
+    pub fn set_clocks(&mut self, id: MachineId, ahead_ms: i64, drift: Drift) {
+        let machine = &mut self.machines[id.0];
+        machine.clocks.set(self.now, ahead_ms, drift);
+        if let Some(life) = &mut machine.on
+            && machine.still.is_none()
+        {
+            life.set_drift(self.now, drift);
+        }
+        self.all_right = self
+            .machines
+            .iter()
+            .all(|machine| machine.clocks.is_right());
+    }
+
+    /// How far a machine's wall clock is off, either way.
+    pub fn clock_off(&self, id: MachineId) -> Duration {
+        let unix = self.machines[id.0].clocks.unix(self.now);
+        unix.abs_diff(EPOCH + self.now)
     }
 
     /// Machines whose program ended by itself with an error, and the error.

@@ -255,6 +255,139 @@ fn a_machine_whose_cable_is_pulled_reaches_not_even_its_own_region() {
     assert!(notes.all()[0].ends_with("read 1"), "{:?}", notes.all());
 }
 
+/// What a machine's clocks said every 100 ms: `own wall`, in ms since its start.
+fn clocks(still: Still) -> Vec<String> {
+    let mut world = world(1);
+    let machine = world.add("a", A);
+    let notes = Notes::default();
+    let heard = notes.clone();
+    world.start(machine, |host| async move {
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(ms(100)).await;
+            let own = began.elapsed().as_millis();
+            let wall = (host.unix_time() - EPOCH).as_millis();
+            heard.add(format!("{own} {wall}"));
+        }
+    });
+    world.run_for(ms(150));
+    assert!(world.hold(machine, still) && world.is_still(machine));
+    assert!(!world.hold(machine, still));
+    world.run_for(ms(400));
+    world.release(machine);
+    world.run_for(ms(200));
+    notes.all()
+}
+
+#[test]
+fn a_process_that_stood_still_finds_timers_late_and_a_suspended_machine_its_wall_clock_ahead() {
+    assert_eq!(clocks(Still::Process), ["100 100", "550 550", "650 650"]);
+    assert_eq!(clocks(Still::Machine), ["100 100", "200 600", "300 700"]);
+}
+
+#[test]
+fn a_process_that_stands_still_takes_connections_and_a_suspended_machine_says_nothing() {
+    for still in [Still::Process, Still::Machine] {
+        let mut world = world(1);
+        let server = world.add("server", A);
+        let client = world.add("client", A);
+        let dialled = Notes::default();
+        let heard = dialled.clone();
+        world.start(server, serve);
+        world.run_for(ms(10));
+        world.hold(server, still);
+        let notes = Notes::default();
+        let answered = notes.clone();
+        world.start(client, |host| async move {
+            let to = host
+                .resolve("server", 80)
+                .await
+                .map_err(|e| e.to_string())?;
+            let stream = host.connect(to[0]).await;
+            heard.add(stream.is_ok());
+            drop(stream);
+            answered.add(ask(&host, "server", 1).await.unwrap_or_else(|e| e));
+            Ok(())
+        });
+        world.run_for(ms(3_000));
+        let taken = if still == Still::Process {
+            vec!["true"]
+        } else {
+            vec![]
+        };
+        assert_eq!(dialled.all(), taken);
+        assert!(notes.all().is_empty());
+        world.release(server);
+        world.run_for(ms(3_000));
+        assert_eq!(notes.all(), ["read 1"]);
+    }
+}
+
+#[test]
+fn a_machines_clocks_jump_and_drift_apart_from_the_others() {
+    let mut world = world(1);
+    let machine = world.add("a", A);
+    let notes = Notes::default();
+    let heard = notes.clone();
+    world.start(machine, |host| async move {
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(ms(1_000)).await;
+            let own = began.elapsed().as_millis();
+            let wall = (host.unix_time() - EPOCH).as_millis();
+            heard.add(format!("{own} {wall}"));
+        }
+    });
+    world.run_for(ms(1_500));
+    // A tenth faster: at 2 s the machine's clock has gone on by 550 ms, and reaches its 2 s in 455 ms.
+    world.set_clocks(machine, 5_000, Drift(100_000));
+    world.run_for(ms(500));
+    assert_eq!(notes.all(), ["1000 1000", "2000 7000"]);
+    world.set_clocks(machine, 0, Drift(0));
+    world.run_for(ms(1_000));
+    assert_eq!(notes.all()[2], "3000 2950");
+}
+
+#[test]
+fn work_that_blocks_waits_for_a_slow_disk_and_for_a_stalled_one() {
+    let mut world = world(1);
+    let machine = world.add("a", A);
+    let notes = Notes::default();
+    let heard = notes.clone();
+    world.start(machine, |host| async move {
+        loop {
+            tokio::time::sleep(ms(100)).await;
+            let files = host.files();
+            let work = move || files.write("a", b"1").is_ok();
+            let done = meridian_cluster::host::blocking(&*host, work).await;
+            heard.add(format!(
+                "{} {done}",
+                host.unix_time().saturating_sub(EPOCH).as_millis()
+            ));
+        }
+    });
+    world.run_for(ms(150));
+    let slow = DiskTrouble {
+        latency: ms(40),
+        ..DiskTrouble::default()
+    };
+    world.disk(machine).set_trouble(slow);
+    world.run_for(ms(150));
+    let stalls = DiskTrouble {
+        stalls: true,
+        ..DiskTrouble::default()
+    };
+    world.disk(machine).set_trouble(stalls);
+    world.run_for(ms(500));
+    world.disk(machine).set_trouble(DiskTrouble::default());
+    world.run_for(ms(150));
+    assert_eq!(
+        notes.all(),
+        ["100 true", "240 true", "800 true", "900 true"]
+    );
+    assert_eq!(world.disk(machine).touched().delayed, 2);
+}
+
 fn quic_config(name: &str) -> (quinn::ServerConfig, quinn::ClientConfig) {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let certificate = rcgen::CertificateParams::new(vec![name.to_owned()])

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use meridian_simulation::world::{Ambient, EPOCH, Seed};
+use meridian_simulation::world::{Ambient, Seed};
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the simulator answers glibc's symbols on Linux; build it there");
@@ -34,12 +34,17 @@ impl Ambient for Interposed {
         STEERED.set(Some(Steered {
             generator: seed.0 ^ SALT,
             unix,
+            elapsed: Duration::ZERO,
         }));
     }
 
-    fn stand_at(&self, unix: Duration) {
+    fn stand_at(&self, unix: Duration, elapsed: Duration) {
         let steered = STEERED.get();
-        STEERED.set(steered.map(|steered| Steered { unix, ..steered }));
+        STEERED.set(steered.map(|steered| Steered {
+            unix,
+            elapsed,
+            ..steered
+        }));
     }
 }
 
@@ -50,6 +55,8 @@ struct Steered {
     /// and nothing secret depends on it.
     generator: u64,
     unix: Duration,
+    /// Since the run began: a wall clock that jumps takes no monotonic one along.
+    elapsed: Duration,
 }
 
 thread_local! {
@@ -94,7 +101,7 @@ fn clock(id: c_long) -> Option<Duration> {
         libc::CLOCK_MONOTONIC
         | libc::CLOCK_MONOTONIC_RAW
         | libc::CLOCK_MONOTONIC_COARSE
-        | libc::CLOCK_BOOTTIME => Some(steered.unix - EPOCH + UPTIME),
+        | libc::CLOCK_BOOTTIME => Some(steered.elapsed + UPTIME),
         _ => None,
     }
 }
@@ -272,6 +279,8 @@ mod tests {
         time::SystemTime,
     };
 
+    use meridian_simulation::world::EPOCH;
+
     use super::*;
 
     /// What libraries would read on a thread of its own.
@@ -283,7 +292,8 @@ mod tests {
         std::thread::spawn(move || {
             if let Some(seed) = seed {
                 Interposed.begin(Seed(seed), EPOCH);
-                Interposed.stand_at(EPOCH + Duration::from_secs(5));
+                let elapsed = Duration::from_secs(5);
+                Interposed.stand_at(EPOCH + elapsed, elapsed);
             }
             let (mut direct, mut by_number) = ([0; 13], [0; 16]);
             // SAFETY: both buffers are as long as they say.

@@ -18,6 +18,31 @@ const LINES: &[&str] = &[
     "{ at: 1s, for: 5s, cut: [eu-west, us-east] }",
     "{ at: 1s, for: 5s, cut: [us-east, eu-west], one_way: true }",
     "{ at: 1s, for: 5s, flood: [eu-west, us-east] }",
+    "{ at: 1s, for: 5s, kill: us-east-1, wipe: true }",
+    "{ at: 1s, for: 5s, pause: us-east-1 }",
+    "{ at: 1s, for: 5s, suspend: us-east }",
+    "{ at: 1s, for: 5s, flap: [eu-west, us-east], down: 300ms, up: 1s }",
+    "{ at: 1s, for: 5s, flap: [eu-west, us-east], one_way: true, down: 300ms, up: 1s, drawn: true }",
+    "{ at: 1s, for: 5s, slow: [eu-west, us-east], latency: 80ms }",
+    "{ at: 1s, for: 5s, slow: [eu-west, us-east], one_way: true, latency: 80ms, jitter: 40ms }",
+    "{ at: 1s, for: 5s, lossy: [eu-west, us-east], loss: 2.05% }",
+    "{ at: 1s, for: 5s, lossy: [eu-west, us-east], loss: 20%, duplication: 0.01%, jitter: 90ms }",
+    "{ at: 1s, for: 5s, disk_slow: leader-node, latency: 50ms }",
+    "{ at: 1s, for: 5s, disk_stall: us-east-1 }",
+    "{ at: 1s, for: 5s, disk_full: us-east }",
+    "{ at: 1s, for: 5s, disk_errors: us-east-1 }",
+    "{ at: 1s, for: 5s, disk_corrupt: us-east-1, part: log }",
+    "{ at: 1s, for: 5s, disk_corrupt: us-east-1, part: files }",
+    "{ at: 1s, for: 5s, clock: us-east-1, offset: -20s }",
+    "{ at: 1s, for: 5s, clock: us-east-1, offset: 1500ms, drift: -200ppm }",
+    "{ at: 1s, for: 5s, upstream_slow: eu-west, latency: 1s }",
+    "{ at: 1s, for: 5s, upstream_errors: leader, share: 30% }",
+    "{ at: 1s, for: 5s, upstream_hangs: eu-west }",
+    "{ at: 1s, for: 5s, upstream_flaps: eu-west, down: 300ms, up: 2s, drawn: true }",
+    "{ at: 1s, for: 5s, issuer_down: true }",
+    "{ at: 1s, for: 5s, issuer_errors: 50% }",
+    "{ at: 1s, for: 5s, issuer_rotates: true }",
+    "{ at: 1s, for: 5s, narrow: [eu-west, us-east], each_second: 64KiB, queue: 200ms }",
 ];
 
 /// The shipped story of a lost region, with these faults instead of its own.
@@ -94,6 +119,128 @@ fn keys_that_mean_nothing_are_refused() {
         wrong.contains("cut: name two regions, as [eu-west, us-east]"),
         "{wrong}"
     );
+}
+
+#[test]
+fn a_link_that_goes_wrong_says_how() {
+    let found = parse(&["{ at: 1s, for: 5s, slow: [eu-west, us-east] }"]).unwrap_err();
+    let says = "s.yaml:30:30: slow: latency is missing; write a duration, as 500ms";
+    assert_eq!(found, [says]);
+    let wrong = refused(&["{ at: 1s, for: 5s, lossy: [eu-west, us-east] }"]);
+    assert!(wrong.contains("loss, duplication, or jitter"), "{wrong}");
+    let wrong = refused(&["{ at: 1s, for: 5s, lossy: [eu-west, us-east], loss: 120% }"]);
+    assert!(
+        wrong.contains("lossy.loss: \"120%\" is not a share"),
+        "{wrong}"
+    );
+    let wrong = refused(&[
+        "{ at: 1s, for: 5s, disk_slow: leader-node, latency: 50ms }",
+        "{ at: 1s, for: 5s, disk_stall: us-east-1 }",
+        "{ at: 1s, for: 5s, disk_full: us-east }",
+        "{ at: 1s, for: 5s, disk_errors: us-east-1 }",
+        "{ at: 1s, for: 5s, disk_corrupt: us-east-1, part: log }",
+        "{ at: 1s, for: 5s, disk_corrupt: us-east-1, part: files }",
+        "{ at: 1s, for: 5s, clock: us-east-1, offset: -20s }",
+        "{ at: 1s, for: 5s, clock: us-east-1, offset: 1500ms, drift: -200ppm }",
+        "{ at: 1s, for: 5s, upstream_slow: eu-west, latency: 1s }",
+        "{ at: 1s, for: 5s, upstream_errors: leader, share: 30% }",
+        "{ at: 1s, for: 5s, upstream_hangs: eu-west }",
+        "{ at: 1s, for: 5s, upstream_flaps: eu-west, down: 300ms, up: 2s, drawn: true }",
+        "{ at: 1s, for: 5s, issuer_down: true }",
+        "{ at: 1s, for: 5s, issuer_errors: 50% }",
+        "{ at: 1s, for: 5s, issuer_rotates: true }",
+        "{ at: 1s, for: 5s, narrow: [eu-west, us-east], each_second: 0B, queue: 1s }",
+        "{ at: 1s, for: 5s, flap: [eu-west, us-east], down: 0s, up: 1s, drawn: often }",
+    ]);
+    assert!(
+        wrong.contains("narrow.each_second: nothing would pass"),
+        "{wrong}"
+    );
+    assert!(wrong.contains("flap.down: no time at all"), "{wrong}");
+    assert!(
+        wrong.contains("flap: drawn: write true or false"),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn a_disk_and_a_clock_that_go_wrong_say_how() {
+    let wrong = refused(&[
+        "{ at: 1s, for: 5s, disk_corrupt: us-east-1, part: soul }",
+        "{ at: 9s, for: 5s, clock: us-east-1 }",
+        "{ at: 9s, for: 5s, clock: us-east-1, offset: -11m }",
+        "{ at: 9s, for: 5s, clock: us-east-1, drift: 3% }",
+    ]);
+    assert!(
+        wrong.contains("part: \"soul\" is none; write log or files"),
+        "{wrong}"
+    );
+    assert!(wrong.contains("clock: say how it is wrong"), "{wrong}");
+    assert!(
+        wrong.contains("clock.offset: at most 600s either way"),
+        "{wrong}"
+    );
+    assert!(wrong.contains("clock.drift: \"3%\" is none"), "{wrong}");
+}
+
+#[test]
+fn upstreams_and_the_issuer_are_told_what_goes_wrong_and_have_no_more_of_it_than_there_is() {
+    let wrong = refused(&[
+        "{ at: 1s, for: 5s, upstream_hangs: us-east-1 }",
+        "{ at: 1s, for: 5s, upstream_errors: us-east, share: 0% }",
+        "{ at: 1s, for: 5s, issuer_errors: true }",
+        "{ at: 1s, for: 5s, issuer_down: leader }",
+    ]);
+    assert!(
+        wrong.contains("upstream_hangs: a region has this, not a node"),
+        "{wrong}"
+    );
+    assert!(
+        wrong.contains("nothing would happen; write a share above"),
+        "{wrong}"
+    );
+    assert!(
+        wrong.contains("issuer_errors: write a share, as 50%"),
+        "{wrong}"
+    );
+    assert!(
+        wrong.contains("there is one issuer; write issuer_down: true"),
+        "{wrong}"
+    );
+    let rotate = |at| format!("{{ at: {at}s, for: 5s, issuer_rotates: true }}");
+    let wrong = refused(&[&rotate(1), &rotate(3), &rotate(9)]);
+    assert!(
+        wrong.contains("faults[1]: rotating the issuer's key cannot be done twice at once"),
+        "{wrong}"
+    );
+    assert!(
+        wrong.contains("faults[2]: the simulated issuer can rotate its key 2 times"),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn a_clock_is_wrong_in_one_way_at_a_time() {
+    let wrong = refused(&[
+        "{ at: 1s, for: 5s, clock: us-east, offset: 5s }",
+        "{ at: 3s, for: 5s, clock: us-east-1, drift: 5ppm }",
+    ]);
+    assert!(
+        wrong.contains("faults[1]: setting the clocks of us-east-1 cannot be done twice"),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn a_cluster_may_not_lose_the_disks_of_most_voters() {
+    let one = "{ at: 1s, for: 2s, kill: us-east, wipe: true }";
+    let wrong = refused(&[one, "{ at: 5s, for: 2s, kill: leader-node, wipe: true }"]);
+    assert!(
+        wrong.contains("faults[1]: 2 disks would be lost"),
+        "{wrong}"
+    );
+    assert!(wrong.contains("the cluster survives 1"), "{wrong}");
+    assert!(parse(&[one, "{ at: 13s, for: 2s, kill: eu-west, wipe: true }"]).is_ok());
 }
 
 #[test]

@@ -7,18 +7,18 @@ use serde_saphyr::{Location, Spanned};
 use super::Check;
 use crate::{
     scenario::fault::{
-        Fault, FaultKind, KINDS, Link, Names, Options, RawFault, Spot, Target, Value, Whom,
+        Fault, FaultKind, KINDS, Link, Options, RawFault, Share, Spot, Target, Value, Whom,
         node_name,
     },
     world::Place,
 };
 
 /// One fault being read.
-struct Reading<'a> {
-    raw: &'a RawFault,
+pub(super) struct Reading<'a> {
+    pub(super) raw: &'a RawFault,
     /// Its kind's key.
-    key: &'static str,
-    value: &'a Spanned<Value>,
+    pub(super) key: &'static str,
+    pub(super) value: &'a Spanned<Value>,
 }
 
 impl Check<'_> {
@@ -63,7 +63,10 @@ impl Check<'_> {
     fn kind(&mut self, reading: &Reading<'_>) -> Option<FaultKind> {
         Some(match reading.key {
             "power_off" => FaultKind::PowerOff(self.target(reading)?),
+            "kill" if self.flag(reading, "wipe") => FaultKind::Wipe(self.target(reading)?),
             "kill" => FaultKind::Kill(self.target(reading)?),
+            "pause" => FaultKind::Pause(self.target(reading)?),
+            "suspend" => FaultKind::Suspend(self.target(reading)?),
             "upgrade" => FaultKind::Upgrade(self.target(reading)?),
             "kill_upstreams" => FaultKind::KillUpstreams(self.whole_region(reading)?),
             "isolate" => FaultKind::Isolate(self.target(reading)?),
@@ -71,7 +74,52 @@ impl Check<'_> {
                 Value::Text(text) if text == "each" => FaultKind::Stop(Whom::Each),
                 _ => FaultKind::Stop(Whom::Of(self.target(reading)?)),
             },
+            "upstream_slow" => FaultKind::UpstreamSlow {
+                whom: self.whole_region(reading)?,
+                latency: self.some_span(reading, "latency"),
+            },
+            "upstream_errors" => FaultKind::UpstreamErrors {
+                whom: self.whole_region(reading)?,
+                share: self.some_share(reading, "share"),
+            },
+            "upstream_hangs" => FaultKind::UpstreamHangs(self.whole_region(reading)?),
+            "upstream_flaps" => FaultKind::UpstreamFlaps {
+                whom: self.whole_region(reading)?,
+                rhythm: self.rhythm(reading),
+            },
+            "issuer_down" => self.plainly(reading, FaultKind::IssuerDown)?,
+            "issuer_errors" => FaultKind::IssuerErrors {
+                share: self.own_share(reading)?,
+            },
+            "issuer_rotates" => self.plainly(reading, FaultKind::IssuerRotates)?,
+            "disk_slow" => FaultKind::DiskSlow {
+                whom: self.target(reading)?,
+                latency: self.some_span(reading, "latency"),
+            },
+            "disk_stall" => FaultKind::DiskStall(self.target(reading)?),
+            "disk_full" => FaultKind::DiskFull(self.target(reading)?),
+            "disk_errors" => FaultKind::DiskErrors(self.target(reading)?),
+            "disk_corrupt" => FaultKind::DiskCorrupt {
+                whom: self.target(reading)?,
+                part: self.part(reading),
+            },
+            "clock" => self.clock(reading)?,
             "cut" => FaultKind::Cut(self.link(reading)?),
+            "flap" => FaultKind::Flap {
+                link: self.link(reading)?,
+                rhythm: self.rhythm(reading),
+            },
+            "slow" => FaultKind::Slow {
+                link: self.link(reading)?,
+                latency: self.some_span(reading, "latency"),
+                jitter: self.any_span(reading, "jitter"),
+            },
+            "lossy" => self.lossy(reading)?,
+            "narrow" => FaultKind::Narrow {
+                link: self.link(reading)?,
+                each_second: self.some_size(reading, "each_second"),
+                queue: self.some_span(reading, "queue"),
+            },
             "flood" => {
                 let Link { from, to, .. } = self.link(reading)?;
                 FaultKind::Flood { from, to }
@@ -80,8 +128,25 @@ impl Check<'_> {
         })
     }
 
+    fn lossy(&mut self, reading: &Reading<'_>) -> Option<FaultKind> {
+        let link = self.link(reading)?;
+        let loss = self.any_share(reading, "loss");
+        let duplication = self.any_share(reading, "duplication");
+        let jitter = self.any_span(reading, "jitter");
+        if loss == Share::NONE && duplication == Share::NONE && jitter.is_zero() {
+            let message = "lossy: say what happens: loss, duplication, or jitter".to_owned();
+            self.mistake(reading.value.referenced, message);
+        }
+        Some(FaultKind::Lossy {
+            link,
+            loss,
+            duplication,
+            jitter,
+        })
+    }
+
     /// A region, a node, or the leader's part.
-    fn target(&mut self, reading: &Reading<'_>) -> Option<Target> {
+    pub(super) fn target(&mut self, reading: &Reading<'_>) -> Option<Target> {
         let place = reading.value.referenced;
         let Value::Text(name) = &reading.value.value else {
             let message = format!("{}: name one region or node", reading.key);
@@ -131,7 +196,7 @@ impl Check<'_> {
         spot.map(Target::Node)
     }
 
-    fn spots(&self) -> impl Iterator<Item = Spot> + use<> {
+    pub(super) fn spots(&self) -> impl Iterator<Item = Spot> + use<> {
         let numbers = self.nodes_per_region;
         (0..self.regions.len()).flat_map(move |place| {
             (1..=numbers).map(move |number| Spot {
@@ -171,21 +236,6 @@ impl Check<'_> {
         let (from, to) = self.two_regions((from, to), reading.value.referenced)?;
         let one_way = self.flag(reading, "one_way");
         Some(Link { from, to, one_way })
-    }
-
-    fn flag(&mut self, reading: &Reading<'_>, option: &str) -> bool {
-        match reading.raw.value.get(option) {
-            None => false,
-            Some(Spanned {
-                value: Value::Flag(flag),
-                ..
-            }) => *flag,
-            Some(other) => {
-                let message = format!("{option}: write true or false");
-                self.mistake(other.referenced, message);
-                false
-            }
-        }
     }
 
     /// A key that every fault has.
@@ -230,46 +280,4 @@ impl Check<'_> {
             self.mistake(value.referenced, message);
         }
     }
-
-    /// Faults that cannot happen as they are listed.
-    fn contradictions(&mut self, faults: &[(usize, Location, Fault)]) {
-        for (later, (index, place, fault)) in faults.iter().enumerate() {
-            for (before, _, other) in &faults[..later] {
-                if let Some(node) = self.down_twice(other, fault) {
-                    let name = node_name(&self.regions[node.place.0], node.number);
-                    let message = format!(
-                        "faults[{index}]: {name} does not run then: \"{}\" (faults[{before}]) takes it down from {:?} to {:?}; let one begin when the other is over",
-                        Names {
-                            regions: &self.regions
-                        }
-                        .says(&other.what),
-                        other.at,
-                        other.at + other.lasts,
-                    );
-                    self.mistake(*place, message);
-                }
-            }
-        }
-    }
-
-    /// A node that both would have to take down at once.
-    fn down_twice(&self, one: &Fault, other: &Fault) -> Option<Spot> {
-        let together = overlap(one, other);
-        let both = one.what.takes_down() && other.what.takes_down();
-        if !together || !both {
-            return None;
-        }
-        let befalls = |fault: &Fault, spot| match fault.what.target() {
-            Some(target) => target.covers(spot) == Some(true),
-            None => true,
-        };
-        self.spots()
-            .find(|spot| befalls(one, *spot) && befalls(other, *spot))
-    }
-}
-
-/// Whether two faults have a moment in common.
-fn overlap(one: &Fault, other: &Fault) -> bool {
-    let end = |fault: &Fault| fault.at.saturating_add(fault.lasts);
-    one.at < end(other) && other.at < end(one)
 }

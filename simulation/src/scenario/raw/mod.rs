@@ -4,11 +4,15 @@
 //! missing one, a wrong type) ends the reading; what the check finds is all reported at once.
 //!
 //! - `network`: latencies and what packets risk;
-//! - `faults`: the schedule, and what contradicts itself in it;
+//! - `faults`: the schedule;
+//! - `contradictions`: what cannot happen as it is listed there;
+//! - `options`: what stands beside a fault's kind;
 //! - `units`: durations, shares, rates.
 
+mod contradictions;
 mod faults;
 mod network;
+mod options;
 mod units;
 
 use std::time::Duration;

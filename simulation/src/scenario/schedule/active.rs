@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use rand::{RngExt, rngs::StdRng};
 use tokio_util::sync::CancellationToken;
 
-use super::{leader, round::Round};
+use super::{
+    leader,
+    round::Round,
+    signs::{carried, count, percent},
+};
 use crate::{
-    scenario::{Fault, FaultKind, Scenario, Spot, Target, Whom, stage::Stage},
+    scenario::{Fault, FaultKind, Rhythm, Scenario, Spot, Target, Whom, stage::Stage},
     workload::{BUDGET, FaultSeen},
-    world::{Down, Place},
+    world::{Down, Drift, MachineId, Still, TICK},
 };
 
 /// A fault under way.
@@ -25,6 +30,17 @@ pub(super) struct Active {
     /// For [`FaultKind::Stop`]; it lasts as long as the round does.
     round: Option<Round>,
     flood: Option<Flood>,
+    flap: Option<Flap>,
+    /// Nodes that are started again once it is over, since nothing less brings them back.
+    restarting: bool,
+}
+
+/// A link that comes and goes.
+struct Flap {
+    is_down: bool,
+    /// When that changes.
+    until: Duration,
+    random: StdRng,
 }
 
 /// A flood under way.
@@ -64,6 +80,16 @@ impl Active {
             }),
             _ => None,
         };
+        let flap = what.rhythm().map(|_| {
+            let label = format!("flap/{}", time.as_millis());
+            let mut flap = Flap {
+                is_down: false,
+                until: time,
+                random: stage.world.seed().stream(&label),
+            };
+            flap.turn(&what, time);
+            flap
+        });
         let round = matches!(what, FaultKind::Stop(_)).then(|| Round::new(&nodes, fault.lasts));
         let seen = round.is_none().then(|| {
             let mut history = stage.oracle.history();
@@ -72,7 +98,7 @@ impl Active {
                 what: scenario.describe(&what),
                 signs,
                 orderly: false,
-                budget: BUDGET,
+                budget: budget(&what),
             });
             history.faults.len() - 1
         });
@@ -84,20 +110,59 @@ impl Active {
             before,
             round,
             flood,
+            flap,
+            restarting: false,
         })
     }
 
     /// Goes on; whether the world's shape changed.
     pub(super) fn advance(&mut self, stage: &mut Stage, time: Duration) -> bool {
-        match &mut self.round {
-            Some(round) => round.advance(stage, time),
-            None => false,
+        if let Some(round) = &mut self.round {
+            return round.advance(stage, time);
         }
+        if self.what.needs_restart() && time >= self.until && !self.restarting {
+            self.restarting = true;
+            for node in &self.nodes {
+                stage.take_down_node(*node, Down::Kill);
+            }
+            let now = stage.world.now();
+            stage.oracle.history().strikes.push(now);
+            return true;
+        }
+        let Some(flap) = &mut self.flap else {
+            return false;
+        };
+        if time < flap.until || time >= self.until {
+            return false;
+        }
+        flap.turn(&self.what, time);
+        if let FaultKind::UpstreamFlaps {
+            whom: Target::Region(place),
+            ..
+        } = self.what
+        {
+            if flap.is_down {
+                stage.take_down_upstream(place, Down::Kill);
+            } else {
+                stage.start_upstream(place);
+            }
+        }
+        if flap.is_down {
+            let now = stage.world.now();
+            stage.oracle.history().strikes.push(now);
+        }
+        true
+    }
+
+    /// Whether what comes and goes is gone just now.
+    pub(super) fn is_down(&self) -> bool {
+        self.flap.as_ref().is_some_and(|flap| flap.is_down)
     }
 
     pub(super) fn is_over(&self, time: Duration) -> bool {
         match &self.round {
             Some(round) => round.is_over(),
+            None if self.what.needs_restart() => self.restarting && self.until + RESTART <= time,
             None => self.until <= time,
         }
     }
@@ -105,17 +170,32 @@ impl Active {
     /// Whether a node stays down while this lasts.
     pub(super) fn holds_down(&self, node: usize) -> bool {
         // A round starts each of its nodes itself.
-        self.round.is_none() && self.what.takes_down() && self.nodes.contains(&node)
+        let down = self.what.takes_down() || self.restarting;
+        self.round.is_none() && down && self.nodes.contains(&node)
     }
 
-    /// Ends it; `free` says whether a node may come back.
-    pub(super) fn end(self, stage: &mut Stage, time: Duration, free: impl Fn(&usize) -> bool) {
+    /// Ends it; `others` are still under way, and `free` says whether a node may come back.
+    pub(super) fn end(
+        self,
+        stage: &mut Stage,
+        time: Duration,
+        others: &[&FaultKind],
+        free: impl Fn(&usize) -> bool,
+    ) {
         let mut signs = count(&self.what, &self.nodes, stage) - self.before;
         match &self.what {
             FaultKind::PowerOff(Target::Region(place))
-            | FaultKind::KillUpstreams(Target::Region(place)) => {
+            | FaultKind::KillUpstreams(Target::Region(place))
+            | FaultKind::UpstreamFlaps {
+                whom: Target::Region(place),
+                ..
+            } if !others.iter().any(|it| it.keeps_upstreams_down(*place)) => {
                 stage.start_upstream(*place);
             }
+            FaultKind::IssuerDown if !others.contains(&&FaultKind::IssuerDown) => {
+                stage.start_issuer();
+            }
+            FaultKind::IssuerRotates => stage.issuer.retire(),
             FaultKind::Upgrade(_) => {
                 for node in &self.nodes {
                     stage.upgrade(*node);
@@ -131,8 +211,19 @@ impl Active {
             }
             _ => {}
         }
+        if let FaultKind::Pause(_) | FaultKind::Suspend(_) = self.what {
+            for node in &self.nodes {
+                stage.world.release(stage.nodes[*node].machine);
+            }
+        }
+        if let FaultKind::Clock { .. } = self.what {
+            for node in &self.nodes {
+                let machine = stage.nodes[*node].machine;
+                stage.world.set_clocks(machine, 0, Drift(0));
+            }
+        }
         // Every node of a round is back.
-        if self.what.takes_down() && self.round.is_none() {
+        if (self.what.takes_down() || self.restarting) && self.round.is_none() {
             for node in self.nodes.iter().filter(|node| free(node)) {
                 stage.start_node(*node);
             }
@@ -143,48 +234,85 @@ impl Active {
     }
 }
 
+impl Flap {
+    /// Turns to the other side, for as long as the kind says.
+    fn turn(&mut self, what: &FaultKind, time: Duration) {
+        let Some(Rhythm { down, up, drawn }) = what.rhythm() else {
+            return;
+        };
+        self.is_down = !self.is_down;
+        let mut lasts = if self.is_down { down } else { up };
+        if drawn {
+            lasts = self.random.random_range(lasts / 2..=lasts + lasts / 2);
+        }
+        self.until = time + lasts.max(TICK);
+    }
+}
+
+/// How long after it began requests may fail.
+fn budget(what: &FaultKind) -> Duration {
+    match what {
+        // The kernel of a process that stands still takes connections, so that those who wait for it give up only by
+        // themselves: a node that forwards after its response timeout.
+        FaultKind::Pause(_) => RESPONSE + BUDGET,
+        // What is asked of an upstream that hangs, errs or crawls until two health checks have failed may fail as well.
+        _ if !what.upstream_ways().are_well() => UNHEALTHY + BUDGET,
+        _ => BUDGET,
+    }
+}
+
 /// What a fault does at once; how many machines it took down.
 fn strike(what: &FaultKind, nodes: &[usize], stage: &mut Stage) -> u64 {
+    let still = match what {
+        FaultKind::Pause(_) => Some(Still::Process),
+        FaultKind::Suspend(_) => Some(Still::Machine),
+        _ => None,
+    };
+    if let Some(still) = still {
+        let machines: Vec<MachineId> = nodes.iter().map(|it| stage.nodes[*it].machine).collect();
+        let held = machines.into_iter().map(|it| stage.world.hold(it, still));
+        return held.map(u64::from).sum();
+    }
+    if let FaultKind::Clock {
+        offset_ms, drift, ..
+    } = what
+    {
+        for node in nodes {
+            let machine = stage.nodes[*node].machine;
+            stage.world.set_clocks(machine, *offset_ms, *drift);
+        }
+        return nodes.len() as u64;
+    }
     let down = match what {
-        FaultKind::PowerOff(_) => Down::PowerOff,
-        FaultKind::Kill(_) | FaultKind::Upgrade(_) => Down::Kill,
-        FaultKind::KillUpstreams(Target::Region(place)) => {
+        FaultKind::PowerOff(_) | FaultKind::DiskCorrupt { .. } => Down::PowerOff,
+        FaultKind::Kill(_) | FaultKind::Wipe(_) | FaultKind::Upgrade(_) => Down::Kill,
+        FaultKind::IssuerDown => return u64::from(stage.take_down_issuer()),
+        FaultKind::IssuerRotates => return u64::from(stage.issuer.rotate()),
+        FaultKind::KillUpstreams(Target::Region(place))
+        | FaultKind::UpstreamFlaps {
+            whom: Target::Region(place),
+            ..
+        } => {
             return u64::from(stage.take_down_upstream(*place, Down::Kill));
         }
         _ => return 0,
     };
     let mut taken = 0;
     for node in nodes {
-        taken += u64::from(stage.take_down_node(*node, down));
+        let mut was_on = stage.take_down_node(*node, down);
+        let machine = stage.nodes[*node].machine;
+        match what {
+            FaultKind::Wipe(_) => stage.world.disk(machine).wipe(),
+            // That it lost power is no sign of a flipped bit.
+            FaultKind::DiskCorrupt { part, .. } => was_on &= stage.world.corrupt(machine, *part),
+            _ => {}
+        }
+        taken += u64::from(was_on);
     }
     if let FaultKind::PowerOff(Target::Region(place)) = what {
         taken += u64::from(stage.take_down_upstream(*place, down));
     }
     taken
-}
-
-/// What the world has counted so far of what such a fault does.
-fn count(what: &FaultKind, nodes: &[usize], stage: &Stage) -> u64 {
-    let network = stage.world.network();
-    let regions = stage.regions.len();
-    let mut counted = 0;
-    match what {
-        FaultKind::Cut(link) => network.links(|links| {
-            counted = link.ways().map(|(from, to)| links.cut_off(from, to)).sum();
-        }),
-        FaultKind::Isolate(Target::Region(place)) => network.links(|links| {
-            let others = (0..regions).map(Place).filter(|other| other != place);
-            counted = others
-                .map(|other| links.cut_off(*place, other) + links.cut_off(other, *place))
-                .sum();
-        }),
-        FaultKind::Isolate(_) => {
-            let machines = nodes.iter().map(|node| stage.nodes[*node].machine);
-            counted = machines.map(|machine| network.kept_off(machine)).sum();
-        }
-        _ => {}
-    }
-    counted
 }
 
 /// The region or node that is the leader's now.
@@ -196,23 +324,12 @@ fn resolve(target: Target, stage: &Stage) -> Option<Target> {
     })
 }
 
-/// What a link has carried, and could carry in a second.
-fn carried(stage: &Stage, from: Place, to: Place) -> (u64, f64) {
-    let mut load = None;
-    stage
-        .world
-        .network()
-        .links(|links| load = links.load(from, to));
-    load.unwrap_or((0, f64::INFINITY))
-}
+/// Until two health checks of a service have failed: they begin every 500 ms, and each waits for 250 ms
+/// (`workload::document`).
+const UNHEALTHY: Duration = Duration::from_millis(1_250);
 
-/// A share in whole percent.
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a simulation's bytes are far below what a double counts exactly, and positive"
-)]
-fn percent(part: u64, whole: f64) -> u64 {
-    (100.0 * part as f64 / whole) as u64
-}
+/// The response timeout of the services that clients ask for (`workload::document`).
+const RESPONSE: Duration = Duration::from_secs(2);
+
+/// Between the end of a fault that a node does not get over by itself and its start: a supervisor's usual pause.
+const RESTART: Duration = Duration::from_secs(1);

@@ -4,22 +4,29 @@
 //! faults give them, and the signs by which the oracle knows that a fault really happened.
 //!
 //! - `active`: one fault that is under way;
-//! - `round`: planned stops, one node after another.
+//! - `round`: planned stops, one node after another;
+//! - `signs`: by what it is known to have happened.
 
 mod active;
 mod round;
+mod signs;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use active::Active;
 
 use super::{Fault, FaultKind, Scenario, Spot, Target, stage::Stage};
-use crate::world::Place;
+use crate::{
+    workload::manner::Ways,
+    world::{DiskTrouble, Place},
+};
 
 /// The faults of a run.
 pub(super) struct Schedule {
     waiting: Vec<Fault>,
     active: Vec<Active>,
+    /// Nodes that came back without what they knew, and have no document to serve yet.
+    empty: Vec<usize>,
 }
 
 impl Schedule {
@@ -30,12 +37,13 @@ impl Schedule {
         Self {
             waiting,
             active: Vec::new(),
+            empty: Vec::new(),
         }
     }
 
-    /// Whether every fault has begun and ended.
+    /// Whether every fault has begun and ended, and every node has something to serve.
     pub(super) fn is_over(&self) -> bool {
-        self.waiting.is_empty() && self.active.is_empty()
+        self.waiting.is_empty() && self.active.is_empty() && self.empty.is_empty()
     }
 
     /// Begins and ends what is due at `time` since serving began.
@@ -50,10 +58,17 @@ impl Schedule {
             .partition(|active| active.is_over(time));
         self.active = active;
         changed |= !over.is_empty();
+        let before = self.empty.len();
+        self.empty.retain(|node| stage.nodes[*node].is_empty());
+        changed |= self.empty.len() != before;
         for fault in over {
+            if fault.what.takes_a_vote() {
+                self.empty.extend(&fault.nodes);
+            }
             // Another fault may hold a node of this one down.
             let free = |node: &usize| !self.active.iter().any(|other| other.holds_down(*node));
-            fault.end(stage, time, free);
+            let others: Vec<&FaultKind> = self.active.iter().map(|other| &other.what).collect();
+            fault.end(stage, time, &others, free);
         }
         while let Some(next) = self.waiting.last()
             && next.at <= time
@@ -68,8 +83,20 @@ impl Schedule {
         }
         if changed {
             self.shape(stage);
-            stage.survey();
+            stage.survey(&self.flapping(), &self.empty);
         }
+    }
+
+    /// Regions whose upstreams come and go.
+    fn flapping(&self) -> BTreeSet<Place> {
+        let place = |active: &Active| match active.what {
+            FaultKind::UpstreamFlaps {
+                whom: Target::Region(place),
+                ..
+            } => Some(place),
+            _ => None,
+        };
+        self.active.iter().filter_map(place).collect()
     }
 
     /// Makes links and machines what the active faults say.
@@ -85,6 +112,22 @@ impl Schedule {
                             links.cut(from, to);
                         }
                     }
+                    FaultKind::Flap { link, .. } => {
+                        for (from, to) in link.ways() {
+                            links.doubt(from, to);
+                            if active.is_down() {
+                                links.cut(from, to);
+                            }
+                        }
+                    }
+                    FaultKind::Slow { link, .. }
+                    | FaultKind::Lossy { link, .. }
+                    | FaultKind::Narrow { link, .. } => {
+                        let trouble = active.what.trouble();
+                        for (from, to) in link.ways() {
+                            links.trouble(from, to, &trouble);
+                        }
+                    }
                     FaultKind::Isolate(Target::Region(place)) => {
                         let others = (0..regions).map(Place).filter(|other| other != place);
                         for other in others {
@@ -97,13 +140,31 @@ impl Schedule {
             }
         });
         for node in 0..stage.nodes.len() {
-            let isolated = |active: &Active| {
-                matches!(active.what, FaultKind::Isolate(Target::Node(_)))
-                    && active.nodes.contains(&node)
-            };
-            let unplugged = self.active.iter().any(isolated);
-            network.set_unplugged(stage.nodes[node].machine, unplugged);
+            let machine = stage.nodes[node].machine;
+            let mut unplugged = false;
+            let mut trouble = DiskTrouble::default();
+            for active in self.active.iter().filter(|it| it.nodes.contains(&node)) {
+                unplugged |= matches!(active.what, FaultKind::Isolate(Target::Node(_)));
+                trouble = trouble.and(active.what.disk_trouble());
+            }
+            network.set_unplugged(machine, unplugged);
+            stage.world.disk(machine).set_trouble(trouble);
         }
+        for (place, manner) in stage.manners.iter().enumerate() {
+            let here = Some(Target::Region(Place(place)));
+            let faults = self.active.iter().filter(|it| it.what.target() == here);
+            let ways = faults.fold(Ways::default(), |ways, it| {
+                ways.and(it.what.upstream_ways())
+            });
+            manner.set(ways);
+        }
+        let mut ways = Ways::default();
+        for active in &self.active {
+            if let FaultKind::IssuerErrors { share } = active.what {
+                ways.errors = share.ratio().max(ways.errors);
+            }
+        }
+        stage.issuer.manner.set(ways);
     }
 }
 

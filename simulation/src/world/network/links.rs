@@ -10,6 +10,8 @@ use std::{
 
 use rand::{RngExt, rngs::StdRng};
 
+use super::trouble::{Touched, Trouble};
+
 /// A region of the world, by its position in the scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place(pub usize);
@@ -30,6 +32,12 @@ pub struct Links {
     cuts: BTreeSet<(Place, Place)>,
     /// Directed: packets that were lost to a cut.
     cut_off: BTreeMap<(Place, Place), u64>,
+    /// Directed: what is wrong with single links.
+    troubles: BTreeMap<(Place, Place), Trouble>,
+    /// Directed: links that nothing is promised over.
+    doubtful: BTreeSet<(Place, Place)>,
+    /// Directed: what troubles did.
+    touched: BTreeMap<(Place, Place), Touched>,
 }
 
 /// What every packet of the world risks.
@@ -102,6 +110,9 @@ impl Links {
             carried: BTreeMap::new(),
             cuts: BTreeSet::new(),
             cut_off: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            doubtful: BTreeSet::new(),
+            touched: BTreeMap::new(),
         }
     }
 
@@ -141,9 +152,47 @@ impl Links {
         self.cuts.insert((from, to));
     }
 
-    /// Mends every cut.
+    /// Mends every cut and ends every trouble.
     pub fn heal(&mut self) {
         self.cuts.clear();
+        self.troubles.clear();
+        self.doubtful.clear();
+    }
+
+    /// Adds to what is wrong with a link, in this direction alone.
+    pub fn trouble(&mut self, from: Place, to: Place, trouble: &Trouble) {
+        let known = self.troubles.entry((from, to)).or_default();
+        *known = known.and(trouble);
+        if known.is_grave(self.latency[from.0][to.0]) {
+            self.doubtful.insert((from, to));
+        }
+    }
+
+    /// From now on nothing is promised over this link, in this direction.
+    pub fn doubt(&mut self, from: Place, to: Place) {
+        self.doubtful.insert((from, to));
+    }
+
+    /// Whether nothing is promised over this link: it is cut, or in grave trouble.
+    pub fn is_doubtful(&self, from: Place, to: Place) -> bool {
+        self.is_cut(from, to) || self.doubtful.contains(&(from, to))
+    }
+
+    /// What troubles have done on this way since the start.
+    pub fn touched(&self, from: Place, to: Place) -> Touched {
+        self.touched.get(&(from, to)).copied().unwrap_or_default()
+    }
+
+    /// A link's trouble, if it has one. Few links have, and none most of the time.
+    fn trouble_of(&self, from: Place, to: Place) -> Option<Trouble> {
+        if self.troubles.is_empty() {
+            return None;
+        }
+        self.troubles.get(&(from, to)).copied()
+    }
+
+    fn touch(&mut self, from: Place, to: Place, act: impl FnOnce(&mut Touched)) {
+        act(self.touched.entry((from, to)).or_default());
     }
 
     /// Whether what goes this way is lost.
@@ -170,7 +219,8 @@ impl Links {
         if self.is_cut(from, to) {
             return Verdict::Cut;
         }
-        let Some(queued) = self.queue(from, to, sent) else {
+        let trouble = self.trouble_of(from, to);
+        let Some(queued) = self.queue(from, to, sent, trouble.as_ref()) else {
             return Verdict::Overflow;
         };
         let Conditions {
@@ -179,47 +229,116 @@ impl Links {
         if loss > 0.0 && random.random_bool(loss) {
             return Verdict::Lose;
         }
-        let first = queued + self.delay(random, from, to);
-        if duplication > 0.0 && random.random_bool(duplication) {
-            return Verdict::Duplicate(first, queued + self.delay(random, from, to));
+        if self.spoils(
+            random,
+            from,
+            to,
+            trouble.map_or(0.0, |trouble| trouble.loss),
+        ) {
+            return Verdict::Lose;
+        }
+        let first = queued + self.delay(random, from, to, trouble.as_ref());
+        let twice = duplication > 0.0 && random.random_bool(duplication);
+        let doubles = trouble.map_or(0.0, |trouble| trouble.duplication);
+        if self.spoils(random, from, to, doubles) || twice {
+            return Verdict::Duplicate(
+                first,
+                queued + self.delay(random, from, to, trouble.as_ref()),
+            );
         }
         Verdict::Deliver(first)
     }
 
+    /// Whether a trouble that strikes this share of packets strikes this one.
+    fn spoils(&mut self, random: &mut StdRng, from: Place, to: Place, share: f64) -> bool {
+        let spoilt = share > 0.0 && random.random_bool(share);
+        if spoilt {
+            self.touch(from, to, |touched| touched.spoilt += 1);
+        }
+        spoilt
+    }
+
     /// How long the packet waits for its link, and takes to get onto it; none where the queue is full.
-    fn queue(&mut self, from: Place, to: Place, sent: Sent) -> Option<Duration> {
-        let Some(capacity) = self.capacity.filter(|_| from != to) else {
+    fn queue(
+        &mut self,
+        from: Place,
+        to: Place,
+        sent: Sent,
+        trouble: Option<&Trouble>,
+    ) -> Option<Duration> {
+        let narrowed = trouble.and_then(|trouble| trouble.capacity);
+        let Some(capacity) = narrowed.or(self.capacity).filter(|_| from != to) else {
             return Some(Duration::ZERO);
         };
         let free = self.busy.entry((from, to)).or_default();
         let begins = sent.at.max(*free);
-        if begins - sent.at > capacity.queue {
+        let waits = begins - sent.at;
+        if narrowed.is_some() && !waits.is_zero() {
+            self.touched.entry((from, to)).or_default().queued += 1;
+        }
+        if waits > capacity.queue {
             return None;
         }
         let bytes = u32::try_from(sent.length + HEADERS).unwrap_or(u32::MAX);
         let takes = Duration::from_secs_f64(f64::from(bytes) / capacity.bytes_per_second);
         *free = begins + takes;
         *self.carried.entry((from, to)).or_default() += u64::from(bytes);
-        Some(begins + takes - sent.at)
+        Some(waits + takes)
     }
 
-    /// How long one piece of a stream is on its way, lost and sent again where chance says so.
-    pub fn stream_delay(&self, random: &mut StdRng, from: Place, to: Place) -> Duration {
-        let mut delay = self.delay(random, from, to);
+    /// How long one piece of a stream is on its way: it shares the link's queue with the packets, and is sent again
+    /// where chance says that it was lost, or the queue is full.
+    pub fn stream_delay(
+        &mut self,
+        random: &mut StdRng,
+        from: Place,
+        to: Place,
+        sent: Sent,
+    ) -> Duration {
+        let trouble = self.trouble_of(from, to);
+        let queued = self.queue(from, to, sent, trouble.as_ref());
+        let mut delay = self.delay(random, from, to, trouble.as_ref());
+        let again = RETRANSMISSION.max(2 * self.latency(from, to));
         if self.conditions.loss > 0.0 && random.random_bool(self.conditions.loss) {
-            delay += RETRANSMISSION.max(2 * self.latency(from, to));
+            delay += again;
+        }
+        if self.spoils(
+            random,
+            from,
+            to,
+            trouble.map_or(0.0, |trouble| trouble.loss),
+        ) {
+            delay += again;
+        }
+        delay + queued.unwrap_or(again)
+    }
+
+    fn delay(
+        &mut self,
+        random: &mut StdRng,
+        from: Place,
+        to: Place,
+        trouble: Option<&Trouble>,
+    ) -> Duration {
+        let mut up_to = |jitter: Duration| {
+            if jitter.is_zero() {
+                Duration::ZERO
+            } else {
+                random.random_range(Duration::ZERO..=jitter)
+            }
+        };
+        let mut delay = self.latency[from.0][to.0] + up_to(self.conditions.jitter);
+        if let Some(Trouble {
+            latency, jitter, ..
+        }) = trouble
+        {
+            let extra = *latency + up_to(*jitter);
+            delay += extra;
+            if !extra.is_zero() {
+                self.touch(from, to, |touched| touched.slowed += 1);
+            }
         }
         delay
-    }
-
-    fn delay(&self, random: &mut StdRng, from: Place, to: Place) -> Duration {
-        let jitter = self.conditions.jitter;
-        let extra = if jitter.is_zero() {
-            Duration::ZERO
-        } else {
-            random.random_range(Duration::ZERO..=jitter)
-        };
-        self.latency(from, to) + extra
     }
 }
 
@@ -230,79 +349,4 @@ const HEADERS: usize = 28;
 const RETRANSMISSION: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::world::Seed;
-
-    const A: Place = Place(0);
-    const B: Place = Place(1);
-    const SMALL: Sent = Sent {
-        at: Duration::ZERO,
-        length: 100,
-    };
-
-    fn links() -> Links {
-        Links::even(2, Duration::from_millis(1), Duration::from_millis(40))
-    }
-
-    #[test]
-    fn a_cut_is_one_way_until_it_heals() {
-        let mut links = links();
-        let mut random = Seed(1).stream("test");
-        links.cut(A, B);
-        assert_eq!(links.packet(&mut random, A, B, SMALL), Verdict::Cut);
-        let back = Verdict::Deliver(Duration::from_millis(40));
-        assert_eq!(links.packet(&mut random, B, A, SMALL), back);
-        links.heal();
-        assert_eq!(links.packet(&mut random, A, B, SMALL), back);
-    }
-
-    #[test]
-    fn loss_and_duplication_happen_about_as_often_as_asked() {
-        let mut links = links();
-        links.set_conditions(Conditions {
-            jitter: Duration::from_millis(20),
-            loss: 0.1,
-            duplication: 0.2,
-        });
-        let mut random = Seed(1).stream("test");
-        let (mut lost, mut twice) = (0, 0);
-        for _ in 0..10_000 {
-            match links.packet(&mut random, A, B, SMALL) {
-                Verdict::Lose => lost += 1,
-                Verdict::Duplicate(..) => twice += 1,
-                Verdict::Deliver(delay) => {
-                    assert!(delay >= Duration::from_millis(40));
-                    assert!(delay <= Duration::from_millis(60));
-                }
-                Verdict::Cut | Verdict::Overflow => panic!("nothing is cut or full"),
-            }
-        }
-        assert!((900..1100).contains(&lost), "{lost}");
-        assert!((1600..2000).contains(&twice), "{twice}");
-    }
-
-    #[test]
-    fn a_full_link_delays_then_loses_and_neither_the_way_back_nor_a_region_within_is_touched() {
-        let mut links = links();
-        let mut random = Seed(1).stream("test");
-        // A packet of 972 bytes takes a millisecond.
-        links.set_capacity(Capacity {
-            bytes_per_second: 1e6,
-            queue: Duration::from_millis(3),
-        });
-        let sent = |at| Sent {
-            at: Duration::from_millis(at),
-            length: 1000 - HEADERS,
-        };
-        let after = |ms| Verdict::Deliver(Duration::from_millis(ms));
-        for wait in 1..=4 {
-            assert_eq!(links.packet(&mut random, A, B, sent(0)), after(40 + wait));
-        }
-        assert_eq!(links.packet(&mut random, A, B, sent(0)), Verdict::Overflow);
-        assert_eq!(links.packet(&mut random, B, A, sent(0)), after(41));
-        assert_eq!(links.packet(&mut random, A, A, sent(0)), after(1));
-        assert_eq!(links.packet(&mut random, A, B, sent(2)), after(43));
-        assert_eq!(links.packet(&mut random, A, B, sent(90)), after(41));
-    }
-}
+mod tests;

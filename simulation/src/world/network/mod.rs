@@ -11,6 +11,7 @@
 mod links;
 mod packets;
 mod streams;
+mod trouble;
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +28,7 @@ use packets::{Datagram, Inbox};
 use rand::rngs::StdRng;
 use streams::{Backlog, StreamEvent, StreamId, StreamState};
 pub(super) use streams::{connect, listen};
+pub use trouble::{Touched, Trouble};
 
 use super::{Seed, Trace};
 
@@ -100,6 +102,8 @@ struct Machine {
     powered: bool,
     /// Its program runs.
     on: bool,
+    /// It stands still, kernel and all: it says nothing, and what reaches it is lost.
+    asleep: bool,
     /// Its cable is pulled: it reaches nobody but itself.
     unplugged: bool,
     /// Packets that it would have sent or received otherwise.
@@ -150,6 +154,7 @@ impl Network {
                 ip,
                 powered: false,
                 on: false,
+                asleep: false,
                 unplugged: false,
                 kept_off: 0,
                 life: 0,
@@ -177,6 +182,7 @@ impl Network {
         self.with(|state| {
             state.machines[id.0].on = false;
             state.machines[id.0].powered = down == Down::Kill;
+            state.machines[id.0].asleep = false;
             let woken = &mut state.woken;
             state.inboxes.retain(|port, inbox| {
                 woken.extend(inbox.waker.take());
@@ -190,6 +196,16 @@ impl Network {
     /// Pulls a machine's cable, or plugs it in again.
     pub fn set_unplugged(&self, id: MachineId, unplugged: bool) {
         self.with(|state| state.machines[id.0].unplugged = unplugged);
+    }
+
+    /// Lets a machine fall asleep as a whole, or wakes it.
+    pub(super) fn set_asleep(&self, id: MachineId, asleep: bool) {
+        self.with(|state| state.machines[id.0].asleep = asleep);
+    }
+
+    /// Whether a machine's kernel answers, whatever its program does.
+    pub fn is_awake(&self, id: MachineId) -> bool {
+        self.with(|state| !state.machines[id.0].is_silent())
     }
 
     /// Whether a machine can be heard of and hear others, if it runs.
@@ -267,6 +283,13 @@ impl Network {
 impl std::fmt::Debug for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Network").finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// Nobody hears a word from it: not even that nobody listens.
+    fn is_silent(&self) -> bool {
+        !self.powered || self.asleep
     }
 }
 

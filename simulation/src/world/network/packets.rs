@@ -240,6 +240,10 @@ impl State {
                 .line(format_args!("packet-cut {from} {machine}:{port} {length}"));
             return;
         }
+        if self.machines[machine].asleep {
+            self.counts.packets_unclaimed += 1;
+            return;
+        }
         match self.inboxes.get_mut(&to) {
             Some(inbox) if inbox.queue.len() < INBOX_BOUND => {
                 inbox.queue.push_back(datagram);

@@ -13,7 +13,7 @@ use std::{collections::VecDeque, io, net::SocketAddr, task::Waker, time::Duratio
 use bytes::Bytes;
 pub(in crate::world) use socket::{connect, listen};
 
-use super::{Down, Event, MachineId, Port, State};
+use super::{Down, Event, MachineId, Port, Sent, State};
 
 /// A stream, by the order of dialling.
 pub(super) type StreamId = u64;
@@ -141,7 +141,7 @@ impl State {
         };
         let (to, since) = (stream.dial.to, stream.dial.since);
         let dialler = stream.ends[0].machine;
-        let silent = self.severed(dialler, to.0) || !self.machines[to.0.0].powered;
+        let silent = self.severed(dialler, to.0) || self.machines[to.0.0].is_silent();
         let backlog = self.backlogs.get(&to);
         let full = backlog.is_some_and(|backlog| backlog.queue.len() >= BACKLOG_BOUND);
         if silent || full {
@@ -208,7 +208,7 @@ impl State {
         let far = &self.machines[far.0];
         let unknown = !far.on || receiver.life != far.life || !receiver.open;
         let pipe = &mut stream.pipes[from];
-        if severed || !far.powered {
+        if severed || far.is_silent() {
             let since = *pipe.stuck_since.get_or_insert(self.now);
             if self.now - since >= GIVE_UP {
                 self.break_end(id, from, io::ErrorKind::TimedOut);
@@ -253,7 +253,11 @@ impl State {
 
     /// Sends one piece on its way. `from` is the writing end.
     fn push(&mut self, id: StreamId, from: usize, piece: Piece) {
-        let delay = self.delay(id, from);
+        let length = match &piece {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::Finish => 0,
+        };
+        let delay = self.delay_of(id, from, length);
         let stream = self.streams.get_mut(&id).expect("the caller has seen it");
         let pipe = &mut stream.pipes[from];
         // Order is kept: nothing overtakes.
@@ -265,12 +269,21 @@ impl State {
         }
     }
 
-    /// How long the way from one end to the other takes this time.
+    /// How long the way from one end to the other takes a segment without data this time.
     fn delay(&mut self, id: StreamId, from: usize) -> Duration {
+        self.delay_of(id, from, 0)
+    }
+
+    /// How long it takes so many bytes.
+    fn delay_of(&mut self, id: StreamId, from: usize, length: usize) -> Duration {
         let ends = &self.streams[&id].ends;
         let (near, far) = (ends[from].machine, ends[1 - from].machine);
         let (near, far) = (self.place(near), self.place(far));
-        self.links.stream_delay(&mut self.random, near, far)
+        let sent = Sent {
+            at: self.now,
+            length,
+        };
+        self.links.stream_delay(&mut self.random, near, far, sent)
     }
 
     fn break_end(&mut self, id: StreamId, end: usize, kind: io::ErrorKind) {

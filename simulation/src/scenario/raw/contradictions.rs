@@ -1,0 +1,154 @@
+//! Faults that cannot happen as a file lists them: two of one node at once, more lost disks than a cluster survives.
+//!
+//! In: the checked faults with their places. Out: mistakes.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_saphyr::Location;
+
+use super::Check;
+use crate::{
+    scenario::fault::{Fault, FaultKind, Names, Spot, Target, node_name},
+    workload::issuer,
+};
+
+impl Check<'_> {
+    /// Looks through all of them; each comes with its position in the file and its place.
+    pub(super) fn contradictions(&mut self, faults: &[(usize, Location, Fault)]) {
+        self.at_once(faults);
+        self.disks(faults);
+        self.rotations(faults);
+    }
+
+    /// Faults that cannot happen as they are listed.
+    fn at_once(&mut self, faults: &[(usize, Location, Fault)]) {
+        for (later, (index, place, fault)) in faults.iter().enumerate() {
+            for (before, _, other) in &faults[..later] {
+                if let Some(what) = self.twice_at_once(other, fault) {
+                    let message = format!(
+                        "faults[{index}]: {what} cannot be done twice at once: \"{}\" (faults[{before}]) lasts from {:?} to {:?}; let one begin when the other is over",
+                        Names {
+                            regions: &self.regions
+                        }
+                        .says(&other.what),
+                        other.at,
+                        other.at + other.lasts,
+                    );
+                    self.mistake(*place, message);
+                }
+                if let Some(node) = self.down_twice(other, fault) {
+                    let name = node_name(&self.regions[node.place.0], node.number);
+                    let message = format!(
+                        "faults[{index}]: {name} does not run then: \"{}\" (faults[{before}]) takes it down from {:?} to {:?}; let one begin when the other is over",
+                        Names {
+                            regions: &self.regions
+                        }
+                        .says(&other.what),
+                        other.at,
+                        other.at + other.lasts,
+                    );
+                    self.mistake(*place, message);
+                }
+            }
+        }
+    }
+
+    /// Too many voters that lose what lies on their disks before the first of them can have its vote back.
+    fn disks(&mut self, faults: &[(usize, Location, Fault)]) {
+        let most = (voters(self.regions.len(), self.nodes_per_region) - 1) / 2;
+        for (index, place, fault) in faults {
+            let since = |other: &Fault| {
+                let recovered = (other.at + other.lasts).saturating_add(REJOIN);
+                other.at <= fault.at && fault.at < recovered
+            };
+            let mut lost = BTreeSet::new();
+            let mut unknown = 0;
+            for (_, _, other) in faults.iter().filter(|(_, _, other)| since(other)) {
+                if !other.what.takes_a_vote() {
+                    continue;
+                }
+                match other.what.target() {
+                    Some(Target::Leader) => unknown += self.nodes_per_region,
+                    Some(Target::LeaderNode) => unknown += 1,
+                    Some(target) => {
+                        lost.extend(
+                            self.spots()
+                                .filter(|spot| target.covers(*spot) == Some(true)),
+                        );
+                    }
+                    None => {}
+                }
+            }
+            let wiped = lost.len() + unknown;
+            if fault.what.takes_a_vote() && wiped > most {
+                let message = format!(
+                    "faults[{index}]: {wiped} disks would be lost within the {REJOIN:?} that a node has to get its vote back; the cluster survives {most}"
+                );
+                self.mistake(*place, message);
+            }
+        }
+    }
+
+    /// More new keys than the issuer has, or more than one at a time.
+    fn rotations(&mut self, faults: &[(usize, Location, Fault)]) {
+        let mut rotations = faults
+            .iter()
+            .filter(|(_, _, fault)| fault.what == FaultKind::IssuerRotates);
+        if let Some((index, place, _)) = rotations.nth(issuer::ROTATIONS) {
+            let message = format!(
+                "faults[{index}]: the simulated issuer can rotate its key {} times",
+                issuer::ROTATIONS
+            );
+            self.mistake(*place, message);
+        }
+    }
+
+    /// What both set, of which there is one.
+    fn twice_at_once(&self, one: &Fault, other: &Fault) -> Option<String> {
+        if !overlap(one, other) {
+            return None;
+        }
+        match (&one.what, &other.what) {
+            (FaultKind::Clock { whom: a, .. }, FaultKind::Clock { whom: b, .. }) => {
+                let both = |spot: &Spot| a.covers(*spot).zip(b.covers(*spot)) == Some((true, true));
+                let spot = self.spots().find(both)?;
+                let name = node_name(&self.regions[spot.place.0], spot.number);
+                Some(format!("setting the clocks of {name}"))
+            }
+            (FaultKind::IssuerRotates, FaultKind::IssuerRotates) => {
+                Some("rotating the issuer's key".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// A node that both would have to take down at once.
+    fn down_twice(&self, one: &Fault, other: &Fault) -> Option<Spot> {
+        let together = overlap(one, other);
+        let both = one.what.takes_down() && other.what.takes_down();
+        if !together || !both {
+            return None;
+        }
+        let befalls = |fault: &Fault, spot| match fault.what.target() {
+            Some(target) => target.covers(spot) == Some(true),
+            None => true,
+        };
+        self.spots()
+            .find(|spot| befalls(one, *spot) && befalls(other, *spot))
+    }
+}
+
+/// How many nodes have a vote, of those that there are (docs/design.md).
+fn voters(regions: usize, nodes_per_region: usize) -> usize {
+    let most = if regions < 5 { 3 } else { 5 };
+    (regions * nodes_per_region).clamp(1, most)
+}
+
+/// For a node without a disk to join, to take the state from the leader, and to get a vote.
+const REJOIN: Duration = Duration::from_secs(10);
+
+/// Whether two faults have a moment in common.
+fn overlap(one: &Fault, other: &Fault) -> bool {
+    let end = |fault: &Fault| fault.at.saturating_add(fault.lasts);
+    one.at < end(other) && other.at < end(one)
+}
