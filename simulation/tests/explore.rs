@@ -143,3 +143,98 @@ fn children(scenario: &Path, parent: u32) -> Vec<String> {
     }
     found
 }
+
+#[test]
+fn one_seed_is_the_same_in_two_processes() {
+    let output = run(&[small(), "--seed", "7", "--verify", "-o", "json"]);
+    let talk = text(&output.stderr);
+    assert!(output.status.success(), "{talk}");
+    let finding: serde_json::Value = serde_json::from_slice(&output.stdout).expect("an object");
+    let events = finding["trace_lines"].as_u64().expect("a number");
+    // The pipes also carry what nodes say when the world is taken down, after the hash.
+    let compared = talk.strip_prefix("seed 7 was played twice: ");
+    let compared = compared.and_then(|rest| rest.strip_suffix(" events, all equal\n"));
+    let compared: u64 = compared
+        .and_then(|count| count.parse().ok())
+        .expect("a number");
+    assert!(events > 1_000 && compared >= events, "{talk}");
+}
+
+#[test]
+fn a_leak_is_told_with_the_first_event_that_differs() {
+    let planted = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/planted/leak.yaml");
+    let output = run(&[planted, "--seed", "7", "--verify"]);
+    assert_eq!(output.status.code(), Some(1));
+    let data = text(&output.stdout);
+    assert!(
+        data.contains("seed 7: DIFFERS between two processes"),
+        "{data}"
+    );
+    assert!(data.contains("is the first that differs (at "), "{data}");
+    let line = |name: &str| {
+        let line = data.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no{name}in {data}"))
+            .trim()
+            .to_owned()
+    };
+    let (first, second) = (line("  first "), line("  second "));
+    assert_ne!(first, second);
+    for line in [&first, &second] {
+        assert!(line.contains("played by process "), "{line}");
+    }
+    // What was before is told as well, and it is not from the beginning of the run.
+    assert_eq!(data.matches("\n  both ").count(), 5, "{data}");
+    let seconds: f64 = first
+        .split(' ')
+        .next()
+        .and_then(|at| at.parse().ok())
+        .expect("a time");
+    assert!(seconds > 1.0, "{first}");
+}
+
+#[test]
+fn what_broke_becomes_a_small_file_that_breaks_the_same_each_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().to_str().expect("a plain path");
+    let planted = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/planted/deaf.yaml");
+    let shrink = ["--shrink", "--shrink-time", "20s", "--out", out];
+    let output = run(&[&[planted, "--seed", "1"], &shrink[..]].concat());
+    let talk = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{talk}");
+    assert!(
+        talk.contains("shrinking seed 1, which broke revocation"),
+        "{talk}"
+    );
+    assert!(talk.contains("it played the same twice, trace "), "{talk}");
+    let file = folder.path().join("deaf-1.yaml");
+    let small = std::fs::read_to_string(&file).expect("it was written");
+    assert!(
+        small.contains("Found as seed 1 of deaf, then made smaller."),
+        "{small}"
+    );
+    let path = file.to_str().expect("a plain path");
+    let again = run(&[path, "-o", "json"]);
+    let finding: serde_json::Value = serde_json::from_slice(&again.stdout).expect("an object");
+    assert_eq!(again.status.code(), Some(1), "{finding:#}");
+    assert_eq!(finding["violations"][0]["invariant"], "revocation");
+    let hash = finding["trace_hash"].as_str().expect("a text");
+    assert!(talk.contains(&hash[..16]), "{talk}");
+}
+
+#[test]
+fn a_schedule_is_drawn_from_the_seed_and_told_before_it_is_played() {
+    let explain = |seed: &str| {
+        let output = simulator()
+            .args(["explain", "chaos", "--seed", seed])
+            .output();
+        text(
+            &output
+                .expect("the simulator's program was built for this test")
+                .stdout,
+        )
+    };
+    let (one, other) = (explain("1"), explain("2"));
+    assert!(one.contains("\nfault    after "), "{one}");
+    assert_ne!(one, other);
+    assert_eq!(one, explain("1"));
+}

@@ -81,6 +81,7 @@ pub fn play(
         watch: Watch::default(),
         next_look: Duration::ZERO,
         sampler: Sampler::new(scenario.revoke_every.and(scenario.request_every)),
+        trace,
     };
     let ended = play.through();
     let now = stage.world.now();
@@ -129,6 +130,7 @@ struct Play<'a> {
     watch: Watch,
     next_look: Duration,
     sampler: Sampler,
+    trace: &'a Trace,
 }
 
 /// Why a scenario was not played to its end.
@@ -194,6 +196,10 @@ impl Play<'_> {
         let mut next_write = serving + self.scenario.write_every;
         let mut next_race = serving + RACE;
         let mut next_revocation = self.scenario.revoke_every.map(|every| serving + every);
+        if self.scenario.planted.leak {
+            let process = std::process::id();
+            self.trace.line(format_args!("played by process {process}"));
+        }
         let limit = serving + self.scenario.faults_end() + LEADER_WAIT;
         while !schedule.is_over() {
             let now = self.stage.world.now();

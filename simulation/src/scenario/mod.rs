@@ -5,6 +5,7 @@
 //!
 //! - `raw`: what may be written in the file;
 //! - [`fault`]: what may go wrong, as plain data;
+//! - `drawn`: faults that the seed draws instead;
 //! - `stage`: the machines of a run;
 //! - `schedule`: makes it go wrong, and undoes it;
 //! - `planted`: mistakes on purpose;
@@ -16,6 +17,7 @@ mod conductor;
 mod editors;
 pub mod fault;
 mod planted;
+mod drawn;
 mod raw;
 mod sampler;
 mod schedule;
@@ -24,6 +26,7 @@ mod stage;
 use std::{fmt::Write as _, io, time::Duration};
 
 pub use conductor::{CutShort, Panics, play};
+pub use drawn::{Bounds, Cluster, DrawnKind};
 pub use fault::{Fault, FaultKind, Link, Names, Rhythm, Share, Spot, Target, Whom};
 use meridian_config::{
     diagnose::{Diagnostic, Source},
@@ -60,6 +63,10 @@ pub struct Scenario {
     pub planted: Planted,
     /// What goes wrong, as the file lists it.
     pub faults: Vec<Fault>,
+    /// Within what the seed draws what goes wrong, in the place of a list; see [`Bounds::draw`].
+    pub drawn: Option<Bounds>,
+    /// The seed that the file is about.
+    pub seed: Option<u64>,
     /// How long the half without faults lasts.
     pub calm: Duration,
 }
@@ -95,6 +102,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
         "bulk-flood",
         include_str!("../../scenarios/bulk-flood.yaml"),
     ),
+    ("chaos", include_str!("../../scenarios/chaos.yaml")),
 ];
 
 impl Scenario {
@@ -104,6 +112,14 @@ impl Scenario {
     /// Every mistake, with its place.
     pub fn parse(source: &Source) -> Result<Self, Vec<Diagnostic>> {
         raw::read(source)
+    }
+
+    /// What faults are drawn for.
+    pub fn cluster(&self) -> Cluster<'_> {
+        Cluster {
+            regions: &self.regions,
+            nodes_per_region: self.nodes_per_region,
+        }
     }
 
     /// When the last fault ends at the latest, from the moment when all nodes serve.
@@ -186,6 +202,12 @@ impl Scenario {
         }
         let planted = self.planted.tell(|place| self.region(place).to_owned());
         lines.extend(planted.into_iter().map(|told| ("planted", told)));
+        if let Some(bounds) = &self.drawn {
+            lines.push(("drawn", bounds.says()));
+        }
+        if let Some(seed) = self.seed {
+            lines.push(("seed", seed.to_string()));
+        }
         for fault in &self.faults {
             let at = duration_text(fault.at);
             let lasts = duration_text(fault.lasts);

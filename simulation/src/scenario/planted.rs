@@ -46,6 +46,8 @@ pub struct Planted {
     pub forgotten_residency: bool,
     /// Documents are no documents any more.
     pub broken_documents: bool,
+    /// The trace tells which process plays the run: two of them never leave the same.
+    pub leak: bool,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +73,8 @@ pub(super) struct RawPlanted {
     forgotten_residency: bool,
     #[serde(default)]
     broken_documents: bool,
+    #[serde(default)]
+    leak: bool,
 }
 
 impl Planted {
@@ -98,6 +102,7 @@ impl Planted {
             dead_endpoints: raw.dead_endpoints,
             forgotten_residency: raw.forgotten_residency,
             broken_documents: raw.broken_documents,
+            leak: raw.leak,
         }
     }
 

@@ -314,20 +314,27 @@ impl Oracle {
 }
 
 impl Ground {
-    /// Whether a client in one region can be served by an upstream in one of `regions`, through any node.
+    /// Whether a client in one region is served by an upstream in one of `regions`, whichever node it is sent to: one
+    /// of its own region where one is on, else any that it reaches. That node makes one hop to another region at most
+    /// (DESIGN section 6): what it cannot reach itself it cannot have served, whatever a third region could reach.
     pub fn can_serve(&self, from: Place, regions: &[Place]) -> bool {
         if self.misled.contains(&from) {
             return false;
         }
-        let nodes = (0..self.nodes.len()).map(Place);
-        let reachable = nodes.filter(|node| self.nodes[node.0] && self.open(from, *node));
-        let mut reachable = reachable.peekable();
-        reachable.any(|node| {
+        // Across regions a peer there makes the call.
+        let serves = |node: Place| {
             regions.iter().any(|region| {
-                // Across regions a peer there makes the call.
                 self.upstreams[region.0] && self.nodes[region.0] && self.open(node, *region)
             })
-        })
+        };
+        if self.nodes[from.0] {
+            return serves(from);
+        }
+        let nodes = (0..self.nodes.len()).map(Place);
+        let mut reachable = nodes
+            .filter(|node| self.nodes[node.0] && self.open(from, *node))
+            .peekable();
+        reachable.peek().is_some() && reachable.all(serves)
     }
 
     /// Whether nodes of the two regions hear each other, over others if need be.
@@ -375,6 +382,25 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_makes_one_hop_and_clients_stay_in_their_region_where_it_has_a_node() {
+        let (a, b, c) = (Place(0), Place(1), Place(2));
+        let mut ground = Ground {
+            nodes: vec![true, true, true],
+            upstreams: vec![true, false, true],
+            cuts: BTreeSet::from([(a, c)]),
+        };
+        // Over b it could be reached; a's own node cannot.
+        assert!(!ground.can_serve(a, &[b, c]));
+        assert!(ground.can_serve(b, &[a, c]) && ground.can_serve(b, &[c]));
+        // Then clients of a go to b, the only one that they reach.
+        ground.nodes[0] = false;
+        assert!(ground.can_serve(a, &[b, c]));
+        // One of two might be the wrong one.
+        ground.cuts = BTreeSet::from([(b, c)]);
+        assert!(!ground.can_serve(a, &[c]));
+    }
 
     #[test]
     fn ground_knows_what_could_be_served() {

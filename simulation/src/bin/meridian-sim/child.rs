@@ -7,6 +7,7 @@ use std::{
     io,
     path::PathBuf,
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
 use meridian_simulation::explore::{Played, Verdict};
@@ -37,6 +38,11 @@ impl Program {
         })
     }
 
+    /// How long one waits for a run at most: the run itself should end before.
+    pub(crate) fn patience(&self) -> Duration {
+        self.limits.patience()
+    }
+
     /// The command of one run. A group of its own: Ctrl-C on a terminal reaches this process alone, which then ends
     /// its children.
     pub(crate) fn command(&self, scenario: &str, seed: u64) -> Command {
@@ -58,7 +64,7 @@ impl Program {
         let began = Instant::now();
         let mut command = self.command(scenario, seed);
         command.args(["-o", "json"]);
-        let (verdict, json) = match timeout(self.limits.patience(), run(command)).await {
+        let (verdict, json) = match timeout(self.patience(), run(command)).await {
             Ok(Ok(end)) => {
                 let verdict = Verdict::read(&end.stdout, || end.says());
                 (verdict, String::from_utf8_lossy(&end.stdout).into_owned())
@@ -68,7 +74,7 @@ impl Program {
                 String::new(),
             ),
             Err(_) => {
-                let waited = self.limits.patience();
+                let waited = self.patience();
                 let says = format!("it gave no answer in {waited:?}, and was killed");
                 (Verdict::Lost(says), String::new())
             }

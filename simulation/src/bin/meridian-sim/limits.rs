@@ -61,6 +61,11 @@ impl Limits {
         ]
     }
 
+    /// Whether another process asked for this run.
+    pub(crate) fn is_child(&self) -> bool {
+        self.wanted_by.is_some()
+    }
+
     /// How long the process that asked for a run waits for it at most: the run itself should end before.
     pub(crate) fn patience(&self) -> Duration {
         self.time_limit + 2 * GRACE
@@ -128,7 +133,7 @@ fn resident() -> Option<u64> {
     kib.checked_mul(1_024)
 }
 
-fn time_limit(text: &str) -> Result<Duration, String> {
+pub(crate) fn time_limit(text: &str) -> Result<Duration, String> {
     let limit = units::duration(text)?;
     if limit.is_zero() || limit > LONGEST {
         return Err("a run may take more than no time, and a day at most".to_owned());

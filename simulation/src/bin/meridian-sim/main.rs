@@ -6,6 +6,8 @@
 //! - `one`: one seed, in this process;
 //! - `many`: a range of seeds, a process each;
 //! - `child`: such a process;
+//! - `verify`: one seed in two processes, compared event by event;
+//! - `shrink`: what broke, made small;
 //! - `limits`: what a run may cost;
 //! - `interposed`: the symbols by which libraries read entropy and clocks.
 
@@ -14,6 +16,8 @@ mod interposed;
 mod limits;
 mod many;
 mod one;
+mod shrink;
+mod verify;
 
 use std::{
     ffi::OsString,
@@ -27,10 +31,13 @@ use std::{
 
 use child::Program;
 use clap::{Parser, Subcommand, ValueEnum};
+use meridian_config::diagnose::Source;
 use meridian_simulation::{
+    explore::{Broken, Document},
     scenario::{self, SHIPPED, Scenario},
     world::Seed,
 };
+use tokio::time::{Duration, Instant};
 
 /// Plays failure scenarios over the real gateway in a false world.
 #[derive(Parser)]
@@ -50,6 +57,9 @@ enum Task {
     Explain {
         /// A shipped scenario's name, or a file
         scenario: String,
+        /// With the faults that this seed draws
+        #[arg(long)]
+        seed: Option<u64>,
     },
 }
 
@@ -57,9 +67,9 @@ enum Task {
 struct Run {
     /// A shipped scenario's name, or a file
     scenario: String,
-    /// The seed from which all of the run follows
-    #[arg(long, default_value_t = 1, conflicts_with = "seeds")]
-    seed: u64,
+    /// The seed from which all of the run follows; if not said, the file's own, or 1
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
     /// Several seeds, A to B, a process each
     #[arg(long, value_name = "A..B", value_parser = limits::seeds)]
     seeds: Option<RangeInclusive<u64>>,
@@ -75,6 +85,24 @@ struct Run {
     /// Show the nodes' own log on stderr, filtered as by RUST_LOG
     #[arg(long, value_name = "FILTER", conflicts_with = "seeds")]
     log: Option<String>,
+    /// Play the seed in two processes, and compare them event by event
+    #[arg(long, conflicts_with_all = ["seeds", "trace", "log"])]
+    verify: bool,
+    /// Make what breaks smaller, into a file that breaks the same; drawn faults are shrunk if nothing is said
+    #[arg(long, conflicts_with_all = ["no_shrink", "verify"])]
+    shrink: bool,
+    /// Leave what breaks as large as it is
+    #[arg(long)]
+    no_shrink: bool,
+    /// How long that may take in all
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = limits::time_limit)]
+    shrink_time: Duration,
+    /// The folder for files of what broke, SCENARIO-SEED.yaml
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    out: PathBuf,
+    /// This run is one of two that are compared
+    #[arg(long, hide = true, requires = "trace")]
+    compared: bool,
     #[command(flatten)]
     limits: limits::Limits,
 }
@@ -98,33 +126,125 @@ impl Run {
     fn replay(&self, seed: u64) -> String {
         format!("meridian-sim run {} --seed {seed}", self.scenario)
     }
+
+    /// Whether this process makes smaller what breaks: not one that another one asked for a single run.
+    fn shrinks(&self, scenario: &Scenario) -> bool {
+        let wanted = self.shrink || scenario.drawn.is_some();
+        wanted && !self.no_shrink && !self.limits.is_child()
+    }
+
+    /// Whether a changed scenario is one that can be played.
+    fn can_play(&self, document: &Document) -> bool {
+        Scenario::parse(&document.source(&self.scenario)).is_ok()
+    }
+}
+
+/// A scenario file that was read and checked.
+struct Loaded {
+    source: Source,
+    scenario: Scenario,
+}
+
+impl Loaded {
+    /// The file as data, with the faults that the seed draws.
+    fn document(&self, seed: u64) -> Result<Document, ExitCode> {
+        let document = Document::read(&self.source).map_err(|mistake| {
+            eprintln!("{mistake}");
+            ExitCode::from(2)
+        })?;
+        Ok(self.scenario.drawn.as_ref().map_or_else(
+            || document.clone(),
+            |bounds| document.with_faults(bounds.draw(self.scenario.cluster(), Seed(seed))),
+        ))
+    }
+
+    /// The scenario with the faults that the seed draws.
+    fn on(&self, seed: u64) -> Result<Scenario, ExitCode> {
+        if self.scenario.drawn.is_none() {
+            return Ok(self.scenario.clone());
+        }
+        check(&self.document(seed)?.source(&self.source.name))
+    }
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Task::Run(run) => play(&run),
         Task::List => list(),
-        Task::Explain { scenario } => match load(&scenario) {
-            Ok(scenario) => {
-                print(&scenario.explain());
-                ExitCode::SUCCESS
+        Task::Explain { scenario, seed } => {
+            let scenario = load(&scenario).and_then(|loaded| match seed {
+                Some(seed) => loaded.on(seed),
+                None => Ok(loaded.scenario),
+            });
+            match scenario {
+                Ok(scenario) => {
+                    print(&scenario.explain());
+                    ExitCode::SUCCESS
+                }
+                Err(wrong) => wrong,
             }
-            Err(wrong) => wrong,
-        },
+        }
     }
 }
 
 fn play(run: &Run) -> ExitCode {
-    let scenario = match load(&run.scenario) {
+    let loaded = match load(&run.scenario) {
+        Ok(loaded) => loaded,
+        Err(wrong) => return wrong,
+    };
+    if let Some(seeds) = &run.seeds {
+        return as_parent(run, async |program: Program| {
+            many::play(run, &program, &loaded, seeds.clone()).await
+        });
+    }
+    let seed = run.seed.or(loaded.scenario.seed).unwrap_or(1);
+    if run.verify {
+        return as_parent(run, async |program: Program| {
+            verify::play(run, &program, seed).await
+        });
+    }
+    let scenario = match loaded.on(seed) {
         Ok(scenario) => scenario,
         Err(wrong) => return wrong,
     };
-    match &run.seeds {
-        Some(seeds) => as_parent(run, async |program: Program| {
-            many::play(run, &program, &scenario.name, seeds.clone()).await
-        }),
-        None => one::play(run, scenario, Seed(run.seed)),
+    let (code, broken) = one::play(run, scenario, Seed(seed));
+    if let Some(broken) = broken
+        && run.shrinks(&loaded.scenario)
+    {
+        as_parent(run, async |program: Program| {
+            shrink_all(run, &program, &loaded, vec![(seed, broken)]).await?;
+            Ok(code)
+        });
     }
+    code
+}
+
+/// Makes what broke smaller, one after another, within the time for all of it.
+async fn shrink_all(
+    run: &Run,
+    program: &Program,
+    loaded: &Loaded,
+    broken: Vec<(u64, Broken)>,
+) -> io::Result<()> {
+    let mut interrupts = limits::Interrupts::listen()?;
+    let until = Instant::now() + run.shrink_time;
+    for (seed, broken) in broken {
+        let Ok(document) = loaded.document(seed) else {
+            continue;
+        };
+        let name = loaded.scenario.name.clone();
+        let found = shrink::Found {
+            document,
+            name,
+            seed,
+            broken,
+        };
+        shrink::shrink(run, program, &mut interrupts, found, until).await?;
+        if Instant::now() >= until {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Does something that starts other processes of this program.
@@ -143,7 +263,7 @@ fn as_parent(run: &Run, work: impl AsyncFnOnce(Program) -> io::Result<ExitCode>)
 
 fn list() -> ExitCode {
     for (name, _) in SHIPPED {
-        let Ok(scenario) = load(name) else {
+        let Ok(Loaded { scenario, .. }) = load(name) else {
             return ExitCode::from(2);
         };
         let says = scenario.says.trim();
@@ -154,12 +274,17 @@ fn list() -> ExitCode {
 }
 
 /// Reads a scenario; what is wrong with it goes to stderr.
-fn load(name: &str) -> Result<Scenario, ExitCode> {
+fn load(name: &str) -> Result<Loaded, ExitCode> {
     let source = scenario::find(name, |path| fs::read_to_string(path)).map_err(|unknown| {
         eprintln!("{unknown}");
         ExitCode::from(2)
     })?;
-    Scenario::parse(&source).map_err(|mistakes| {
+    let scenario = check(&source)?;
+    Ok(Loaded { source, scenario })
+}
+
+fn check(source: &Source) -> Result<Scenario, ExitCode> {
+    Scenario::parse(source).map_err(|mistakes| {
         for mistake in mistakes {
             eprintln!("{mistake}");
         }

@@ -16,23 +16,24 @@ use meridian_simulation::explore::{Played, Tally};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
-    Output, Run,
+    Loaded, Output, Run,
     child::Program,
     limits::{INTERRUPTED, Interrupts},
-    print,
+    print, shrink_all,
 };
 
 /// Plays every seed.
 pub(crate) async fn play(
     run: &Run,
     program: &Program,
-    name: &str,
+    loaded: &Loaded,
     seeds: RangeInclusive<u64>,
 ) -> io::Result<ExitCode> {
     let mut interrupts = Interrupts::listen()?;
     let jobs = run.jobs.unwrap_or_else(cores).get();
     let began = Instant::now();
     // The range was bounded when it was read.
+    let name = &loaded.scenario.name;
     let mut tally = Tally::new(name, seeds.end() - seeds.start() + 1);
     let screen = Screen::new(run.output);
     let mut looks = tokio::time::interval(screen.every());
@@ -63,6 +64,9 @@ pub(crate) async fn play(
     drop(running);
     let summary = tally.summary(began.elapsed(), |seed| run.replay(seed));
     screen.summary(&summary);
+    if !interrupted && !tally.held() && run.shrinks(&loaded.scenario) {
+        shrink_all(run, program, loaded, tally.to_shrink()).await?;
+    }
     Ok(match (tally.held(), interrupted) {
         (false, _) => ExitCode::FAILURE,
         (true, true) => ExitCode::from(INTERRUPTED),

@@ -11,6 +11,7 @@ use std::{
 };
 
 use meridian_simulation::{
+    explore::Broken,
     report::Finding,
     scenario::{self, CutShort, Panics, Scenario},
     world::{Ambient, EPOCH, Seed, Trace},
@@ -26,17 +27,43 @@ use super::{
     interposed::Interposed,
     limits::{Enough, GRACE, INTERRUPTED, Interrupts},
     print,
+    verify::END_OF_TRACE,
 };
 
-/// Plays it, and says what was found.
-pub(crate) fn play(run: &Run, scenario: Scenario, seed: Seed) -> ExitCode {
+/// Plays it, and says what was found; with it, what broke first.
+pub(crate) fn play(run: &Run, scenario: Scenario, seed: Seed) -> (ExitCode, Option<Broken>) {
+    let (finding, enough) = match find(run, scenario, seed) {
+        Ok(found) => found,
+        Err(code) => return (code, None),
+    };
+    if run.compared {
+        print(&format!("{END_OF_TRACE}\n"));
+    }
+    tell(&finding, run.output);
+    if finding.passed {
+        return (ExitCode::SUCCESS, None);
+    }
+    if enough == Some(Enough::Interrupted) && finding.violations.len() == 1 {
+        return (ExitCode::from(INTERRUPTED), None);
+    }
+    eprintln!("play it again: {}", finding.replay(&run.scenario));
+    let broken = finding.violations.first().map(|violation| Broken {
+        invariant: violation.invariant.to_owned(),
+        says: violation.says.clone(),
+    });
+    // A run that was cut short may have broken something; its length is not to be explored.
+    (ExitCode::FAILURE, broken.filter(|_| enough.is_none()))
+}
+
+/// The finding, and why the run was cut short, if it was.
+fn find(run: &Run, scenario: Scenario, seed: Seed) -> Result<(Finding, Option<Enough>), ExitCode> {
     let file: Option<Box<dyn Write + Send>> = match &run.trace {
         None => None,
         Some(path) => match fs::File::create(path) {
             Ok(file) => Some(Box::new(BufWriter::new(file))),
             Err(error) => {
                 eprintln!("{} cannot be written: {error}", path.display());
-                return ExitCode::from(2);
+                return Err(ExitCode::from(2));
             }
         },
     };
@@ -45,7 +72,7 @@ pub(crate) fn play(run: &Run, scenario: Scenario, seed: Seed) -> ExitCode {
         .is_err()
     {
         eprintln!("another TLS provider is installed already; this is a fault of the simulator");
-        return ExitCode::FAILURE;
+        return Err(ExitCode::FAILURE);
     }
     let panics = gather_panics();
     let trace = Trace::new(file);
@@ -57,22 +84,14 @@ pub(crate) fn play(run: &Run, scenario: Scenario, seed: Seed) -> ExitCode {
         Ok(played) => played,
         Err(error) => {
             eprintln!("the simulator cannot watch seed {seed}: {error}");
-            return ExitCode::FAILURE;
+            return Err(ExitCode::FAILURE);
         }
     };
     let Some(finding) = finding else {
         eprintln!("the simulator itself panicked on seed {seed}; see above");
-        return ExitCode::FAILURE;
+        return Err(ExitCode::FAILURE);
     };
-    tell(&finding, run.output);
-    match enough {
-        _ if finding.passed => ExitCode::SUCCESS,
-        Some(Enough::Interrupted) if finding.violations.len() == 1 => ExitCode::from(INTERRUPTED),
-        _ => {
-            eprintln!("play it again: {}", finding.replay(&run.scenario));
-            ExitCode::FAILURE
-        }
-    }
+    Ok((finding, enough))
 }
 
 /// Plays it on a fresh thread while this one watches; the finding, none if the world itself panicked, and why the run

@@ -4,12 +4,14 @@
 //! missing one, a wrong type) ends the reading; what the check finds is all reported at once.
 //!
 //! - `network`: latencies and what packets risk;
+//! - `drawn`: bounds for faults that the seed draws;
 //! - `faults`: the schedule;
 //! - `contradictions`: what cannot happen as it is listed there;
 //! - `options`: what stands beside a fault's kind;
 //! - `units`: durations, shares, rates.
 
 mod contradictions;
+mod drawn;
 mod faults;
 mod network;
 mod options;
@@ -18,6 +20,7 @@ mod units;
 use std::time::Duration;
 
 use meridian_config::diagnose::{Diagnostic, Source};
+use drawn::RawDrawn;
 use network::RawNetwork;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
@@ -45,6 +48,8 @@ struct RawScenario {
     planted: Option<RawPlanted>,
     #[serde(default)]
     faults: Vec<RawFault>,
+    drawn: Option<Spanned<RawDrawn>>,
+    seed: Option<u64>,
     calm: Spanned<String>,
 }
 
@@ -127,6 +132,14 @@ impl Check<'_> {
                 .map(|planted| Planted::check(planted, |name, place| self.region(name, place)))
                 .unwrap_or_default(),
             faults,
+            drawn: raw.drawn.as_ref().and_then(|drawn| {
+                if !raw.faults.is_empty() {
+                    let message = "drawn: a scenario lists its faults or draws them, and does not do both";
+                    self.mistake(drawn.referenced, message.to_owned());
+                }
+                self.drawn(&drawn.value, raw.nodes_per_region.value)
+            }),
+            seed: raw.seed,
             calm: self.span("calm", &raw.calm),
         }
     }
