@@ -414,16 +414,21 @@ impl Stage {
         nodes.map(address).collect()
     }
 
+    /// Edge addresses of all nodes as a client has them from a good answer of the DNS: one of each region, the nearest
+    /// region first, then another one of each, and so on. A client that walks through all nodes of a dead region first
+    /// is down for as long as that takes.
     fn nearest_nodes(&self, from: Place) -> Vec<SocketAddr> {
-        let mut nodes: Vec<(Duration, SocketAddr)> = Vec::new();
+        let mut nodes: Vec<(usize, Duration, SocketAddr)> = Vec::new();
         self.world.network().links(|links| {
-            for node in &self.nodes {
+            for (index, node) in self.nodes.iter().enumerate() {
+                let before = self.nodes[..index].iter();
+                let number = before.filter(|other| other.place == node.place).count();
                 let address = SocketAddr::new(self.world.machine_ip(node.machine), HTTP_PORT);
-                nodes.push((links.latency(from, node.place), address));
+                nodes.push((number, links.latency(from, node.place), address));
             }
         });
         nodes.sort();
-        nodes.into_iter().map(|(_, address)| address).collect()
+        nodes.into_iter().map(|(_, _, address)| address).collect()
     }
 }
 
