@@ -4,10 +4,16 @@
 //! 99th percentile of that budget is under a second: for each flow and fault, the longest gap between two
 //! successes around it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 pub use crate::workload::BUDGET;
-use crate::workload::{Flow, Ground, History, Kind, Outcome, Request, manner::OWN_ERROR};
+use crate::{
+    workload::{Flow, Ground, History, Kind, Outcome, Request, manner::OWN_ERROR},
+    world::Place,
+};
 
 /// How long a flow saw no success around a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +55,9 @@ pub(super) fn check(history: &History) -> Vec<String> {
     }
     // What shows later than the budget has no outage that could keep to it.
     let mut outages = outages(history);
-    outages.retain(|outage| history.faults[outage.fault].budget <= BUDGET);
+    outages.retain(|outage| {
+        history.faults[outage.fault].budget <= BUDGET && is_alone(history, outage.fault)
+    });
     if let Some(p99) = percentile_99(outages.iter().map(|outage| outage.gap).collect())
         && p99 >= BUDGET
     {
@@ -89,7 +97,8 @@ pub fn outages(history: &History) -> Vec<Outage> {
             let mut gap = Duration::ZERO;
             for pair in times.windows(2) {
                 if pair[1] >= seen.at && pair[0] <= end {
-                    gap = gap.max(pair[1] - pair[0]);
+                    // What begins at the watch's end may be the next fault's doing.
+                    gap = gap.max(pair[1].min(end) - pair[0]);
                 }
             }
             // A flow that never succeeds again has no closing end: count up to where the watch ends.
@@ -103,6 +112,21 @@ pub fn outages(history: &History) -> Vec<Outage> {
         }
     }
     outages
+}
+
+/// Whether a fault comes alone. What is promised of outages (DESIGN section 6) is about one thing that breaks; where
+/// another one breaks within the watch, or came back just before, each request is judged, and no outage. Planned stops
+/// wait for each other.
+fn is_alone(history: &History, fault: usize) -> bool {
+    let at = history.faults[fault].at;
+    let before = at.saturating_sub(SETTLE)..at;
+    let mut changes = history.grounds.iter().map(|(since, _)| since);
+    let mut others = history.faults.iter().enumerate();
+    history.faults[fault].orderly
+        || !changes.any(|since| !since.is_zero() && before.contains(since))
+            && others.all(|(other, seen)| {
+                other == fault || seen.at + WATCH <= at || seen.at > at + WATCH
+            })
 }
 
 fn in_budget(history: &History, sent: Duration, done: Duration) -> bool {
@@ -135,14 +159,33 @@ fn during(history: &History, from: Duration, to: Duration) -> impl Iterator<Item
     seen.map(|(_, (_, ground))| ground)
 }
 
-/// Whether the flow could be served all the time between two instants.
+/// Whether the flow could be served all the time between two instants, and by what had been there for a while: what has
+/// only just become reachable has first to be noticed.
 fn servable(history: &History, flow: &Flow, from: Duration, to: Duration) -> bool {
     let serves = |ground: &Ground| {
         let regions = flow.regions(ground.nodes.len());
         ground.can_serve(flow.from, &regions)
     };
-    // What has only just become reachable has first to be noticed.
-    during(history, from.saturating_sub(NOTICE), to).all(serves)
+    let noticed = |at: Duration| {
+        let before = at.saturating_sub(NOTICE);
+        let mut ways: Option<BTreeSet<(Place, Place)>> = None;
+        for ground in during(history, before, at) {
+            let open = ground.ways(flow.from, &flow.regions(ground.nodes.len()));
+            ways = Some(match ways {
+                Some(ways) => &ways & &open,
+                None => open,
+            });
+        }
+        // Clients stay with their own region's nodes as long as all are on.
+        let at_home = during(history, before, at).all(|ground| ground.is_at_home(flow.from));
+        let mut ways = ways.into_iter().flatten();
+        ways.any(|(node, _)| !at_home || node == flow.from)
+    };
+    let changes = history.grounds.iter().map(|(since, _)| *since);
+    let mut moments = changes
+        .filter(|since| (from..=to).contains(since))
+        .chain([from]);
+    during(history, from.saturating_sub(NOTICE), to).all(serves) && moments.all(noticed)
 }
 
 /// By the nearest-rank method: with fewer than a hundred values, the greatest.
@@ -166,6 +209,9 @@ const NOTICE: Duration = Duration::from_secs(5);
 
 /// How long after a fault's beginning a gap still counts as its doing.
 const WATCH: Duration = Duration::from_secs(5);
+
+/// How long after something came back its clients may still be on their way to it.
+const SETTLE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -347,6 +393,38 @@ mod tests {
         };
         assert_eq!(back(2_000..10_000), Vec::<String>::new());
         assert_eq!(back(2_000..10_200).len(), 2);
+    }
+
+    #[test]
+    fn what_came_back_as_the_rest_was_cut_off_has_first_to_be_noticed() {
+        // The first region was down, and the second served; the first comes back at 10 s, when the link is cut.
+        let judged = |since, fails| {
+            let mut history = history(fails);
+            let (whole, lost) = (history.grounds[0].1.clone(), history.grounds[1].1.clone());
+            let alone = Ground {
+                cuts: BTreeSet::from([(Place(0), Place(1))]),
+                ..whole.clone()
+            };
+            let back = (ms(since), whole.clone());
+            history.grounds = vec![(ms(0), whole), (ms(5_000), lost), back, (ms(10_000), alone)];
+            check(&history)
+        };
+        assert_eq!(judged(9_900, 10_000..14_800), Vec::<String>::new());
+        // Noticed by then.
+        assert!(!judged(9_900, 15_500..15_700).is_empty());
+    }
+
+    #[test]
+    fn the_outage_of_a_fault_that_comes_with_another_is_told_and_not_judged() {
+        let mut history = history(10_000..11_000);
+        assert_eq!(check(&history).len(), 1);
+        let other = FaultSeen {
+            at: ms(12_000),
+            ..history.faults[0].clone()
+        };
+        history.faults.push(other);
+        assert_eq!(outages(&history)[0].gap, ms(1_100));
+        assert_eq!(check(&history), Vec::<String>::new());
     }
 
     #[test]

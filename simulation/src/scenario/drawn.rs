@@ -33,19 +33,19 @@ pub struct Bounds {
 /// A kind of fault that can be drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DrawnKind {
-    /// `power_off`, of a region.
+    /// `power_off`, of a region or a node.
     PowerOff,
-    /// `kill`, of a region.
+    /// `kill`, of a region or a node.
     Kill,
     /// `kill_upstreams`.
     KillUpstreams,
-    /// `isolate`, of a region.
+    /// `isolate`, of a region or a node.
     Isolate,
     /// `cut`, both ways.
     Cut,
     /// `cut`, with `one_way`.
     CutOneWay,
-    /// `stop`, of a region.
+    /// `stop`, of a region's nodes or of one.
     Stop,
 }
 
@@ -56,6 +56,20 @@ pub struct Cluster<'a> {
     pub regions: &'a [String],
     /// Nodes in each.
     pub nodes_per_region: usize,
+}
+
+impl Cluster<'_> {
+    /// In half of the cases one node of a region, by its number, where a kind may befall one and the region has more.
+    fn some_node(&self, random: &mut StdRng, kind: DrawnKind) -> Option<usize> {
+        let may = !matches!(
+            kind,
+            DrawnKind::KillUpstreams | DrawnKind::Cut | DrawnKind::CutOneWay
+        );
+        if !may || self.nodes_per_region < 2 || random.random_bool(WHOLE_REGIONS) {
+            return None;
+        }
+        Some(random.random_range(1..=self.nodes_per_region))
+    }
 }
 
 impl DrawnKind {
@@ -181,35 +195,55 @@ impl Bounds {
             alone: false,
         };
         let place = Place(region);
+        let node = cluster.some_node(random, kind);
+        if let Some(number) = node {
+            fault.argument = json!(format!("{}-{number}", cluster.regions[region]));
+        }
+        let nodes = match node {
+            Some(number) => number..=number,
+            None => 1..=cluster.nodes_per_region,
+        };
+        let nodes = nodes.map(|number| Thing::Node(place, number));
         match kind {
-            DrawnKind::PowerOff => {
-                fault.touches = BTreeSet::from([Thing::Nodes(place), Thing::Upstreams(place)]);
-                fault.takes_down.insert(place);
-                fault.perhaps_of_the_leader(random);
-            }
-            DrawnKind::Kill => {
-                fault.touches.insert(Thing::Nodes(place));
-                fault.takes_down.insert(place);
-                fault.perhaps_of_the_leader(random);
+            DrawnKind::PowerOff | DrawnKind::Kill => {
+                fault.touches.extend(nodes);
+                if node.is_none() {
+                    fault.takes_down.insert(place);
+                    if kind == DrawnKind::PowerOff {
+                        fault.touches.insert(Thing::Upstreams(place));
+                    }
+                }
+                fault.perhaps_of_the_leader(random, node.is_some());
             }
             DrawnKind::KillUpstreams => {
                 fault.touches.insert(Thing::Upstreams(place));
             }
             DrawnKind::Stop => {
+                let count = if node.is_some() {
+                    1
+                } else {
+                    cluster.nodes_per_region
+                };
                 fault.lasts = *self.lasts.start();
-                fault.ends = at + round(fault.lasts, cluster.nodes_per_region);
+                fault.ends = at + round(fault.lasts, count);
                 // The next node's turn comes when the cluster is whole, whatever else keeps it from being so.
                 fault.held_until = Duration::MAX;
-                fault.touches.insert(Thing::Nodes(place));
-                fault.takes_down.insert(place);
+                fault.touches.extend(nodes);
+                if node.is_none() {
+                    fault.takes_down.insert(place);
+                }
             }
             DrawnKind::Isolate => {
+                match node {
+                    // It would be cut off from nobody if it were down, and from fewer if its region were.
+                    Some(_) => fault.touches.extend(nodes),
+                    None => fault.needs_up = BTreeSet::from([place]),
+                }
                 for other in (0..cluster.regions.len()).map(Place) {
                     fault.touches.insert(Thing::Way(place, other));
                     fault.touches.insert(Thing::Way(other, place));
                 }
-                fault.needs_up.insert(place);
-                fault.perhaps_of_the_leader(random);
+                fault.perhaps_of_the_leader(random, node.is_some());
             }
             DrawnKind::Cut | DrawnKind::CutOneWay => {
                 let step = random.random_range(1..cluster.regions.len());
@@ -253,15 +287,16 @@ struct Drawn {
 /// What a fault may befall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Thing {
-    Nodes(Place),
+    /// By its number in its region.
+    Node(Place, usize),
     Upstreams(Place),
     Way(Place, Place),
 }
 
 impl Drawn {
-    fn perhaps_of_the_leader(&mut self, random: &mut StdRng) {
+    fn perhaps_of_the_leader(&mut self, random: &mut StdRng, is_node: bool) {
         if random.random_bool(LEADERS) {
-            self.argument = json!("leader");
+            self.argument = json!(if is_node { "leader-node" } else { "leader" });
             self.alone = true;
         }
     }
@@ -310,7 +345,10 @@ fn between(random: &mut StdRng, range: &RangeInclusive<Duration>) -> Duration {
 /// Proposals before one gives up: clashes are common where two of three regions are busy.
 const TRIES: u32 = 64;
 
-/// The share of faults that befall the leader's region, whichever that is: elections are where most goes wrong.
+/// The share of faults that befall a whole region where they could befall one node of it.
+const WHOLE_REGIONS: f64 = 0.5;
+
+/// The share of faults that befall the leader's region, or the leader, whichever that is: elections are where most goes wrong.
 const LEADERS: f64 = 0.25;
 
 /// For a node that is told to stop to end, and for one that is started again to serve and see all others: SEEN 2 to 5 s.

@@ -14,10 +14,10 @@
 //! - `conductor`: plays the whole and judges it.
 
 mod conductor;
+mod drawn;
 mod editors;
 pub mod fault;
 mod planted;
-mod drawn;
 mod raw;
 mod sampler;
 mod schedule;

@@ -189,6 +189,7 @@ impl Planted {
                 "the document says nothing of residency",
             ),
             (self.broken_documents, "documents are no documents any more"),
+            (self.leak, "the trace tells which process plays it"),
         ];
         for (planted, what) in everywhere {
             told.extend(planted.then(|| what.to_owned()));
@@ -247,6 +248,7 @@ mod tests {
         assert_eq!(told.replace("  ", " "), spoiled);
         let broken = Planted {
             broken_documents: true,
+            leak: true,
             ..none
         };
         assert_eq!(broken.spoil(source(text), false).text, text);

@@ -315,7 +315,7 @@ impl Oracle {
 
 impl Ground {
     /// Whether a client in one region is served by an upstream in one of `regions`, whichever node it is sent to: one
-    /// of its own region where one is on, else any that it reaches. That node makes one hop to another region at most
+    /// of its own region where all are on, else any that it reaches. That node makes one hop to another region at most
     /// (DESIGN section 6): what it cannot reach itself it cannot have served, whatever a third region could reach.
     pub fn can_serve(&self, from: Place, regions: &[Place]) -> bool {
         if self.misled.contains(&from) {
@@ -327,7 +327,7 @@ impl Ground {
                 self.upstreams[region.0] && self.nodes[region.0] && self.open(node, *region)
             })
         };
-        if self.nodes[from.0] {
+        if self.is_at_home(from) {
             return serves(from);
         }
         let nodes = (0..self.nodes.len()).map(Place);
@@ -335,6 +335,26 @@ impl Ground {
             .filter(|node| self.nodes[node.0] && self.open(from, *node))
             .peekable();
         reachable.peek().is_some() && reachable.all(serves)
+    }
+
+    /// Whether clients of a region are sent to its own nodes alone: nothing is wrong with any node.
+    pub fn is_at_home(&self, from: Place) -> bool {
+        self.nodes[from.0] && self.apart.is_empty()
+    }
+
+    /// Every way on which a client in one region can be served by an upstream in one of `regions`: the node's region, and
+    /// the upstream's.
+    pub fn ways(&self, from: Place, regions: &[Place]) -> BTreeSet<(Place, Place)> {
+        let nodes = (0..self.nodes.len()).map(Place);
+        let nodes = nodes.filter(|node| self.nodes[node.0] && self.open(from, *node));
+        let mut ways = BTreeSet::new();
+        for node in nodes {
+            let serves = |region: &&Place| {
+                self.upstreams[region.0] && self.nodes[region.0] && self.open(node, **region)
+            };
+            ways.extend(regions.iter().filter(serves).map(|region| (node, *region)));
+        }
+        ways
     }
 
     /// Whether nodes of the two regions hear each other, over others if need be.

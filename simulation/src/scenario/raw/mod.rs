@@ -19,8 +19,8 @@ mod units;
 
 use std::time::Duration;
 
-use meridian_config::diagnose::{Diagnostic, Source};
 use drawn::RawDrawn;
+use meridian_config::diagnose::{Diagnostic, Source};
 use network::RawNetwork;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
@@ -134,7 +134,8 @@ impl Check<'_> {
             faults,
             drawn: raw.drawn.as_ref().and_then(|drawn| {
                 if !raw.faults.is_empty() {
-                    let message = "drawn: a scenario lists its faults or draws them, and does not do both";
+                    let message =
+                        "drawn: a scenario lists its faults or draws them, and does not do both";
                     self.mistake(drawn.referenced, message.to_owned());
                 }
                 self.drawn(&drawn.value, raw.nodes_per_region.value)
