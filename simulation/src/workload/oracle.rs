@@ -410,6 +410,7 @@ mod tests {
             nodes: vec![true, true, true],
             upstreams: vec![true, false, true],
             cuts: BTreeSet::from([(a, c)]),
+            ..Ground::default()
         };
         // Over b it could be reached; a's own node cannot.
         assert!(!ground.can_serve(a, &[b, c]));
