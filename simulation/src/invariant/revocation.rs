@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::Breach;
-use crate::workload::{History, Outcome, Presented, Revoked};
+use crate::workload::{Ground, History, Outcome, Presented, Revoked};
 
 /// Who has heeded what, and how far the history was looked at.
 #[derive(Debug, Default)]
@@ -122,7 +122,20 @@ fn joined(
         return false;
     };
     let during = grounds[first..].iter().take_while(|(at, _)| *at <= until);
-    during.map(|(_, ground)| ground).all(|ground| {
+    // One way that was open all the time, not one way after another: a link that has only just healed is none yet.
+    let mut all_along: Option<Ground> = None;
+    for (_, ground) in during {
+        let Some(steady) = &mut all_along else {
+            all_along = Some(ground.clone());
+            continue;
+        };
+        for (steady, now) in steady.nodes.iter_mut().zip(&ground.nodes) {
+            *steady &= now;
+        }
+        steady.cuts.extend(&ground.cuts);
+        steady.apart.extend(ground.apart.iter().cloned());
+    }
+    all_along.is_some_and(|ground| {
         let apart = |node| ground.apart.contains(node);
         ground.joined(revoked.place, seen.place) && !apart(&revoked.node) && !apart(&seen.node)
     })
@@ -143,7 +156,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{workload::Ground, world::Place};
+    use crate::world::Place;
 
     fn check(history: &History) -> Vec<String> {
         let told = Watch::default().look(history).into_iter();
@@ -280,6 +293,24 @@ mod tests {
         };
         assert_eq!(told(17_000), Vec::<String>::new());
         assert_eq!(told(15_900).len(), 1);
+    }
+
+    #[test]
+    fn one_way_after_another_is_no_way() {
+        // Over the third region until shortly before it is revoked, then over a link that has only just healed.
+        let told = |changes: u64| {
+            let mut history = history(&[], vec![presented(22_000, served())]);
+            let cut = |from, to| Ground {
+                nodes: vec![true; 3],
+                upstreams: vec![true; 3],
+                cuts: BTreeSet::from([(Place(from), Place(to))]),
+                ..Ground::default()
+            };
+            history.grounds = vec![(ms(0), cut(0, 1)), (ms(changes), cut(2, 1))];
+            check(&history).len()
+        };
+        assert_eq!(told(19_900), 0);
+        assert_eq!(told(15_000), 1);
     }
 
     #[test]

@@ -248,7 +248,6 @@ mod tests {
         assert_eq!(told.replace("  ", " "), spoiled);
         let broken = Planted {
             broken_documents: true,
-            leak: true,
             ..none
         };
         assert_eq!(broken.spoil(source(text), false).text, text);
