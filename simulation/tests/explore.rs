@@ -161,6 +161,14 @@ fn one_seed_is_the_same_in_two_processes() {
 }
 
 #[test]
+fn drawn_faults_on_nine_nodes_are_the_same_in_two_processes() {
+    // Whether all holds is for thousands of seeds to say, not for one.
+    let output = run(&["chaos", "--seed", "1", "--verify"]);
+    let (data, talk) = (text(&output.stdout), text(&output.stderr));
+    assert!(talk.contains("seed 1 was played twice: "), "{data}{talk}");
+}
+
+#[test]
 fn a_leak_is_told_with_the_first_event_that_differs() {
     let planted = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/planted/leak.yaml");
     let output = run(&[planted, "--seed", "7", "--verify"]);

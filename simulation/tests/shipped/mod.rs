@@ -26,8 +26,8 @@ shipped! {
     rolling_restart_holds_twice: "rolling-restart",
 }
 
-/// Those whose finding is looked at more closely, below and in the file above.
-const ELSEWHERE: [&str; 3] = ["region-loss", "revocation", "bulk-flood"];
+/// Those whose finding is looked at more closely, below and in the file above; `chaos` in `explore.rs`.
+const ELSEWHERE: [&str; 4] = ["region-loss", "revocation", "bulk-flood", "chaos"];
 
 #[test]
 fn every_shipped_scenario_is_played_here() {
