@@ -12,7 +12,7 @@ use meridian_cluster::{
     fabric::Fabric,
     facts::{Claim, Facts, PublishError, Receipt, Revocation, Standing, Wait, Wanted},
     host::Host,
-    membership::{Liveness, Member, Membership},
+    membership::{Liveness, Member, Membership, View},
     version::Versions,
 };
 use meridian_config::{diagnose::Source, name::NodeId, node_file::NodeFile};
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     flawed::Flaws,
-    workload::{CommandSeen, DoubtSeen, EndState, Oracle, ReadSeen, RevisionSeen},
+    workload::{CommandSeen, DecisionSeen, DoubtSeen, EndState, Oracle, ReadSeen, RevisionSeen},
     world::{Decision, SimHost},
 };
 
@@ -145,6 +145,16 @@ impl Gateway {
         let _inside = self.runtime.enter();
         let leader = self.directory.status().leader;
         leader.map(|leader| leader.to_string())
+    }
+
+    /// The term, and who leads it, in the node's eyes.
+    pub fn leadership(&self) -> (u64, Option<NodeId>) {
+        self.directory.leadership()
+    }
+
+    /// The cluster in the node's eyes.
+    pub fn view(&self) -> Arc<View> {
+        self.membership.view()
     }
 
     /// The version of what is replicated that the cluster has agreed on, as far as the node knows.
@@ -307,6 +317,20 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
         }
         _ => text.starts_with("raft unanswered "),
     };
+    if text.starts_with("request ended ") {
+        if let Some(status) = field("status").and_then(|status| status.parse().ok()) {
+            let mut history = oracle.history();
+            history.count_answer(decision.at, decision.machine, status);
+        }
+        return;
+    }
+    if STORY.iter().any(|begin| text.starts_with(begin)) && !text.contains(" question=append ") {
+        oracle.history().keep(DecisionSeen {
+            at: decision.at,
+            node: decision.machine.to_owned(),
+            says: text.to_owned(),
+        });
+    }
     if doubt {
         oracle.history().doubts.push(DoubtSeen {
             at: decision.at,
@@ -334,6 +358,30 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
 
 /// What the operator says about every document.
 pub(crate) const MESSAGE: &str = "a change of the simulation";
+
+/// Beginnings of the decisions that tell the story of a run: rare ones, not those of every request or heartbeat.
+const STORY: [&str; 20] = [
+    "a try at an upstream failed",
+    "bootstrap ",
+    "dismissed ",
+    "drained",
+    "draining",
+    "endpoint health changed",
+    "fabric connects",
+    "fabric loses",
+    "fabric refuses",
+    "keys ",
+    "leadership handed over",
+    "no upstream",
+    "opens to clients",
+    "raft asked ",
+    "raft unanswered ",
+    "revision ",
+    "seats ",
+    "snapshot ",
+    "undrained",
+    "verdict ",
+];
 
 /// Streams of a flood at once: more than one slow one could hold up.
 const FLOOD_STREAMS: usize = 8;

@@ -401,6 +401,16 @@ impl Group {
         status
     }
 
+    /// The term and the leader as this node sees them now, for onlookers who look often: cheaper than
+    /// [`status`](Self::status), and without its effect on [`is_young`](Self::is_young).
+    pub(crate) fn leadership(&self) -> (u64, Option<NodeId>) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let heard = self.heard.borrow();
+        let leader = status::leader(&metrics, &self.own, self.profile, heard.as_ref());
+        (metrics.current_term, leader)
+    }
+
     /// Tells when something changes that [`status`](Self::status) tells.
     pub(crate) fn changes(&self) -> Changes {
         Changes {

@@ -107,20 +107,7 @@ pub(super) fn tell(
             ServerState::Shutdown => Role::Stopped,
         }
     };
-    let lease = profile.lease() + profile.heartbeat();
-    let current = metrics.current_leader.as_ref().map(|id| id.0.clone());
-    let leader = current.filter(|leader| {
-        if leader == own {
-            // A restarted or cut-off leader still calls itself so.
-            role == Role::Leader
-                && (voters.len() == 1
-                    || metrics
-                        .last_quorum_acked
-                        .is_some_and(|acked| acked.elapsed() < lease))
-        } else {
-            heard.is_some_and(|heard| heard.leader == *leader && heard.at.elapsed() < lease)
-        }
-    });
+    let leader = leader(metrics, own, profile, heard);
     let index = |id: &Option<LogId>| id.as_ref().map_or(0, |id| id.index);
     GroupStatus {
         leader,
@@ -133,6 +120,28 @@ pub(super) fn tell(
         voters,
         learners,
     }
+}
+
+/// The leader, where a quorum has acknowledged it within its lease.
+pub(super) fn leader(
+    metrics: &RaftMetrics<Types>,
+    own: &NodeId,
+    profile: Profile,
+    heard: Option<&Heard>,
+) -> Option<NodeId> {
+    let lease = profile.lease() + profile.heartbeat();
+    let leader = &metrics.current_leader.as_ref()?.0;
+    let leads = if leader == own {
+        // A restarted or cut-off leader still calls itself so.
+        let alone = || sorted(metrics.membership_config.voter_ids()).len() == 1;
+        let acked = metrics.last_quorum_acked.as_ref();
+        metrics.running_state.is_ok()
+            && metrics.state == ServerState::Leader
+            && (acked.is_some_and(|acked| acked.elapsed() < lease) || alone())
+    } else {
+        heard.is_some_and(|heard| heard.leader == *leader && heard.at.elapsed() < lease)
+    };
+    leads.then(|| leader.clone())
 }
 
 fn sorted(ids: impl Iterator<Item = Id>) -> Vec<NodeId> {

@@ -200,6 +200,11 @@ impl Directory {
         self.shown.state().audit.page(after, limit)
     }
 
+    /// The term and the leader as this node sees them now; cheaper than [`status`](Self::status).
+    pub fn leadership(&self) -> (u64, Option<NodeId>) {
+        self.group.leadership()
+    }
+
     /// The group as this node sees it now.
     pub fn status(&self) -> GroupStatus {
         self.group.status()

@@ -24,6 +24,8 @@ pub struct Outage {
     pub fault: usize,
     /// The longest gap between two successes, the fault or the seconds after it inside.
     pub gap: Duration,
+    /// When it began.
+    pub since: Duration,
 }
 
 pub(super) fn check(history: &History) -> Vec<String> {
@@ -94,21 +96,29 @@ pub fn outages(history: &History) -> Vec<Outage> {
             if unjudged || !servable(history, flow, seen.at, end) {
                 continue;
             }
-            let mut gap = Duration::ZERO;
+            let (mut gap, mut since) = (Duration::ZERO, seen.at);
             for pair in times.windows(2) {
-                if pair[1] >= seen.at && pair[0] <= end {
-                    // What begins at the watch's end may be the next fault's doing.
-                    gap = gap.max(pair[1].min(end) - pair[0]);
+                // What begins at the watch's end may be the next fault's doing.
+                let lasted = pair[1].min(end).saturating_sub(pair[0]);
+                if pair[1] >= seen.at && pair[0] <= end && lasted > gap {
+                    (gap, since) = (lasted, pair[0]);
                 }
             }
             // A flow that never succeeds again has no closing end: count up to where the watch ends.
             if let Some(last) = times.last()
                 && *last < end
             {
-                gap = gap.max(end.saturating_sub((*last).max(seen.at)));
+                let from = (*last).max(seen.at);
+                if end.saturating_sub(from) > gap {
+                    (gap, since) = (end - from, from);
+                }
             }
-            let flow = flow.clone();
-            outages.push(Outage { flow, fault, gap });
+            outages.push(Outage {
+                flow: flow.clone(),
+                fault,
+                gap,
+                since,
+            });
         }
     }
     outages
@@ -270,6 +280,7 @@ mod tests {
                 signs: 1,
                 orderly: false,
                 budget: BUDGET,
+                ended: None,
             }],
             grounds: vec![(ms(0), ground(true)), (ms(10_000), ground(false))],
             serving_since: Some(ms(0)),

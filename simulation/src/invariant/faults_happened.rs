@@ -29,6 +29,7 @@ mod tests {
             signs,
             orderly: false,
             budget: BUDGET,
+            ended: None,
         };
         let history = History {
             faults: vec![fault(3), fault(0)],

@@ -74,6 +74,7 @@ mod tests {
                 signs: 1,
                 orderly,
                 budget: BUDGET,
+                ended: None,
             }],
             requests: vec![Request {
                 id: 1,

@@ -1,34 +1,42 @@
 //! What a run found, for people and for programs.
 //!
-//! In: the history and the violations. Out: a [`Finding`], printed as a screen of text or as JSON.
+//! In: the history and how the invariants fared. Out: a [`Finding`], printed as a screen of text or as JSON
+//! (docs/simulation-report.md).
+//!
+//! - `count`: the figures;
+//! - `text`: the screen.
 
+mod count;
 mod deeds;
+mod text;
 
-use std::{
-    fmt::{self, Write as _},
-    time::Duration,
-};
+use std::time::Duration;
 
 pub use deeds::Deeds;
 use serde::Serialize;
 
 use crate::{
-    invariant::{Violation, is_revoked, outages},
+    invariant::{Judged, Violation},
     scenario::Scenario,
-    workload::{History, Outcome},
+    workload::{History, Phase},
     world::{Counts, Seed},
 };
 
-/// What one run found.
+/// What one run found. Its JSON is described in docs/simulation-report.md: a change of its form that a reader could
+/// stumble over raises [`SCHEMA`], a new field does not.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
+    /// The form of this object: [`SCHEMA`].
+    pub schema: u32,
     /// The scenario's name.
     pub scenario: String,
     /// The seed.
     pub seed: u64,
     /// Whether every invariant held.
     pub passed: bool,
-    /// What broke.
+    /// Every invariant and how it fared.
+    pub invariants: Vec<Judged>,
+    /// What broke; of each invariant the first 200.
     pub violations: Vec<Violation>,
     /// The hash of the trace: equal for equal runs.
     pub trace_hash: String,
@@ -36,8 +44,14 @@ pub struct Finding {
     pub trace_lines: u64,
     /// Simulated time.
     pub simulated_ms: u128,
+    /// How far the run was when.
+    pub phases: Vec<PhaseReport>,
     /// Requests that clients sent and whose outcome is known.
     pub requests: Requests,
+    /// How long the served ones took.
+    pub latency: Spread,
+    /// The same by the region of the clients.
+    pub regions: Vec<RegionReport>,
     /// Documents that the operator applied.
     pub writes: Writes,
     /// What operators read and wrote, whoever races included.
@@ -52,6 +66,31 @@ pub struct Finding {
     pub converged_ms: Option<u128>,
     /// What the network did.
     pub network: Counts,
+}
+
+/// The form of [`Finding`]'s JSON.
+pub const SCHEMA: u32 = 1;
+
+/// A step of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct PhaseReport {
+    /// When.
+    pub at_ms: u128,
+    /// What began.
+    pub phase: Phase,
+    /// In words.
+    pub says: String,
+}
+
+/// What the clients of one region saw.
+#[derive(Debug, Clone, Serialize)]
+pub struct RegionReport {
+    /// The region.
+    pub region: String,
+    /// Their requests.
+    pub requests: Requests,
+    /// How long the served ones took.
+    pub latency: Spread,
 }
 
 /// Requests by outcome.
@@ -126,6 +165,8 @@ pub struct Spread {
 pub struct FaultReport {
     /// When.
     pub at_ms: u128,
+    /// When it was over; none: never in this run.
+    pub ended_ms: Option<u128>,
     /// What.
     pub what: String,
     /// Signs that it happened.
@@ -158,24 +199,30 @@ impl Finding {
         trace_hash: String,
         trace_lines: u64,
         history: &History,
+        invariants: Vec<Judged>,
         violations: Vec<Violation>,
     ) -> Self {
         let between =
             |since: Option<Duration>, until: Option<Duration>| Some((until? - since?).as_millis());
         Self {
+            schema: SCHEMA,
             scenario: scenario.name.clone(),
             seed: seed.0,
             passed: violations.is_empty(),
+            invariants,
             violations,
             trace_hash,
             trace_lines,
             simulated_ms: simulated.as_millis(),
-            requests: requests(history),
-            writes: writes(history),
+            phases: count::phases(history),
+            requests: count::requests(&history.requests),
+            latency: count::latency(&history.requests),
+            regions: count::regions(scenario, history),
+            writes: count::writes(history),
             deeds: Deeds::of(history),
-            revocations: revocations(scenario, history),
-            faults: faults(scenario, history),
-            reads: reads(scenario, history),
+            revocations: count::revocations(scenario, history),
+            faults: count::faults(scenario, history),
+            reads: count::reads(scenario, history),
             converged_ms: between(history.calm_since, history.equal_at),
             network,
         }
@@ -186,211 +233,3 @@ impl Finding {
         format!("meridian-sim run {scenario} --seed {}", self.seed)
     }
 }
-
-fn requests(history: &History) -> Requests {
-    let mut counts = Requests::default();
-    for request in &history.requests {
-        counts.sent += 1;
-        match request.outcome {
-            Outcome::Served(_) => counts.served += 1,
-            Outcome::Refused(..) => counts.refused += 1,
-            Outcome::Failed(_) => counts.failed += 1,
-        }
-    }
-    counts
-}
-
-fn reads(scenario: &Scenario, history: &History) -> Option<Reads> {
-    let serving = history.serving_since.filter(|_| history.only_floods)?;
-    let is_flooded = |at: Duration| {
-        let mut faults = scenario.faults.iter();
-        faults.any(|fault| (fault.at..fault.at + fault.lasts).contains(&(at - serving)))
-    };
-    let took = |flooded: bool| {
-        let reads = history.reads.iter();
-        let mut took: Vec<u128> = reads
-            .filter(|read| is_flooded(read.at) == flooded)
-            .filter_map(|read| Some(read.took?.as_millis()))
-            .collect();
-        took.sort_unstable();
-        let at = |share: usize| took.get(took.len() * share / 100).copied();
-        Spread {
-            count: took.len(),
-            p50_ms: at(50).unwrap_or_default(),
-            p99_ms: at(99).unwrap_or_default(),
-            max_ms: took.last().copied().unwrap_or_default(),
-        }
-    };
-    Some(Reads {
-        calm: took(false),
-        flooded: took(true),
-    })
-}
-
-fn writes(history: &History) -> Writes {
-    let mut counts = Writes::default();
-    for write in &history.writes {
-        counts.sent += 1;
-        match &write.outcome {
-            Some(Ok(_)) => {
-                counts.acknowledged += 1;
-                if history
-                    .serving_since
-                    .is_some_and(|since| write.sent >= since)
-                {
-                    let took = write.done.map_or(Duration::ZERO, |done| done - write.sent);
-                    counts.slowest_ms = counts.slowest_ms.max(took.as_millis());
-                }
-            }
-            Some(Err(_)) => counts.refused += 1,
-            None => counts.unknown += 1,
-        }
-    }
-    counts
-}
-
-fn revocations(scenario: &Scenario, history: &History) -> Revocations {
-    let mut counts = Revocations::default();
-    let nodes = scenario.regions.len() * scenario.nodes_per_region;
-    for revoked in &history.revocations {
-        counts.sent += 1;
-        counts.acknowledged += usize::from(revoked.returned.is_some());
-        if revoked.applied.len() == nodes {
-            counts.everywhere += 1;
-            counts.slowest_ms = counts.slowest_ms.max(revoked.slowest.as_millis());
-        }
-    }
-    for presented in &history.presented {
-        match &presented.outcome {
-            Outcome::Served(_) => counts.admitted += 1,
-            outcome if is_revoked(outcome) => counts.refused += 1,
-            Outcome::Refused(..) | Outcome::Failed(_) => {}
-        }
-    }
-    counts
-}
-
-fn faults(scenario: &Scenario, history: &History) -> Vec<FaultReport> {
-    let outages = outages(history);
-    let report = |(index, fault): (usize, &crate::workload::FaultSeen)| {
-        let of_this = outages.iter().filter(|outage| outage.fault == index);
-        let gap = |outage: &crate::invariant::Outage| Gap {
-            region: scenario.region(outage.flow.from).to_owned(),
-            kind: outage.flow.kind.name(),
-            ms: outage.gap.as_millis(),
-        };
-        FaultReport {
-            at_ms: fault.at.as_millis(),
-            what: fault.what.clone(),
-            signs: fault.signs,
-            gaps: of_this.map(gap).collect(),
-        }
-    };
-    history.faults.iter().enumerate().map(report).collect()
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.passed { "held" } else { "BROKE" };
-        let (scenario, seed) = (&self.scenario, self.seed);
-        writeln!(f, "{scenario}, seed {seed}: {verdict}")?;
-        let simulated = seconds(self.simulated_ms);
-        let hash = self.trace_hash.get(..16).unwrap_or(&self.trace_hash);
-        let lines = self.trace_lines;
-        writeln!(
-            f,
-            "  time      {simulated} simulated, {lines} events, trace {hash}"
-        )?;
-        let Requests {
-            sent,
-            served,
-            refused,
-            failed,
-        } = self.requests;
-        writeln!(
-            f,
-            "  requests  {sent}: {served} served, {refused} refused, {failed} unanswered"
-        )?;
-        let writes = &self.writes;
-        writeln!(
-            f,
-            "  writes    {}: {} acknowledged (slowest {} ms), {} refused, {} unknown",
-            writes.sent, writes.acknowledged, writes.slowest_ms, writes.refused, writes.unknown
-        )?;
-        let deeds = &self.deeds;
-        writeln!(
-            f,
-            "  operators {} reads, {} writes made, {} lost a race, {} without a sure outcome",
-            deeds.reads, deeds.made, deeds.conflicts, deeds.unsure
-        )?;
-        let revocations = &self.revocations;
-        if revocations.sent > 0 {
-            writeln!(
-                f,
-                "  revoked   {}: {} acknowledged, {} of them by every node (slowest {} ms); {} presentations admitted, {} refused as revoked",
-                revocations.sent,
-                revocations.acknowledged,
-                revocations.everywhere,
-                revocations.slowest_ms,
-                revocations.admitted,
-                revocations.refused
-            )?;
-        }
-        for fault in &self.faults {
-            writeln!(f, "  fault     {} {}", seconds(fault.at_ms), fault.what)?;
-            writeln!(
-                f,
-                "            longest without success: {}",
-                gaps(&fault.gaps)
-            )?;
-        }
-        if let Some(Reads { calm, flooded }) = &self.reads {
-            for (when, spread) in [("calm", calm), ("flooded", flooded)] {
-                writeln!(
-                    f,
-                    "  reads     {when}: {}, half within {} ms, 99 % within {} ms, all within {} ms",
-                    spread.count, spread.p50_ms, spread.p99_ms, spread.max_ms
-                )?;
-            }
-        }
-        match self.converged_ms {
-            Some(ms) => writeln!(f, "  calm      all nodes equal after {ms} ms")?,
-            None => writeln!(f, "  calm      the nodes did not become equal")?,
-        }
-        for violation in self.violations.iter().take(MOST_SHOWN) {
-            let at = violation.at.map(|at| format!(" at {at:?}"));
-            let at = at.unwrap_or_default();
-            let Violation {
-                invariant, says, ..
-            } = violation;
-            writeln!(f, "  broke     {invariant}{at}: {says}")?;
-        }
-        if let Some(more @ 1..) = self.violations.len().checked_sub(MOST_SHOWN) {
-            writeln!(f, "            and {more} more; -o json shows all")?;
-        }
-        Ok(())
-    }
-}
-
-fn seconds(ms: u128) -> String {
-    format!("{}.{:03} s", ms / 1_000, ms % 1_000)
-}
-
-fn gaps(gaps: &[Gap]) -> String {
-    let mut text = String::new();
-    let mut region = "";
-    for gap in gaps {
-        if gap.region == region {
-            text.push_str(", ");
-        } else {
-            let separator = if region.is_empty() { "" } else { "; " };
-            region = &gap.region;
-            write!(text, "{separator}{region} ").expect("formatting into a String cannot fail");
-        }
-        write!(text, "{} {} ms", gap.kind, gap.ms).expect("formatting into a String cannot fail");
-    }
-    text
-}
-
-/// Violations on the screen; one that repeats for every request would drown the rest.
-const MOST_SHOWN: usize = 12;

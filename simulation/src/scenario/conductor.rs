@@ -5,7 +5,8 @@
 //!                                        └──────── half with faults ───┘ └──── half without ────┘
 //! ```
 //!
-//! In: a scenario, a seed. Out: a [`Finding`]. A run that cannot even boot is a finding too.
+//! In: a scenario, a seed. Out: a [`Finding`] and the [`History`] behind it, and word of how far the run is while it
+//! goes on. A run that cannot even boot is a finding too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,6 +20,7 @@ use meridian_config::diagnose::Source;
 use super::{
     Scenario,
     editors::{Editor, RACE},
+    lookout::Lookout,
     sampler::Sampler,
     schedule::Schedule,
     stage::Stage,
@@ -27,7 +29,7 @@ use crate::{
     gateway,
     invariant::{self, Violation, Watch},
     report::Finding,
-    workload::{Flow, Outcome, Revoked, Write, badge, document},
+    workload::{Flow, History, Outcome, Phase, Progress, Revoked, Write, badge, document},
     world::{Ambient, Conditions, EPOCH, Seed, TICK, Trace},
 };
 
@@ -56,7 +58,16 @@ impl CutShort {
     }
 }
 
-/// Plays a scenario on a seed. The thread and the process should be fresh.
+/// What a run leaves behind.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// What it found.
+    pub finding: Finding,
+    /// All that was seen.
+    pub history: History,
+}
+
+/// Plays a scenario on a seed; `told` hears how far it is. The thread and the process should be fresh.
 pub fn play(
     scenario: &Scenario,
     seed: Seed,
@@ -64,7 +75,8 @@ pub fn play(
     trace: &Trace,
     panics: &Panics,
     cut_short: &CutShort,
-) -> Finding {
+    told: &mut dyn FnMut(&Progress),
+) -> Account {
     let mut stage = Stage::build(scenario, seed, ambient, trace.clone());
     let oracle = stage.oracle.clone();
     trace.listen({
@@ -75,6 +87,9 @@ pub fn play(
         scenario,
         documents: 0,
         races: 0,
+        lookout: Lookout::new(&stage),
+        faults_told: (0, BTreeSet::new()),
+        told,
         stage: &mut stage,
         cut_short,
         panics,
@@ -84,6 +99,12 @@ pub fn play(
         trace,
     };
     let ended = play.through();
+    let why = match &ended {
+        Ok(()) => "the run is over",
+        Err(End::Stuck(says)) => says,
+        Err(End::Broken) => "a promise broke, or nobody wants more of it: the run ends here",
+    };
+    play.tell(Phase::Judged, why);
     let now = stage.world.now();
     stage.look_for_collapses();
     let simulated = stage.world.now();
@@ -101,21 +122,24 @@ pub fn play(
     let mut violations = Vec::new();
     if let Err(End::Stuck(says)) = &ended {
         violations.push(Violation {
-            invariant: "progress",
+            invariant: invariant::PROGRESS,
             says: says.clone(),
             at: Some(now),
         });
     }
-    if matches!(ended, Err(End::Broken)) {
+    let half = matches!(ended, Err(End::Broken));
+    if half {
         // Half a history breaks no promise about how things end.
         violations.extend(cut_short.0.get().cloned());
         violations.extend(Watch::default().look(&history, Duration::MAX));
     } else {
         violations.extend(invariant::check(&history));
     }
-    Finding::new(
-        scenario, seed, simulated, counts, hash, lines, &history, violations,
-    )
+    let judged = invariant::judge(&history, &mut violations, half);
+    let finding = Finding::new(
+        scenario, seed, simulated, counts, hash, lines, &history, judged, violations,
+    );
+    Account { finding, history }
 }
 
 struct Play<'a> {
@@ -131,6 +155,10 @@ struct Play<'a> {
     next_look: Duration,
     sampler: Sampler,
     trace: &'a Trace,
+    lookout: Lookout,
+    /// How many faults were told to begin, and which of them to be over.
+    faults_told: (usize, BTreeSet<usize>),
+    told: &'a mut dyn FnMut(&Progress),
 }
 
 /// Why a scenario was not played to its end.
@@ -145,9 +173,20 @@ impl Play<'_> {
     /// The whole scenario; an error where it got stuck.
     fn through(&mut self) -> Result<(), End> {
         self.stage.switch_on();
+        let (nodes, regions) = (self.stage.nodes.len(), self.stage.regions.len());
+        let meets = format!("{nodes} nodes in {regions} regions look for each other");
+        self.tell(Phase::Boot, meets);
         self.until(BOOT, "every node saw every other one up", Stage::is_whole)?;
+        self.tell(
+            Phase::Document,
+            "all nodes see each other; the first document goes in",
+        );
         self.first_document()?;
         if let Some(every) = self.scenario.request_every {
+            self.tell(
+                Phase::Clients,
+                "every node shows the document; clients come in",
+            );
             let badges = self.scenario.revoke_every.is_some();
             self.stage.start_clients(every, badges);
             let what = "every kind of request succeeded steadily";
@@ -159,12 +198,50 @@ impl Play<'_> {
             history.serving_since = Some(serving);
             history.only_floods = !self.scenario.faults.is_empty() && self.scenario.only_floods();
         }
+        self.tell(
+            Phase::Serving,
+            "every kind of request succeeds everywhere; the half with faults begins",
+        );
         if self.scenario.only_floods() {
             self.stage.ask_around();
         }
         self.stage.armed.set(true);
         self.break_things(serving)?;
         self.calm_down()
+    }
+
+    /// Says how far the run is, to who watches and to the oracle.
+    fn tell(&mut self, phase: Phase, says: impl Into<String>) {
+        let progress = Progress {
+            at: self.stage.world.now(),
+            phase,
+            says: says.into(),
+        };
+        (self.told)(&progress);
+        self.stage.oracle.history().progress.push(progress);
+    }
+
+    /// Says which faults have begun or ended since it was asked last.
+    fn tell_faults(&mut self) {
+        let (begun, over) = &self.faults_told;
+        let mut news = Vec::new();
+        for (index, fault) in self.stage.oracle.history().faults.iter().enumerate() {
+            if index >= *begun {
+                news.push((index, Phase::Fault, fault.what.clone()));
+            }
+            if let Some(ended) = fault.ended.filter(|_| !over.contains(&index)) {
+                let (what, lasted) = (&fault.what, ended - fault.at);
+                news.push((index, Phase::Over, format!("{what}: over after {lasted:?}")));
+            }
+        }
+        for (index, phase, says) in news {
+            if phase == Phase::Over {
+                self.faults_told.1.insert(index);
+            } else {
+                self.faults_told.0 = index + 1;
+            }
+            self.tell(phase, says);
+        }
     }
 
     /// Applies the first document; a young cluster may refuse for a while.
@@ -209,6 +286,7 @@ impl Play<'_> {
                 ));
             }
             schedule.advance(self.stage, self.scenario, now - serving);
+            self.tell_faults();
             if now >= next_write {
                 next_write += self.scenario.write_every;
                 self.write_somewhere();
@@ -237,6 +315,10 @@ impl Play<'_> {
         self.stage.survey(&BTreeSet::new(), &[]);
         let calm = self.stage.world.now();
         self.stage.oracle.history().calm_since = Some(calm);
+        self.tell(
+            Phase::Calm,
+            "the last fault is over, and the network is calm",
+        );
         let equal = self.until(self.scenario.calm, "all nodes were equal", |stage| {
             let mut states = stage.gateways();
             let count = stage.nodes.len();
@@ -261,6 +343,11 @@ impl Play<'_> {
         if equal.is_ok() {
             let now = self.stage.world.now();
             self.stage.oracle.history().equal_at = Some(now);
+            let took = now - calm;
+            self.tell(
+                Phase::Equal,
+                format!("all nodes are equal, {took:?} after calm"),
+            );
             // A cluster that has recovered also takes a write and shows it everywhere.
             let write = self.write(0);
             self.until(
@@ -419,6 +506,7 @@ impl Play<'_> {
     fn run_for(&mut self, span: Duration) -> Result<(), End> {
         self.stage.world.run_for(span);
         self.stage.look_for_collapses();
+        self.lookout.look(self.stage);
         let now = self.stage.world.now();
         if now < self.next_look {
             return Ok(());

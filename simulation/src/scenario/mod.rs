@@ -7,6 +7,7 @@
 //! - [`fault`]: what may go wrong, as plain data;
 //! - `drawn`: faults that the seed draws instead;
 //! - `stage`: the machines of a run;
+//! - `lookout`: what the nodes are like meanwhile;
 //! - `schedule`: makes it go wrong, and undoes it;
 //! - `planted`: mistakes on purpose;
 //! - `sampler`: what nodes hold;
@@ -17,6 +18,7 @@ mod conductor;
 mod drawn;
 mod editors;
 pub mod fault;
+mod lookout;
 mod planted;
 mod raw;
 mod sampler;
@@ -25,7 +27,7 @@ mod stage;
 
 use std::{fmt::Write as _, io, time::Duration};
 
-pub use conductor::{CutShort, Panics, play};
+pub use conductor::{Account, CutShort, Panics, play};
 pub use drawn::{Bounds, Cluster, DrawnKind};
 pub use fault::{Fault, FaultKind, Link, Names, Rhythm, Share, Spot, Target, Whom};
 use meridian_config::{

@@ -448,6 +448,10 @@ impl Node {
         !self.stopping
     }
 
+    pub(super) fn id(&self) -> &NodeId {
+        &self.file.id
+    }
+
     pub(super) fn name(&self) -> String {
         self.file.id.to_string()
     }

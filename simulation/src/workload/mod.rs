@@ -27,7 +27,8 @@ pub mod upstream;
 
 pub use deed::{Act, Deed, Written};
 pub use oracle::{
-    Arrival, BUDGET, CommandSeen, DoubtSeen, EndState, FaultSeen, Flow, Ground, History, Kind,
-    Oracle, Outcome, Presented, ReadSeen, Request, RevisionSeen, Revoked, Write,
+    ANSWERS_BIN, Arrival, BUDGET, CommandSeen, DecisionSeen, DoubtSeen, EndState, FaultSeen, Flow,
+    Ground, History, Kind, MOST_DECISIONS, NodeKnown, Oracle, Outcome, Phase, Presented, Progress,
+    ReadSeen, Request, RevisionSeen, Revoked, Sight, Write,
 };
 pub use sample::{Held, Sample};

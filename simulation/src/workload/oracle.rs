@@ -5,10 +5,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use meridian_cluster::membership::Liveness;
 use serde::Serialize;
 
 use super::{Deed, Sample};
@@ -24,6 +26,19 @@ pub struct Oracle {
 /// All that was seen, in the order in which it was.
 #[derive(Debug, Clone, Default)]
 pub struct History {
+    /// The nodes; a [`Sight`] names them by position.
+    pub nodes: Vec<NodeKnown>,
+    /// How far the run was when.
+    pub progress: Vec<Progress>,
+    /// What each node was like whenever that had changed.
+    pub sights: Vec<Sight>,
+    /// What each node answered, in bins of [`ANSWERS_BIN`]: so many with success or a redirection, with 4xx, with
+    /// another status.
+    pub answers: BTreeMap<String, Vec<[u32; 3]>>,
+    /// Decisions of nodes that tell the story of a run, the first [`MOST_DECISIONS`].
+    pub decisions: Vec<DecisionSeen>,
+    /// Such decisions beyond these.
+    pub decisions_left_out: u64,
     /// How many requests were begun; their ids count from 1.
     pub begun: u64,
     /// Requests that have an outcome.
@@ -247,7 +262,89 @@ pub struct FaultSeen {
     pub orderly: bool,
     /// How long after it began requests may fail: [`BUDGET`], or longer where what it breaks shows only later.
     pub budget: Duration,
+    /// When it was over; none: never in this run.
+    pub ended: Option<Duration>,
 }
+
+/// A node of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeKnown {
+    /// Its name.
+    pub name: String,
+    /// Its region.
+    pub place: Place,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// When.
+    pub at: Duration,
+    /// What begins.
+    pub phase: Phase,
+    /// In words.
+    pub says: String,
+}
+
+/// What begins at a moment of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The machines are on; the nodes look for each other.
+    Boot,
+    /// The nodes see each other; the first document goes in.
+    Document,
+    /// Every node shows it; clients come in.
+    Clients,
+    /// Every kind of request succeeds steadily; the half with faults begins.
+    Serving,
+    /// A fault.
+    Fault,
+    /// The time after a fault.
+    Over,
+    /// The half without faults.
+    Calm,
+    /// The nodes are equal.
+    Equal,
+    /// The run is over, and is judged.
+    Judged,
+}
+
+/// A node at a moment: what the world knows of it, and what it sees itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    /// When.
+    pub at: Duration,
+    /// Which node, by its position in [`History::nodes`].
+    pub node: usize,
+    /// Whether its program runs; what follows is empty where it does not.
+    pub on: bool,
+    /// The term that it knows.
+    pub term: u64,
+    /// The leader in its eyes: one whom a quorum has acknowledged within its lease.
+    pub leader: Option<usize>,
+    /// The revision of the document that it shows; 0: none.
+    pub revision: u64,
+    /// How alive it takes each node to be; none: it does not know it.
+    pub others: Vec<Option<Liveness>>,
+}
+
+/// A decision of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionSeen {
+    /// When.
+    pub at: Duration,
+    /// Which machine.
+    pub node: String,
+    /// Its words: the message, then `name=value` pairs.
+    pub says: String,
+}
+
+/// How long a bin of [`History::answers`] is.
+pub const ANSWERS_BIN: Duration = Duration::from_millis(100);
+
+/// A bound on memory: what an hour of a lively scenario leaves behind.
+pub const MOST_DECISIONS: usize = 50_000;
 
 /// What is healthy: the world's own knowledge, not any node's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -385,6 +482,59 @@ impl Flow {
             Kind::Remote => all.filter(|region| *region != self.from).collect(),
             Kind::Local | Kind::Order => all.collect(),
         }
+    }
+}
+
+impl History {
+    /// Counts an answer of a node.
+    pub fn count_answer(&mut self, at: Duration, node: &str, status: u16) {
+        let bin = usize::try_from(at.as_millis() / ANSWERS_BIN.as_millis()).unwrap_or(usize::MAX);
+        let bins = match self.answers.get_mut(node) {
+            Some(bins) => bins,
+            None => self.answers.entry(node.to_owned()).or_default(),
+        };
+        if bins.len() <= bin {
+            bins.resize(bin + 1, [0; 3]);
+        }
+        let class = match status {
+            200..400 => 0,
+            400..499 => 1,
+            _ => 2,
+        };
+        bins[bin][class] += 1;
+    }
+
+    /// Keeps a decision that tells the story of a run, while there is room.
+    pub fn keep(&mut self, decision: DecisionSeen) {
+        if self.decisions.len() < MOST_DECISIONS {
+            self.decisions.push(decision);
+        } else {
+            self.decisions_left_out += 1;
+        }
+    }
+}
+
+impl Phase {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Document => "document",
+            Self::Clients => "clients",
+            Self::Serving => "serving",
+            Self::Fault => "fault",
+            Self::Over => "over",
+            Self::Calm => "calm",
+            Self::Equal => "equal",
+            Self::Judged => "judged",
+        }
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at, phase) = (self.at.as_secs_f64(), self.phase.name());
+        write!(f, "{at:>9.3} s  {phase:<9} {}", self.says)
     }
 }
 

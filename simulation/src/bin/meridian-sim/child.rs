@@ -48,7 +48,7 @@ impl Program {
     pub(crate) fn command(&self, scenario: &str, seed: u64) -> Command {
         let mut command = Command::new(&self.path);
         command
-            .args(["run", scenario, "--seed", &seed.to_string()])
+            .args(["run", scenario, "--quiet", "--seed", &seed.to_string()])
             .args(&self.arguments)
             .args(self.limits.arguments())
             .stdin(Stdio::null())

@@ -103,6 +103,9 @@ struct Run {
     /// This run is one of two that are compared
     #[arg(long, hide = true, requires = "trace")]
     compared: bool,
+    /// Do not say on stderr how far the run is
+    #[arg(short, long)]
+    quiet: bool,
     #[command(flatten)]
     limits: limits::Limits,
 }

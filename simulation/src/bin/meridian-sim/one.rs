@@ -13,7 +13,8 @@ use std::{
 use meridian_simulation::{
     explore::Broken,
     report::Finding,
-    scenario::{self, CutShort, Panics, Scenario},
+    scenario::{self, Account, CutShort, Panics, Scenario},
+    workload::Progress,
     world::{Ambient, EPOCH, Seed, Trace},
 };
 use tokio::{
@@ -80,21 +81,21 @@ fn find(run: &Run, scenario: Scenario, seed: Seed) -> Result<(Finding, Option<En
     if let Err(error) = trace.flush() {
         eprintln!("the trace is not whole: {error}");
     }
-    let (finding, enough) = match played {
+    let (account, enough) = match played {
         Ok(played) => played,
         Err(error) => {
             eprintln!("the simulator cannot watch seed {seed}: {error}");
             return Err(ExitCode::FAILURE);
         }
     };
-    let Some(finding) = finding else {
+    let Some(Account { finding, .. }) = account else {
         eprintln!("the simulator itself panicked on seed {seed}; see above");
         return Err(ExitCode::FAILURE);
     };
     Ok((finding, enough))
 }
 
-/// Plays it on a fresh thread while this one watches; the finding, none if the world itself panicked, and why the run
+/// Plays it on a fresh thread while this one watches; its account, none if the world itself panicked, and why the run
 /// was cut short, if it was.
 fn watched(
     run: &Run,
@@ -102,7 +103,7 @@ fn watched(
     seed: Seed,
     trace: &Trace,
     panics: &Panics,
-) -> io::Result<(Option<Finding>, Option<Enough>)> {
+) -> io::Result<(Option<Account>, Option<Enough>)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -121,14 +122,15 @@ fn watched(
             panics: panics.clone(),
             cut_short: cut_short.clone(),
             log: run.log.clone(),
+            quiet: run.quiet,
         };
         world.begin(told)?;
         let mut enough: Option<(Enough, Instant)> = None;
-        let finding = loop {
+        let account = loop {
             let new = tokio::select! {
                 biased;
-                // An error: the thread is gone without a finding.
-                finding = &mut finished => break finding.ok(),
+                // An error: the thread is gone without an account.
+                account = &mut finished => break account.ok(),
                 () = interrupts.next() => Some(Enough::Interrupted),
                 _ = looks.tick() => run.limits.exceeded(seed, began),
             };
@@ -144,7 +146,7 @@ fn watched(
                 _ => {}
             }
         };
-        Ok((finding, enough.map(|(why, _)| why)))
+        Ok((account, enough.map(|(why, _)| why)))
     })
 }
 
@@ -155,11 +157,12 @@ struct World {
     panics: Panics,
     cut_short: CutShort,
     log: Option<String>,
+    quiet: bool,
 }
 
 impl World {
     /// A fresh thread has no generator of hash tables yet, and only it reads false clocks.
-    fn begin(self, told: oneshot::Sender<Finding>) -> io::Result<()> {
+    fn begin(self, told: oneshot::Sender<Account>) -> io::Result<()> {
         #[allow(
             clippy::disallowed_methods,
             reason = "the whole false world lives on this one thread; no node's code spawns it"
@@ -175,7 +178,7 @@ impl World {
         thread.map(drop)
     }
 
-    fn play(self) -> Finding {
+    fn play(self) -> Account {
         // Before anything else: the first hash table of a thread, be it the log filter's, settles the
         // order of all later ones.
         Interposed.begin(self.seed, EPOCH);
@@ -186,6 +189,11 @@ impl World {
         let subscriber = tracing_subscriber::registry()
             .with(self.trace.layer())
             .with(self.log.is_some().then_some(talk));
+        let mut watch = |progress: &Progress| {
+            if !self.quiet {
+                eprintln!("{progress}");
+            }
+        };
         tracing::subscriber::with_default(subscriber, || {
             scenario::play(
                 &self.scenario,
@@ -194,6 +202,7 @@ impl World {
                 &self.trace,
                 &self.panics,
                 &self.cut_short,
+                &mut watch,
             )
         })
     }

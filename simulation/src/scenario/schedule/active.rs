@@ -99,6 +99,7 @@ impl Active {
                 signs,
                 orderly: false,
                 budget: budget(&what),
+                ended: None,
             });
             history.faults.len() - 1
         });
@@ -229,7 +230,10 @@ impl Active {
             }
         }
         if let Some(seen) = self.seen {
-            stage.oracle.history().faults[seen].signs += signs;
+            let now = stage.world.now();
+            let fault = &mut stage.oracle.history().faults[seen];
+            fault.signs += signs;
+            fault.ended = Some(now);
         }
     }
 }

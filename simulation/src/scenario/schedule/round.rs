@@ -14,6 +14,8 @@ use crate::{
 pub(super) struct Round {
     to_stop: VecDeque<usize>,
     at: Option<(usize, Step)>,
+    /// The position of its stop in the history.
+    seen: usize,
     /// How long each is away.
     away: Duration,
 }
@@ -34,6 +36,7 @@ impl Round {
         Self {
             to_stop: nodes.iter().copied().collect(),
             at: None,
+            seen: 0,
             away,
         }
     }
@@ -53,12 +56,15 @@ impl Round {
                 return false;
             };
             let signs = u64::from(stage.ask_to_stop(node));
-            stage.oracle.history().faults.push(FaultSeen {
+            let mut history = stage.oracle.history();
+            self.seen = history.faults.len();
+            history.faults.push(FaultSeen {
                 at: stage.world.now(),
                 what: format!("{} is stopped and started again", stage.nodes[node].name()),
                 signs,
                 orderly: true,
                 budget: BUDGET,
+                ended: None,
             });
             self.at = Some((node, Step::Stopping));
             return false;
@@ -75,6 +81,8 @@ impl Round {
             }
             Step::Returning if stage.is_whole() => {
                 self.at = None;
+                let now = stage.world.now();
+                stage.oracle.history().faults[self.seen].ended = Some(now);
                 false
             }
             _ => false,
