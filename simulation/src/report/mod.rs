@@ -4,15 +4,18 @@
 //! (docs/simulation-report.md).
 //!
 //! - `count`: the figures;
+//! - `page`: all of it in a browser;
 //! - `text`: the screen.
 
 mod count;
 mod deeds;
+mod page;
 mod text;
 
 use std::time::Duration;
 
 pub use deeds::Deeds;
+pub use page::page;
 use serde::Serialize;
 
 use crate::{

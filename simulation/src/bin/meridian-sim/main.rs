@@ -103,6 +103,9 @@ struct Run {
     /// This run is one of two that are compared
     #[arg(long, hide = true, requires = "trace")]
     compared: bool,
+    /// Write what happened, as a page for a browser, to this file
+    #[arg(long, value_name = "FILE.html", conflicts_with_all = ["seeds", "verify"])]
+    report: Option<PathBuf>,
     /// Do not say on stderr how far the run is
     #[arg(short, long)]
     quiet: bool,

@@ -6,13 +6,14 @@
 use std::{
     fs,
     io::{self, BufWriter, Write},
+    path::Path,
     process::ExitCode,
     sync::{Arc, PoisonError},
 };
 
 use meridian_simulation::{
     explore::Broken,
-    report::Finding,
+    report::{self, Finding},
     scenario::{self, Account, CutShort, Panics, Scenario},
     workload::Progress,
     world::{Ambient, EPOCH, Seed, Trace},
@@ -60,14 +61,10 @@ pub(crate) fn play(run: &Run, scenario: Scenario, seed: Seed) -> (ExitCode, Opti
 fn find(run: &Run, scenario: Scenario, seed: Seed) -> Result<(Finding, Option<Enough>), ExitCode> {
     let file: Option<Box<dyn Write + Send>> = match &run.trace {
         None => None,
-        Some(path) => match fs::File::create(path) {
-            Ok(file) => Some(Box::new(BufWriter::new(file))),
-            Err(error) => {
-                eprintln!("{} cannot be written: {error}", path.display());
-                return Err(ExitCode::from(2));
-            }
-        },
+        Some(path) => Some(Box::new(BufWriter::new(create(path)?))),
     };
+    // Now, not after minutes of playing: a path that is wrong is told at once.
+    let page = run.report.as_deref().map(create).transpose()?;
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .is_err()
@@ -77,6 +74,7 @@ fn find(run: &Run, scenario: Scenario, seed: Seed) -> Result<(Finding, Option<En
     }
     let panics = gather_panics();
     let trace = Trace::new(file);
+    let told = scenario.clone();
     let played = watched(run, scenario, seed, &trace, &panics);
     if let Err(error) = trace.flush() {
         eprintln!("the trace is not whole: {error}");
@@ -88,11 +86,27 @@ fn find(run: &Run, scenario: Scenario, seed: Seed) -> Result<(Finding, Option<En
             return Err(ExitCode::FAILURE);
         }
     };
-    let Some(Account { finding, .. }) = account else {
+    let Some(account) = account else {
         eprintln!("the simulator itself panicked on seed {seed}; see above");
         return Err(ExitCode::FAILURE);
     };
-    Ok((finding, enough))
+    if let Some(mut page) = page {
+        let replay = account.finding.replay(&run.scenario);
+        let text = report::page(&told, &account, &replay);
+        if let Err(error) = page.write_all(text.as_bytes()) {
+            eprintln!("the report is not whole: {error}");
+            return Err(ExitCode::FAILURE);
+        }
+    }
+    Ok((account.finding, enough))
+}
+
+/// Opens a file to write to; why it cannot goes to stderr.
+fn create(path: &Path) -> Result<fs::File, ExitCode> {
+    fs::File::create(path).map_err(|error| {
+        eprintln!("{} cannot be written: {error}", path.display());
+        ExitCode::from(2)
+    })
 }
 
 /// Plays it on a fresh thread while this one watches; its account, none if the world itself panicked, and why the run
