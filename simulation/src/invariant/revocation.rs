@@ -2,7 +2,7 @@
 //!
 //! No node that can hear the revoker admits a revoked token later than 1 s after `revoke` returned; none does after
 //! it applied it, restart included. What a node could not hear it must heed once it can: within 10 s, as invariant 8
-//! has it.
+//! has it. A node that lost its disk remembers nothing: what it knew before it must hear of again.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,7 +24,10 @@ impl Watch {
             // Everything that may excuse it lies before its outcome, which is known.
             if is_revoked(&seen.outcome) {
                 let key = (seen.badge, seen.node.clone());
-                self.heeded.entry(key).or_insert(seen.done);
+                let first = self.heeded.entry(key).or_insert(seen.done);
+                if has_forgotten(history, seen, *first) {
+                    *first = seen.done;
+                }
             }
             let told = self.judge(history, seen);
             wrong.extend(told.map(|says| Breach {
@@ -56,11 +59,13 @@ impl Watch {
         }
         let first = self.heeded.get(&(seen.badge, seen.node.clone()));
         let why = match (revoked.returned, first) {
-            (_, Some(first)) if seen.sent >= *first => {
+            (_, Some(first)) if seen.sent >= *first && !has_forgotten(history, seen, *first) => {
                 format!("which it had refused as revoked by {first:?}")
             }
             (Some(returned), _)
-                if seen.sent >= returned && revoked.applied.contains(&seen.node) =>
+                if seen.sent >= returned
+                    && revoked.applied.contains(&seen.node)
+                    && !has_forgotten(history, seen, returned) =>
             {
                 format!("which it had applied by the receipt of {returned:?}")
             }
@@ -90,11 +95,20 @@ fn revocation(history: &History, badge: u64) -> Option<&Revoked> {
     history.revocations.get(usize::try_from(badge).ok()?)
 }
 
+/// Whether the node lost its disk since then.
+fn has_forgotten(history: &History, seen: &Presented, since: Duration) -> bool {
+    let lost = history.disks_lost.iter();
+    let mut lost = lost.filter(|(node, at)| *node == seen.node && *at <= seen.sent);
+    lost.any(|(_, at)| *at >= since)
+}
+
 /// Whether the node could hear the revoker well before, during and after the call.
 fn could_hear(history: &History, revoked: &Revoked, returned: Duration, seen: &Presented) -> bool {
     let until = returned + SPREAD;
     let from = revoked.called.saturating_sub(MEETING);
-    seen.sent > until && joined(history, revoked, seen, from, until)
+    seen.sent > until
+        && joined(history, revoked, seen, from, until)
+        && !has_forgotten(history, seen, returned)
 }
 
 /// Whether the node has been in touch with the revoker's region for so long that it must have caught up.
@@ -105,7 +119,9 @@ fn has_long_heard(
     seen: &Presented,
 ) -> bool {
     let from = seen.sent.saturating_sub(CATCH_UP);
-    from >= returned && joined(history, revoked, seen, from, seen.sent)
+    from >= returned
+        && joined(history, revoked, seen, from, seen.sent)
+        && !has_forgotten(history, seen, from)
 }
 
 /// Whether the regions of the revoker and of the node heard each other all the time, and both nodes were there.
@@ -281,6 +297,35 @@ mod tests {
         assert_eq!(told("b").1, 0);
         assert_eq!(told(&revoker).1, 0);
         assert_eq!(told("another").1, 1);
+    }
+
+    #[test]
+    fn a_node_that_lost_its_disk_may_forget_and_must_hear_of_it_again() {
+        // Known by the receipt, by its own refusal, and by having heard.
+        let told = |lost: u64, sent: u64| {
+            let seen = vec![presented(20_050, refused()), presented(sent, served())];
+            let mut history = history(&["b"], seen);
+            history.disks_lost = vec![("b".to_owned(), ms(lost))];
+            check(&history).len()
+        };
+        assert_eq!(told(25_000, 24_900), 1);
+        assert_eq!(told(25_000, 29_900), 0);
+        // It has heard the others for ten seconds without a break since.
+        assert_eq!(told(25_000, 35_100), 1);
+        assert_eq!(told(19_000, 29_900), 1);
+    }
+
+    #[test]
+    fn a_node_that_heard_of_it_again_after_it_lost_its_disk_never_admits_it_again() {
+        let seen = vec![
+            presented(20_050, refused()),
+            presented(26_000, refused()),
+            presented(27_000, served()),
+        ];
+        let mut history = history(&[], seen);
+        history.disks_lost = vec![("b".to_owned(), ms(25_000))];
+        let told = check(&history);
+        assert!(told[0].contains("by 26.005s"), "{told:?}");
     }
 
     #[test]

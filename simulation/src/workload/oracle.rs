@@ -65,6 +65,8 @@ pub struct History {
     pub samples: Vec<Sample>,
     /// Faults that began.
     pub faults: Vec<FaultSeen>,
+    /// Nodes that lost what lay on their disks, or part of it, and when.
+    pub disks_lost: Vec<(String, Duration)>,
     /// When a fault that comes and goes struck again.
     pub strikes: Vec<Duration>,
     /// What was healthy, from each time on.

@@ -312,6 +312,10 @@ fn strike(what: &FaultKind, nodes: &[usize], stage: &mut Stage) -> u64 {
             _ => {}
         }
         taken += u64::from(was_on);
+        if what.takes_a_vote() {
+            let lost = (stage.nodes[*node].name(), stage.world.now());
+            stage.oracle.history().disks_lost.push(lost);
+        }
     }
     if let FaultKind::PowerOff(Target::Region(place)) = what {
         taken += u64::from(stage.take_down_upstream(*place, down));
