@@ -8,7 +8,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use meridian_cluster::{
     bootstrap::Origin,
     consensus::Profile,
-    directory::{Accepted, Actor, Directory, Proposal, Revision, SourceFile, WriteError},
+    directory::{self, Accepted, Actor, Directory, Proposal, Revision, SourceFile, WriteError},
     fabric::Fabric,
     facts::{Claim, Facts, PublishError, Receipt, Revocation, Standing, Wait, Wanted},
     host::Host,
@@ -273,6 +273,16 @@ impl Gateway {
     /// How many other nodes its fabric knows.
     pub fn peers(&self) -> usize {
         self.fabric.peers().len()
+    }
+
+    /// Has the cluster take a node out, or forget it, as `meridian drain` and `meridian remove` do.
+    ///
+    /// # Errors
+    /// The directory's own, in words.
+    pub async fn decide(&self, node: &NodeId, decision: directory::Decision) -> Result<(), String> {
+        let actor = Actor::new("operator", "operator", None);
+        let decided = self.directory.mark(node, decision, actor).await;
+        decided.map(|_| ()).map_err(|error| error.to_string())
     }
 
     /// What it holds of the fast lane, as nodes compare it.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Breach;
-use crate::workload::{History, Kind, Outcome, Request};
+use crate::workload::{History, Outcome, Request};
 
 /// How often each order has arrived, and how far the history was looked at.
 #[derive(Debug, Default)]
@@ -38,7 +38,9 @@ impl Watch {
 /// What only the end shows.
 pub(super) fn check_end(history: &History) -> Vec<String> {
     let arrived: BTreeSet<u64> = history.arrivals.iter().map(|arrival| arrival.id).collect();
-    let is_order = |request: &&Request| request.flow.kind == Kind::Order;
+    // What a node answers by itself reaches no upstream.
+    let is_order =
+        |request: &&Request| !request.flow.kind.repeatable() && request.flow.regions(1).is_some();
     let acknowledged = history.requests.iter().filter(is_order);
     acknowledged
         .filter(|order| matches!(order.outcome, Outcome::Served(_)))
@@ -58,7 +60,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        workload::{Arrival, Flow},
+        workload::{Arrival, Flow, Kind},
         world::Place,
     };
 

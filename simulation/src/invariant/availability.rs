@@ -172,15 +172,12 @@ fn during(history: &History, from: Duration, to: Duration) -> impl Iterator<Item
 /// Whether the flow could be served all the time between two instants, and by what had been there for a while: what has
 /// only just become reachable has first to be noticed.
 fn servable(history: &History, flow: &Flow, from: Duration, to: Duration) -> bool {
-    let serves = |ground: &Ground| {
-        let regions = flow.regions(ground.nodes.len());
-        ground.can_serve(flow.from, &regions)
-    };
+    let serves = |ground: &Ground| flow.servable(ground);
     let noticed = |at: Duration| {
         let before = at.saturating_sub(NOTICE);
         let mut ways: Option<BTreeSet<(Place, Place)>> = None;
         for ground in during(history, before, at) {
-            let open = ground.ways(flow.from, &flow.regions(ground.nodes.len()));
+            let open = flow.ways(ground);
             ways = Some(match ways {
                 Some(ways) => &ways & &open,
                 None => open,

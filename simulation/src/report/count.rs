@@ -112,7 +112,7 @@ pub(super) fn writes(history: &History) -> Writes {
 
 pub(super) fn revocations(scenario: &Scenario, history: &History) -> Revocations {
     let mut counts = Revocations::default();
-    let nodes = scenario.regions.len() * scenario.nodes_per_region;
+    let nodes = scenario.node_count();
     for revoked in &history.revocations {
         counts.sent += 1;
         counts.acknowledged += usize::from(revoked.returned.is_some());
@@ -137,7 +137,7 @@ pub(super) fn faults(scenario: &Scenario, history: &History) -> Vec<FaultReport>
         let of_this = outages.iter().filter(|outage| outage.fault == index);
         let gap = |outage: &crate::invariant::Outage| Gap {
             region: scenario.region(outage.flow.from).to_owned(),
-            kind: outage.flow.kind.name(),
+            kind: outage.flow.kind.name().to_owned(),
             ms: outage.gap.as_millis(),
         };
         FaultReport {

@@ -184,7 +184,7 @@ pub struct Gap {
     /// The region of the clients.
     pub region: String,
     /// The kind of request.
-    pub kind: &'static str,
+    pub kind: String,
     /// The gap.
     pub ms: u128,
 }

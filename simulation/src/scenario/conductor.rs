@@ -29,7 +29,7 @@ use crate::{
     gateway,
     invariant::{self, Violation, Watch},
     report::Finding,
-    workload::{Flow, History, Outcome, Phase, Progress, Revoked, Write, badge, document},
+    workload::{Flow, History, Outcome, Phase, Progress, Revoked, Write, badge, client::Line},
     world::{Ambient, Conditions, EPOCH, Seed, TICK, Trace},
 };
 
@@ -182,15 +182,13 @@ impl Play<'_> {
             "all nodes see each other; the first document goes in",
         );
         self.first_document()?;
-        if let Some(every) = self.scenario.request_every {
+        if self.scenario.request_every.is_some() {
             self.tell(
                 Phase::Clients,
                 "every node shows the document; clients come in",
             );
-            let badges = self.scenario.revoke_every.is_some();
-            self.stage.start_clients(every, badges);
-            let what = "every kind of request succeeded steadily";
-            self.until(SETTLE, what, all_flows_steady)?;
+            self.stage.start_clients(self.scenario.badge());
+            self.settle()?;
         }
         let serving = self.stage.world.now();
         {
@@ -242,6 +240,22 @@ impl Play<'_> {
             }
             self.tell(phase, says);
         }
+    }
+
+    /// Waits until every kind of request succeeds.
+    fn settle(&mut self) -> Result<(), End> {
+        let what = "every kind of request succeeded steadily";
+        self.until(SETTLE, what, |stage| unsteady(stage).is_empty())
+            .map_err(|end| {
+                let End::Stuck(stuck) = end else {
+                    return end;
+                };
+                let mut left = unsteady(self.stage);
+                let more = left.len().saturating_sub(TOLD);
+                left.truncate(TOLD);
+                let left = left.join("; ");
+                End::Stuck(format!("{stuck}: {left}; and {more} more"))
+            })
     }
 
     /// Applies the first document; a young cluster may refuse for a while.
@@ -321,7 +335,7 @@ impl Play<'_> {
         );
         let equal = self.until(self.scenario.calm, "all nodes were equal", |stage| {
             let mut states = stage.gateways();
-            let count = stage.nodes.len();
+            let count = stage.members();
             let up = states.len() == count && states.iter().all(|(_, g)| g.sees_all_up(count));
             let agreed = states
                 .iter()
@@ -385,7 +399,10 @@ impl Play<'_> {
     /// ready, and is passed over.
     fn write_somewhere(&mut self) {
         let mut gateways = self.stage.gateways();
-        gateways.retain(|(index, _)| self.stage.nodes[*index].takes_work());
+        gateways.retain(|(index, _)| {
+            let node = &self.stage.nodes[*index];
+            node.is_known() && node.takes_work()
+        });
         if let Some(choices) = u64::try_from(gateways.len())
             .ok()
             .filter(|count| *count > 0)
@@ -473,7 +490,7 @@ impl Play<'_> {
     /// The next version of the document.
     fn document(&mut self) -> Source {
         self.documents += 1;
-        let source = document::document(&self.stage.regions, self.documents);
+        let source = self.scenario.document(self.documents);
         let armed = self.stage.armed.is_set();
         self.scenario.planted.spoil(source, armed)
     }
@@ -523,20 +540,28 @@ impl Play<'_> {
     }
 }
 
-/// Whether the last requests of every flow all succeeded.
-fn all_flows_steady(stage: &Stage) -> bool {
+/// The flows whose last requests did not all succeed, and what became of the last one.
+fn unsteady(stage: &Stage) -> Vec<String> {
     let history = stage.oracle.history();
-    let mut streaks: BTreeMap<&Flow, u32> = BTreeMap::new();
+    let mut streaks: BTreeMap<&Flow, (u32, &Outcome)> = BTreeMap::new();
     for request in &history.requests {
-        let streak = streaks.entry(&request.flow).or_default();
+        let (streak, last) = streaks
+            .entry(&request.flow)
+            .or_insert((0, &request.outcome));
         let served = matches!(request.outcome, Outcome::Served(_));
         *streak = if served { *streak + 1 } else { 0 };
+        *last = &request.outcome;
     }
-    let regions = stage.regions.len();
-    let flows: usize = (0..regions)
-        .map(|place| document::flows(crate::world::Place(place), regions).len())
-        .sum();
-    streaks.len() == flows && streaks.values().all(|streak| *streak >= STEADY)
+    let tell = |line: &Line| {
+        let (name, region) = (line.flow.kind.name(), &stage.regions[line.flow.from.0]);
+        match streaks.get(&line.flow) {
+            Some((streak, _)) if *streak >= STEADY => None,
+            Some((_, Outcome::Served(_))) => Some(format!("{name} from {region}: not yet")),
+            Some((_, outcome)) => Some(format!("{name} from {region}: {outcome:?}")),
+            None => Some(format!("{name} from {region}: no answer")),
+        }
+    };
+    stage.lines().iter().filter_map(tell).collect()
 }
 
 /// Between two looks at what a run waits for.
@@ -547,6 +572,9 @@ const BOOT: Duration = Duration::from_secs(30);
 
 /// From the first request to steady service: keys are fetched, endpoints found healthy.
 const SETTLE: Duration = Duration::from_secs(20);
+
+/// Kinds of request that are told of when they do not succeed.
+const TOLD: usize = 4;
 
 /// Successes in a row that make a flow steady.
 const STEADY: u32 = 10;

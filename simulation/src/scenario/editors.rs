@@ -99,7 +99,8 @@ impl Editor {
 impl Stage {
     /// Lets two operators race, at two nodes that follow from `turn`, while each other node is read through.
     pub(super) fn race(&mut self, turn: usize, documents: [Source; 2]) {
-        let gateways = self.gateways();
+        let mut gateways = self.gateways();
+        gateways.retain(|(index, _)| self.nodes[*index].is_known());
         let count = gateways.len();
         if count == 0 {
             return;

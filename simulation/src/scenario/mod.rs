@@ -6,6 +6,8 @@
 //! - `raw`: what may be written in the file;
 //! - [`fault`]: what may go wrong, as plain data;
 //! - `drawn`: faults that the seed draws instead;
+//! - `operator`: an operator's own document in the place of the simulator's;
+//! - `tenants`: who asks for what, where, how often;
 //! - `stage`: the machines of a run;
 //! - `lookout`: what the nodes are like meanwhile;
 //! - `schedule`: makes it go wrong, and undoes it;
@@ -19,24 +21,34 @@ mod drawn;
 mod editors;
 pub mod fault;
 mod lookout;
+pub mod operator;
 mod planted;
 mod raw;
 mod sampler;
 mod schedule;
 mod stage;
+mod tenants;
 
-use std::{fmt::Write as _, io, time::Duration};
+use std::{fmt::Write as _, io, sync::Arc, time::Duration};
 
 pub use conductor::{Account, CutShort, Panics, play};
 pub use drawn::{Bounds, Cluster, DrawnKind};
 pub use fault::{Fault, FaultKind, Link, Names, Rhythm, Share, Spot, Target, Whom};
+use meridian_cluster::version::Versions;
 use meridian_config::{
     diagnose::{Diagnostic, Source},
+    document::Protocol,
     units::duration_text,
 };
 pub use planted::Planted;
 
-use crate::world::{Conditions, Links, Place};
+use operator::{Nodes, Operator};
+pub use tenants::Tenant;
+
+use crate::{
+    workload::{Flow, Kind, ask::Ask, client::Line, document},
+    world::{Conditions, Links, Place},
+};
 
 /// A checked scenario.
 #[derive(Debug, Clone)]
@@ -57,6 +69,8 @@ pub struct Scenario {
     pub conditions: Conditions,
     /// Between two requests of one kind in one region; none: no clients.
     pub request_every: Option<Duration>,
+    /// Tenants beside the one that every run has.
+    pub tenants: Vec<Tenant>,
     /// Between two documents that the operator applies.
     pub write_every: Duration,
     /// Between two badges that the operator revokes; none: he revokes none.
@@ -71,6 +85,8 @@ pub struct Scenario {
     pub seed: Option<u64>,
     /// How long the half without faults lasts.
     pub calm: Duration,
+    /// The operator's own document, whose regions these are; none: the simulator's.
+    pub operator: Option<Arc<Operator>>,
 }
 
 /// Scenarios that are part of this program, by name.
@@ -80,29 +96,66 @@ pub const SHIPPED: &[(&str, &str)] = &[
         include_str!("../../scenarios/region-loss.yaml"),
     ),
     (
+        "region-return",
+        include_str!("../../scenarios/region-return.yaml"),
+    ),
+    ("power-cut", include_str!("../../scenarios/power-cut.yaml")),
+    (
+        "change-during-loss",
+        include_str!("../../scenarios/change-during-loss.yaml"),
+    ),
+    (
+        "thundering-return",
+        include_str!("../../scenarios/thundering-return.yaml"),
+    ),
+    (
+        "residency-loss",
+        include_str!("../../scenarios/residency-loss.yaml"),
+    ),
+    (
         "process-kill",
         include_str!("../../scenarios/process-kill.yaml"),
     ),
-    ("partition", include_str!("../../scenarios/partition.yaml")),
     (
         "left-behind",
         include_str!("../../scenarios/left-behind.yaml"),
     ),
+    ("partition", include_str!("../../scenarios/partition.yaml")),
     (
-        "rolling-upgrade",
-        include_str!("../../scenarios/rolling-upgrade.yaml"),
+        "split-in-two",
+        include_str!("../../scenarios/split-in-two.yaml"),
+    ),
+    (
+        "minority-writes",
+        include_str!("../../scenarios/minority-writes.yaml"),
+    ),
+    (
+        "one-way-cut",
+        include_str!("../../scenarios/one-way-cut.yaml"),
     ),
     (
         "revocation",
         include_str!("../../scenarios/revocation.yaml"),
     ),
     (
+        "bulk-flood",
+        include_str!("../../scenarios/bulk-flood.yaml"),
+    ),
+    (
         "rolling-restart",
         include_str!("../../scenarios/rolling-restart.yaml"),
     ),
     (
-        "bulk-flood",
-        include_str!("../../scenarios/bulk-flood.yaml"),
+        "rolling-upgrade",
+        include_str!("../../scenarios/rolling-upgrade.yaml"),
+    ),
+    (
+        "orderly-upgrade",
+        include_str!("../../scenarios/orderly-upgrade.yaml"),
+    ),
+    (
+        "join-and-leave",
+        include_str!("../../scenarios/join-and-leave.yaml"),
     ),
     ("chaos", include_str!("../../scenarios/chaos.yaml")),
 ];
@@ -113,7 +166,118 @@ impl Scenario {
     /// # Errors
     /// Every mistake, with its place.
     pub fn parse(source: &Source) -> Result<Self, Vec<Diagnostic>> {
-        raw::read(source)
+        raw::read(source, None)
+    }
+
+    /// Reads a scenario and plays it on an operator's document: in its regions, with its services, routes and
+    /// tenants. The scenario's regions are parts that the operator's take.
+    ///
+    /// # Errors
+    /// Every mistake, with its place: also what the operator's regions have no room for.
+    pub fn parse_for(
+        source: &Source,
+        operator: Operator,
+        nodes: &Nodes,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        raw::read(source, Some((operator, nodes)))
+    }
+
+    /// Has the nodes begin as ones of the release that speaks this version of the messages.
+    ///
+    /// # Errors
+    /// When this release cannot be upgraded from it.
+    pub fn begin_with(&mut self, version: u8) -> Result<(), String> {
+        let (this, before) = (Versions::THIS_RELEASE, Versions::RELEASE_BEFORE);
+        self.release_before = match version {
+            _ if version == before.newest => true,
+            _ if version == this.newest => false,
+            _ => {
+                return Err(format!(
+                    "version {version} is not one that this release can be upgraded from; it speaks {}, and reads {this}",
+                    this.newest
+                ));
+            }
+        };
+        Ok(())
+    }
+
+    /// Nodes of a region when the run begins.
+    pub fn nodes_in(&self, place: Place) -> usize {
+        match &self.operator {
+            Some(operator) => operator.nodes(place),
+            None => self.nodes_per_region,
+        }
+    }
+
+    /// Nodes of all regions when the run begins.
+    pub fn node_count(&self) -> usize {
+        (0..self.regions.len())
+            .map(|place| self.nodes_in(Place(place)))
+            .sum()
+    }
+
+    /// Nodes that join while the run goes on, in the order of the file: each has a machine of its own.
+    pub(crate) fn guests(&self) -> Vec<Spot> {
+        let mut numbers: Vec<usize> = (0..self.regions.len())
+            .map(|place| self.nodes_in(Place(place)))
+            .collect();
+        let mut guests = Vec::new();
+        for fault in &self.faults {
+            if let FaultKind::Join(place) = fault.what {
+                numbers[place.0] += 1;
+                let number = numbers[place.0];
+                guests.push(Spot { place, number });
+            }
+        }
+        guests
+    }
+
+    /// What all clients ask for; nothing without traffic.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        let Some(every) = self.request_every else {
+            return Vec::new();
+        };
+        let places = (0..self.regions.len()).map(Place);
+        let Some(operator) = &self.operator else {
+            let mut lines: Vec<Line> = places
+                .flat_map(|from| document::lines(from, &self.regions, every))
+                .collect();
+            lines.extend(asked(document::asks(&self.regions, &self.tenants)));
+            return lines;
+        };
+        asked(operator.asks().to_vec())
+    }
+
+    /// The simulator's own document; `change` tells one version from the next.
+    pub(crate) fn document(&self, change: u64) -> Source {
+        match &self.operator {
+            Some(operator) => operator.document(change),
+            None => document::document(&self.regions, &self.tenants, change),
+        }
+    }
+
+    /// What holders of badges ask for; none where nothing is revoked.
+    pub(crate) fn badge(&self) -> Option<Arc<Ask>> {
+        self.revoke_every?;
+        match &self.operator {
+            None => {
+                let every = self.request_every?;
+                Some(Arc::new(document::badge(Place(0), &self.regions, every)))
+            }
+            Some(operator) => {
+                let mut asks = operator.asks().iter();
+                asks.find(|ask| ask.can_be_badge())
+                    .map(|ask| Arc::new(ask.clone()))
+            }
+        }
+    }
+
+    /// What the upstream of each region speaks on its ports.
+    pub(crate) fn ports(&self) -> Vec<Vec<Protocol>> {
+        match &self.operator {
+            Some(operator) => operator.ports().to_vec(),
+            None => vec![vec![Protocol::Http1]; self.regions.len()],
+        }
     }
 
     /// What faults are drawn for.
@@ -128,9 +292,12 @@ impl Scenario {
     pub fn faults_end(&self) -> Duration {
         let ends = self.faults.iter().map(|fault| {
             let rounds = match fault.what {
-                FaultKind::Stop(Whom::Each) => self.regions.len() * self.nodes_per_region,
+                FaultKind::Join(_) => return fault.at + fault.lasts + 2 * ROUND,
+                FaultKind::Stop(Whom::Each) => self.node_count(),
                 FaultKind::Stop(Whom::Of(Target::Region(_) | Target::Leader)) => {
-                    self.nodes_per_region
+                    let places = (0..self.regions.len()).map(Place);
+                    let nodes = places.map(|place| self.nodes_in(place));
+                    nodes.max().unwrap_or_default()
                 }
                 FaultKind::Stop(Whom::Of(_)) => 1,
                 _ => return fault.at + fault.lasts,
@@ -155,9 +322,20 @@ impl Scenario {
     /// The scenario in words.
     pub fn explain(&self) -> String {
         let mut lines: Vec<(&str, String)> = Vec::new();
-        let nodes = self.nodes_per_region;
-        let regions = self.regions.join(", ");
-        lines.push(("regions", format!("{regions}; {nodes} node(s) in each")));
+        let nodes = (0..self.regions.len()).map(Place);
+        let nodes = nodes.map(|place| match self.nodes_in(place) {
+            1 => format!("{} with 1 node", self.region(place)),
+            count => format!("{} with {count} nodes", self.region(place)),
+        });
+        lines.push(("regions", nodes.collect::<Vec<_>>().join(", ")));
+        if let Some(operator) = &self.operator {
+            for ask in operator.asks() {
+                lines.push(("asked", self.describe_ask(ask)));
+            }
+            for note in &operator.notes {
+                lines.push(("note", note.clone()));
+            }
+        }
         if self.release_before {
             lines.push(("release", "before: all nodes begin with it".to_owned()));
         }
@@ -193,6 +371,10 @@ impl Scenario {
                 },
             ),
         ));
+        for tenant in &self.tenants {
+            let words = tenant.describe(|place| self.region(place).to_owned());
+            lines.push(("tenant", words));
+        }
         let every = duration_text(self.write_every);
         lines.push(("writes", format!("a new document every {every}")));
         if let Some(every) = self.revoke_every {
@@ -225,6 +407,26 @@ impl Scenario {
         text
     }
 
+    /// A kind of request in words.
+    fn describe_ask(&self, ask: &Ask) -> String {
+        let names = |places: &[Place]| {
+            let names = places.iter().map(|place| self.region(*place));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        let every = duration_text(ask.every);
+        let served = match (&ask.served_in, ask.status) {
+            (Some(places), _) => format!("served in {}", names(places)),
+            (None, Some(status)) => format!("answered {status} by the gateway"),
+            (None, None) => "answered by the gateway".to_owned(),
+        };
+        format!(
+            "{} of {}{}, every {every} in each region; {served}",
+            ask.name,
+            ask.host,
+            ask.path.replace(crate::workload::ask::NUMBER, "N")
+        )
+    }
+
     /// A fault in words.
     pub fn describe(&self, what: &FaultKind) -> String {
         self.names().says(what)
@@ -236,6 +438,108 @@ impl Scenario {
             regions: &self.regions,
         }
     }
+}
+
+/// The shipped scenarios by what goes wrong in them, a name and a sentence each.
+pub fn list() -> String {
+    let mut text = String::new();
+    for (title, names) in GROUPS {
+        let space = if text.is_empty() { "" } else { "\n" };
+        writeln!(text, "{space}{title}").expect("formatting into a String cannot fail");
+        for name in *names {
+            let says = says(name);
+            let sentence = says.find(". ").map_or(&*says, |end| &says[..=end]);
+            for (index, line) in wrap(sentence, SCREEN - INDENT).into_iter().enumerate() {
+                let name = if index == 0 { name } else { "" };
+                writeln!(text, "  {name:<width$}{line}", width = INDENT - 2)
+                    .expect("formatting into a String cannot fail");
+            }
+        }
+    }
+    text
+}
+
+/// What a shipped scenario says of itself.
+fn says(name: &str) -> String {
+    let source = find(name, |_| Err(io::ErrorKind::NotFound.into()));
+    match source.map(|source| Scenario::parse(&source)) {
+        Ok(Ok(scenario)) => scenario.says.trim().to_owned(),
+        // A test reads every one of them.
+        Ok(Err(_)) | Err(_) => String::new(),
+    }
+}
+
+/// The shipped scenarios as `list` shows them.
+const GROUPS: &[(&str, &[&str])] = &[
+    (
+        "Regions are lost, and return",
+        &[
+            "region-loss",
+            "region-return",
+            "power-cut",
+            "change-during-loss",
+            "residency-loss",
+            "thundering-return",
+        ],
+    ),
+    ("Anything, as the seed draws it", &["chaos"]),
+    ("Nodes and upstreams fail", &["process-kill", "left-behind"]),
+    (
+        "The network fails",
+        &[
+            "partition",
+            "split-in-two",
+            "minority-writes",
+            "one-way-cut",
+            "revocation",
+            "bulk-flood",
+        ],
+    ),
+    (
+        "Nothing fails: what operators do",
+        &[
+            "rolling-restart",
+            "rolling-upgrade",
+            "orderly-upgrade",
+            "join-and-leave",
+        ],
+    ),
+];
+
+/// Breaks a text into lines of at most so many characters, between words.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// How wide the list is, in characters.
+const SCREEN: usize = 100;
+
+/// Where its sentences begin.
+const INDENT: usize = 22;
+
+/// What is asked for, by the clients of each region that it comes from.
+fn asked(asks: Vec<Ask>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for ask in asks.into_iter().map(Arc::new) {
+        lines.extend(ask.from.iter().map(|from| Line {
+            flow: Flow {
+                from: *from,
+                kind: Kind::Asked(ask.clone()),
+            },
+            ask: ask.clone(),
+        }));
+    }
+    lines
 }
 
 /// For a node that is told to stop to end, and for one that is started again to serve and to see all others:

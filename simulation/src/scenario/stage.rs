@@ -11,8 +11,9 @@ use std::{
     time::Duration,
 };
 
-use meridian_cluster::{fabric::Authority, version::Versions};
+use meridian_cluster::{directory::Decision, fabric::Authority, version::Versions};
 use meridian_config::{
+    document::Protocol,
     name::{NodeId, RegionName},
     node_file::{AdminFile, FabricFile, Listen, NodeFile},
 };
@@ -25,8 +26,10 @@ use crate::{
     gateway::{self, Gateway, Mistakes},
     workload::{
         Ground, Oracle,
+        ask::Ask,
         badge::Badges,
-        client, document,
+        client::{self, Line},
+        document,
         issuer::{self, Issuer},
         manner::Manner,
         upstream,
@@ -44,7 +47,13 @@ pub(super) struct Stage {
     upstreams: Vec<MachineId>,
     /// How the upstreams answer, by region.
     pub(super) manners: Vec<Manner>,
+    /// What each one's ports speak.
+    ports: Vec<Vec<Protocol>>,
     clients: Vec<MachineId>,
+    /// What all clients ask for.
+    lines: Vec<Line>,
+    /// The nodes that the clients of each region know.
+    known: Vec<client::Nodes>,
     issuer_machine: MachineId,
     pub(super) issuer: Issuer,
     planted: Planted,
@@ -69,6 +78,10 @@ pub(super) struct Node {
     mistakes: Mistakes,
     /// It was told to stop.
     stopping: bool,
+    /// Whether it is, or is about to be, one of the cluster.
+    member: bool,
+    /// Whether clients know of it.
+    known: bool,
 }
 
 /// Where a node's insides arrive.
@@ -101,9 +114,13 @@ impl Stage {
             manners.push(Manner::new(seed, &upstream));
             upstreams.push(world.add(&upstream, place));
             clients.push(world.add(&format!("clients.{region}"), place));
-            for number in 1..=scenario.nodes_per_region {
+            for number in 1..=scenario.nodes_in(place) {
                 names.push((node_name(region, number), Spot { place, number }));
             }
+        }
+        let founders = names.clone();
+        for spot in scenario.guests() {
+            names.push((node_name(&regions[spot.place.0], spot.number), spot));
         }
         let authority = Authority::create(CLUSTER, Some(seed.bytes("authority")))
             .expect("the simulator's cluster name is a trust domain");
@@ -114,7 +131,8 @@ impl Stage {
                 let place = spot.place;
                 let machine = world.add(name, place);
                 let region = RegionName::from(regions[place.0].as_str());
-                let file = node_file(name, region.clone(), &names);
+                let member = founders.iter().any(|(founder, _)| founder == name);
+                let file = node_file(name, region.clone(), &founders);
                 let issued = authority
                     .issue(&file.id, &region, &[], &[], EPOCH)
                     .expect("names of a checked scenario make a certificate");
@@ -137,6 +155,8 @@ impl Stage {
                     collapsed: false,
                     mistakes: scenario.planted.of(place, &armed),
                     stopping: false,
+                    member,
+                    known: member,
                 }
             })
             .collect();
@@ -147,7 +167,14 @@ impl Stage {
             nodes,
             upstreams,
             manners,
+            ports: scenario.ports(),
             clients,
+            lines: scenario.lines(),
+            known: scenario
+                .regions
+                .iter()
+                .map(|_| client::Nodes::default())
+                .collect(),
             issuer_machine,
             issuer: Issuer::new(Manner::new(seed, issuer::NAME)),
             planted: scenario.planted.clone(),
@@ -162,7 +189,9 @@ impl Stage {
             self.start_upstream(Place(index));
         }
         for index in 0..self.nodes.len() {
-            self.start_node(index);
+            if self.nodes[index].member {
+                self.start_node(index);
+            }
         }
         self.survey(&BTreeSet::new(), &[]);
     }
@@ -182,25 +211,31 @@ impl Stage {
         was_on
     }
 
-    /// Switches on the clients of every region.
-    pub(super) fn start_clients(&mut self, every: Duration, badges: bool) {
+    /// Switches on the clients of every region; `badge`: what holders of badges ask for, if there are any.
+    pub(super) fn start_clients(&mut self, badge: Option<Arc<Ask>>) {
+        self.let_clients_choose();
         for (index, machine) in self.clients.clone().into_iter().enumerate() {
             let from = Place(index);
+            let lines = self.lines.iter().filter(|line| line.flow.from == from);
             let clients = client::Clients {
                 from,
-                regions: self.regions.clone(),
-                nodes: self.nearest_nodes(from),
-                every,
+                nodes: self.known[index].clone(),
+                lines: lines.cloned().collect(),
                 issuer: self.issuer.clone(),
-                badges: badges.then(|| Badges {
+                badges: badge.clone().map(|ask| Badges {
+                    ask,
                     nodes: self.nodes_of(from),
-                    every,
                 }),
             };
             let oracle = self.oracle.clone();
             self.world
                 .start(machine, |host| client::run(host, oracle, clients));
         }
+    }
+
+    /// What all clients ask for.
+    pub(super) fn lines(&self) -> &[Line] {
+        &self.lines
     }
 
     pub(super) fn start_node(&mut self, index: usize) {
@@ -248,10 +283,83 @@ impl Stage {
     /// Whether every node serves and sees all others up, and none was told to stop.
     pub(super) fn is_whole(&self) -> bool {
         let gateways = self.gateways();
-        let count = self.nodes.len();
+        let count = self.members();
         gateways.len() == count
             && self.nodes.iter().all(Node::takes_work)
             && gateways.iter().all(|(_, g)| g.sees_all_up(count))
+    }
+
+    /// How many nodes the cluster has, or is about to have.
+    pub(super) fn members(&self) -> usize {
+        self.nodes.iter().filter(|node| node.member).count()
+    }
+
+    /// Starts a node of a region that is no member yet and never was.
+    pub(super) fn invite(&mut self, place: Place) -> Option<usize> {
+        let mut nodes = self.nodes.iter();
+        let fits = |node: &Node| node.spot.place == place && !node.member && !node.stopping;
+        let index = nodes.position(fits)?;
+        self.nodes[index].member = true;
+        self.start_node(index);
+        Some(index)
+    }
+
+    /// Whether a node shows the newest document that any node shows.
+    pub(super) fn serves_newest(&self, index: usize) -> bool {
+        let shown = self.nodes[index].gateway().map(|it| it.revision());
+        let newest = self.gateways().iter().map(|(_, it)| it.revision()).max();
+        shown.is_some() && shown == newest
+    }
+
+    /// Puts a node into what clients know, or takes it out.
+    pub(super) fn let_clients_know(&mut self, index: usize, known: bool) {
+        self.nodes[index].known = known;
+        self.let_clients_choose();
+    }
+
+    /// Counts a node as a member no longer: it will be removed.
+    pub(super) fn dismiss(&mut self, index: usize) {
+        self.nodes[index].member = false;
+        self.nodes[index].stopping = true;
+    }
+
+    /// Whether a node that was removed has ended; its process is gone then.
+    pub(super) fn has_left(&mut self, index: usize) -> bool {
+        let node = &mut self.nodes[index];
+        if node.end.outcome().is_none() && self.world.is_on(node.machine) {
+            return false;
+        }
+        self.world.take_down(node.machine, Down::Kill);
+        node.gateway = Slot::default();
+        true
+    }
+
+    /// Asks a member that is not the node itself for a decision about it; false where none runs.
+    pub(super) fn decide(
+        &mut self,
+        index: usize,
+        decision: Decision,
+        answer: impl FnOnce(Result<(), String>) + Send + 'static,
+    ) -> bool {
+        let id = self.nodes[index].file.id.clone();
+        let mut others = self.nodes.iter().enumerate();
+        let asked = others.find_map(|(other, node)| {
+            let fit = other != index && node.member && node.takes_work();
+            fit.then(|| node.gateway())
+                .flatten()
+                .map(|it| (node.machine, it))
+        });
+        let Some((machine, gateway)) = asked else {
+            return false;
+        };
+        let asking = async move { answer(gateway.decide(&id, decision).await) };
+        self.world.spawn_on(machine, asking)
+    }
+
+    fn let_clients_choose(&self) {
+        for (place, known) in self.known.iter().enumerate() {
+            known.set(self.nearest_nodes(Place(place)));
+        }
     }
 
     pub(super) fn start_upstream(&mut self, place: Place) {
@@ -260,9 +368,10 @@ impl Stage {
             return;
         }
         let (oracle, region) = (self.oracle.clone(), self.regions[place.0].clone());
+        let ports = self.ports[place.0].clone();
         let manner = self.manners[place.0].clone();
         self.world.start(machine, |host| {
-            upstream::run(host, oracle, place, region, manner)
+            upstream::run(host, oracle, place, region, ports, manner)
         });
     }
 
@@ -293,15 +402,16 @@ impl Stage {
 
     /// The version that the nodes must agree on in the end: the newest that all of them read.
     pub(super) fn newest_common(&self) -> Option<u8> {
-        self.nodes.iter().map(|node| node.versions.newest).min()
+        let members = self.nodes.iter().filter(|node| node.member);
+        members.map(|node| node.versions.newest).min()
     }
 
     /// Lets the nodes of one region flood those of another until the token is cancelled.
     pub(super) fn flood(&mut self, from: Place, to: Place) -> CancellationToken {
         let stop = CancellationToken::new();
-        let targets = self.nodes.iter().filter(|node| node.place == to);
+        let targets = self.nodes.iter().filter(|node| node.spot.place == to);
         let targets: Vec<NodeId> = targets.map(|node| node.file.id.clone()).collect();
-        for node in self.nodes.iter().filter(|node| node.place == from) {
+        for node in self.nodes.iter().filter(|node| node.spot.place == from) {
             let Some(gateway) = node.gateway() else {
                 continue;
             };
@@ -342,7 +452,7 @@ impl Stage {
             self.world.is_on(machine) && !self.world.is_still(machine) && network.hears(machine)
         };
         let nodes = |place| {
-            let mut here = self.nodes.iter().filter(|node| node.place == place);
+            let mut here = self.nodes.iter().filter(|node| node.spot.place == place);
             here.any(hears)
         };
         // The kernel of a process that stands still takes connections; a node whose clock is far off refuses good tokens,
@@ -356,7 +466,8 @@ impl Stage {
             let misleads = lost(node) || empty.contains(index);
             self.world.is_on(node.machine) && takes(node) && misleads
         });
-        let apart = self.nodes.iter().filter(|node| !hears(node));
+        let members = self.nodes.iter().filter(|node| node.member);
+        let apart = members.filter(|node| !hears(node));
         let upstream = |place: Place| {
             let on = self.world.is_on(self.upstreams[place.0]);
             on && self.manners[place.0].ways().are_well() && !flapping.contains(&place)
@@ -389,7 +500,8 @@ impl Stage {
                 continue;
             }
             if let Some(outcome) = node.end.outcome() {
-                if node.stopping && outcome.is_ok() {
+                // One that was removed says so.
+                if node.stopping && (outcome.is_ok() || !node.member) {
                     continue;
                 }
                 node.collapsed = true;
@@ -406,7 +518,8 @@ impl Stage {
 
     /// Names and edge addresses of a region's nodes.
     fn nodes_of(&self, place: Place) -> Vec<(String, SocketAddr)> {
-        let nodes = self.nodes.iter().filter(|node| node.place == place);
+        let nodes = self.nodes.iter();
+        let nodes = nodes.filter(|node| node.spot.place == place && node.known);
         let address = |node: &Node| {
             let ip = self.world.machine_ip(node.machine);
             (node.name(), SocketAddr::new(ip, HTTP_PORT))
@@ -414,21 +527,18 @@ impl Stage {
         nodes.map(address).collect()
     }
 
-    /// Edge addresses of all nodes as a client has them from a good answer of the DNS: one of each region, the nearest
-    /// region first, then another one of each, and so on. A client that walks through all nodes of a dead region first
-    /// is down for as long as that takes.
-    fn nearest_nodes(&self, from: Place) -> Vec<SocketAddr> {
-        let mut nodes: Vec<(usize, Duration, SocketAddr)> = Vec::new();
+    /// Edge addresses of the nodes that clients know, and their regions, nearest first.
+    fn nearest_nodes(&self, from: Place) -> Vec<(Place, SocketAddr)> {
+        let mut nodes: Vec<(Duration, Place, SocketAddr)> = Vec::new();
         self.world.network().links(|links| {
-            for (index, node) in self.nodes.iter().enumerate() {
-                let before = self.nodes[..index].iter();
-                let number = before.filter(|other| other.place == node.place).count();
+            for node in self.nodes.iter().filter(|node| node.known) {
                 let address = SocketAddr::new(self.world.machine_ip(node.machine), HTTP_PORT);
-                nodes.push((number, links.latency(from, node.place), address));
+                nodes.push((links.latency(from, node.place), node.place, address));
             }
         });
         nodes.sort();
-        nodes.into_iter().map(|(_, _, address)| address).collect()
+        let nodes = nodes.into_iter();
+        nodes.map(|(_, place, address)| (place, address)).collect()
     }
 }
 
@@ -443,9 +553,19 @@ impl Node {
         self.gateway().is_none_or(|gateway| gateway.revision() == 0)
     }
 
-    /// Whether it takes work: it runs, and was not told to stop.
+    /// Whether it takes work: it was not told to stop. One that is no member is not asked.
     pub(super) fn takes_work(&self) -> bool {
-        !self.stopping
+        !self.stopping || !self.member
+    }
+
+    /// Whether clients and operators know of it: it serves, and will not leave.
+    pub(super) fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// Whether it is one of the cluster, or about to be.
+    pub(super) fn is_member(&self) -> bool {
+        self.member
     }
 
     pub(super) fn id(&self) -> &NodeId {

@@ -78,3 +78,49 @@ fn a_name_that_is_neither_shipped_nor_a_file_says_so() {
     let unknown = find("region-los", missing).unwrap_err().to_string();
     assert!(unknown.contains("no shipped scenario"), "{unknown}");
 }
+
+#[test]
+fn every_shipped_scenario_is_listed_once_with_a_whole_sentence() {
+    let listed: Vec<&str> = GROUPS
+        .iter()
+        .flat_map(|(_, names)| names.iter().copied())
+        .collect();
+    let mut shipped: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+    let mut sorted = listed.clone();
+    sorted.sort_unstable();
+    shipped.sort_unstable();
+    assert_eq!(sorted, shipped);
+    let text = list();
+    assert!(
+        text.lines().all(|line| line.chars().count() <= SCREEN),
+        "{text}"
+    );
+    for name in listed {
+        let says = says(name);
+        let sentence = &says[..=says.find('.').unwrap()];
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains(&format!("{name} {sentence}")), "{text}");
+    }
+}
+
+#[test]
+fn a_run_begins_with_a_release_that_can_be_upgraded() {
+    let mut scenario = Scenario::parse(&shipped()).unwrap();
+    assert_eq!(scenario.begin_with(1), Ok(()));
+    assert!(scenario.release_before);
+    assert_eq!(scenario.begin_with(2), Ok(()));
+    assert!(!scenario.release_before);
+    assert!(scenario.begin_with(3).unwrap_err().contains("reads 1-2"));
+}
+
+#[test]
+fn nodes_that_join_have_names_of_their_own() {
+    let text = shipped()
+        .text
+        .replacen("power_off: leader", "join: us-east", 2);
+    let source = Source { text, ..shipped() };
+    let scenario = Scenario::parse(&source).unwrap();
+    let place = Place(1);
+    let guests = [2, 3].map(|number| Spot { place, number });
+    assert_eq!(scenario.guests(), guests);
+}

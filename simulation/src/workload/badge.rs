@@ -4,21 +4,21 @@
 //! Holders know which badge falls next, and go on to present those that have fallen: each node, several times a
 //! second, whatever else the clients of the region do.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use meridian_cluster::host::Host as _;
 use tokio::time::{Instant, interval_at};
 
-use super::{Outcome, Presented, client::Sender, document::TENANT};
+use super::{Outcome, Presented, ask::Ask, client::Sender};
 use crate::world::Place;
 
-/// The nodes that badges are presented to, and how often.
+/// What badges are presented for, and the nodes that they are presented to.
 #[derive(Debug, Clone)]
 pub struct Badges {
+    /// A request that its holder may make, and how often he makes it at each node.
+    pub ask: Arc<Ask>,
     /// By name, in one region.
     pub nodes: Vec<(String, SocketAddr)>,
-    /// Between two presentations of one badge at one node.
-    pub every: Duration,
 }
 
 /// The `jti` of a badge.
@@ -31,8 +31,9 @@ pub(super) async fn present(
     sender: Arc<Sender>,
     place: Place,
     node: (String, SocketAddr),
-    every: Duration,
+    ask: Arc<Ask>,
 ) {
+    let every = ask.every;
     let mut ticks = interval_at(Instant::now() + every, every);
     for round in 0.. {
         ticks.tick().await;
@@ -43,7 +44,7 @@ pub(super) async fn present(
         wanted.extend(next.checked_sub(1));
         wanted.extend(next.checked_sub(2 + round % BACK));
         for badge in wanted {
-            let task = once(sender.clone(), place, node.clone(), badge);
+            let task = once(sender.clone(), place, node.clone(), ask.clone(), badge);
             sender.tasks.spawn(task);
         }
     }
@@ -56,15 +57,13 @@ async fn once(
     sender: Arc<Sender>,
     place: Place,
     (node, address): (String, SocketAddr),
+    ask: Arc<Ask>,
     badge: u64,
 ) {
-    let token = sender
-        .issuer()
-        .badge(TENANT, &id(badge), sender.host.unix_time());
-    let request = http::Request::builder()
-        .uri("/v1/everywhere/badge")
-        .header("host", "api.simulated.example")
-        .header("authorization", format!("Bearer {token}"));
+    let now = sender.host.unix_time();
+    let holder = ask.holder.as_ref();
+    let token = holder.map(|holder| holder.token(sender.issuer(), Some(&id(badge)), now));
+    let request = ask.head("badge", token.as_deref());
     let sent = sender.oracle.now();
     let outcome = match sender.exchange(address, request).await {
         Ok(outcome) => outcome,

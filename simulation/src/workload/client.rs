@@ -20,11 +20,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Flow, Kind, Oracle, Outcome, Request,
+    Flow, Oracle, Outcome, Request,
+    ask::{Ask, Holder},
     badge::{self, Badges},
-    document::{self, TENANT, flows},
     issuer::Issuer,
-    upstream::{REGION_FIELD, REQUEST_FIELD},
+    upstream::REGION_FIELD,
 };
 use crate::world::{Place, SimHost};
 
@@ -33,16 +33,60 @@ use crate::world::{Place, SimHost};
 pub struct Clients {
     /// Where they are.
     pub from: Place,
-    /// All regions' names.
-    pub regions: Vec<String>,
-    /// Nodes' edge addresses, nearest first.
-    pub nodes: Vec<SocketAddr>,
-    /// Between two requests of one kind.
-    pub every: Duration,
+    /// The nodes that they know.
+    pub nodes: Nodes,
+    /// What they ask for.
+    pub lines: Vec<Line>,
     /// Who issues their tokens.
     pub issuer: Issuer,
     /// Badges to present; none: the operator revokes nothing.
     pub badges: Option<Badges>,
+}
+
+/// Edge addresses of nodes and their regions, nearest first, as a name server gives them. Clones are one list.
+#[derive(Debug, Clone, Default)]
+pub struct Nodes(Arc<Mutex<Vec<(Place, SocketAddr)>>>);
+
+impl Nodes {
+    /// Replaces the list.
+    pub fn set(&self, nodes: Vec<(Place, SocketAddr)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = nodes;
+    }
+
+    /// The order in which a request tries them: one of each region, the nearest region first and requests in turn in
+    /// each, then another one of each, and so on. A client that walks through all nodes of a dead region first is
+    /// down for as long as that takes; thus RFC 8305 section 4 mixes kinds of addresses.
+    fn for_request(&self, number: u64) -> Vec<SocketAddr> {
+        let nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut regions: Vec<(Place, VecDeque<SocketAddr>)> = Vec::new();
+        for (place, address) in nodes.iter() {
+            match regions.iter_mut().find(|(known, _)| known == place) {
+                Some((_, addresses)) => addresses.push_back(*address),
+                None => regions.push((*place, VecDeque::from([*address]))),
+            }
+        }
+        for (_, addresses) in &mut regions {
+            let count = u64::try_from(addresses.len()).unwrap_or(1);
+            addresses.rotate_left(usize::try_from(number % count).unwrap_or_default());
+        }
+        let mut order = Vec::new();
+        while let Some(longest) = regions.iter().map(|(_, left)| left.len()).max()
+            && longest > 0
+        {
+            let firsts = regions.iter_mut();
+            order.extend(firsts.filter_map(|(_, left)| left.pop_front()));
+        }
+        order
+    }
+}
+
+/// One kind of request, as the clients of one region send it and as it is judged.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// How it is judged.
+    pub flow: Flow,
+    /// How it is sent.
+    pub ask: Arc<Ask>,
 }
 
 /// Sends requests until the machine is gone.
@@ -51,24 +95,24 @@ pub struct Clients {
 /// Never by itself.
 pub async fn run(host: Arc<SimHost>, oracle: Oracle, clients: Clients) -> Result<(), String> {
     let sender = Arc::new(Sender {
-        tokens: Mutex::default(),
         host,
         oracle,
         silent: Mutex::default(),
+        tokens: Mutex::default(),
         tasks: TaskTracker::new(),
         clients,
     });
-    let flows = flows(sender.clients.from, sender.clients.regions.len());
-    let count = u32::try_from(flows.len()).expect("a handful of kinds");
-    for (index, flow) in (0..).zip(flows) {
+    let lines = sender.clients.lines.clone();
+    let count = u32::try_from(lines.len()).expect("a bounded number of kinds");
+    for (index, line) in (0..).zip(lines) {
         // Spread evenly, so that the kinds do not march in step.
-        let phase = sender.clients.every * index / count;
+        let phase = line.ask.every * index / count;
         let sender = sender.clone();
-        sender.tasks.clone().spawn(sender.flow(flow, phase));
+        sender.tasks.clone().spawn(sender.keep_asking(line, phase));
     }
-    if let Some(Badges { nodes, every }) = sender.clients.badges.clone() {
+    if let Some(Badges { ask, nodes }) = sender.clients.badges.clone() {
         for node in nodes {
-            let presenting = badge::present(sender.clone(), sender.clients.from, node, every);
+            let presenting = badge::present(sender.clone(), sender.clients.from, node, ask.clone());
             sender.tasks.spawn(presenting);
         }
     }
@@ -80,8 +124,8 @@ pub(super) struct Sender {
     pub(super) host: Arc<SimHost>,
     pub(super) oracle: Oracle,
     clients: Clients,
-    /// The token that was issued under each key, by the key's number.
-    tokens: Mutex<BTreeMap<usize, String>>,
+    /// The tokens that clients hold, by kind of request: the number of the key, and until when they use them.
+    tokens: Mutex<BTreeMap<String, (usize, String, Duration)>>,
     /// Nodes that did not answer when they were asked last.
     silent: Mutex<BTreeMap<SocketAddr, Silence>>,
     pub(super) tasks: TaskTracker,
@@ -110,30 +154,24 @@ impl Sender {
         &self.clients.issuer
     }
 
-    /// A token of the key that the issuer signs with now: clients take a new one when keys rotate.
-    fn token(&self) -> String {
-        let subject = format!("client-{}", self.clients.from.0);
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let issue = || self.issuer().token(TENANT, &subject, self.host.unix_time());
-        tokens
-            .entry(self.issuer().key())
-            .or_insert_with(issue)
-            .clone()
-    }
-
-    async fn flow(self: Arc<Self>, flow: Flow, phase: Duration) {
-        let mut ticks = tokio::time::interval_at(Instant::now() + phase, self.clients.every);
+    async fn keep_asking(self: Arc<Self>, line: Line, phase: Duration) {
+        let mut next = Instant::now() + phase;
         loop {
-            ticks.tick().await;
+            tokio::time::sleep_until(next).await;
             // In flight at most: rate times patience at every node.
-            self.tasks.spawn(self.clone().request(flow.clone()));
+            self.tasks.spawn(self.clone().request(line.clone()));
+            let serving = self.oracle.history().serving_since;
+            let time = serving.map_or(Duration::ZERO, |since| {
+                self.oracle.now().saturating_sub(since)
+            });
+            next += line.ask.pattern.interval(line.ask.every, time);
         }
     }
 
-    async fn request(self: Arc<Self>, flow: Flow) {
+    async fn request(self: Arc<Self>, Line { flow, ask }: Line) {
         let sent = self.oracle.now();
-        let id = self.oracle.begin(flow.kind == Kind::Order);
-        let mut nodes = self.in_order();
+        let id = self.oracle.begin(&ask);
+        let mut nodes = self.in_order(id);
         let mut tries = 0;
         let mut outcome = Outcome::Failed("no node was tried".to_owned());
         while !nodes.is_empty() {
@@ -144,7 +182,7 @@ impl Sender {
                     break;
                 }
             };
-            match self.attempt(&flow, id, stream).await {
+            match self.attempt(&ask, id, stream).await {
                 Try::Answered(answer) => {
                     outcome = answer;
                     self.note(node, true);
@@ -153,7 +191,7 @@ impl Sender {
                 Try::Unsent(error) => outcome = Outcome::Failed(error),
                 Try::Lost(error) => {
                     outcome = Outcome::Failed(error);
-                    if flow.kind == Kind::Order {
+                    if !ask.repeatable() {
                         break;
                     }
                 }
@@ -226,10 +264,10 @@ impl Sender {
     }
 
     /// Nodes to try: the nearest first, those that were silent of late last.
-    fn in_order(&self) -> VecDeque<SocketAddr> {
+    fn in_order(&self, number: u64) -> VecDeque<SocketAddr> {
         let now = Instant::now();
         let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut nodes = self.clients.nodes.clone();
+        let mut nodes = self.clients.nodes.for_request(number);
         nodes.sort_by_key(|node| {
             let silence = silent.get(node);
             silence.is_some_and(|silence| silence.times >= STRIKES && silence.until > now)
@@ -252,7 +290,9 @@ impl Sender {
         silence.until = Instant::now() + KEEP_OFF;
     }
 
-    async fn attempt(&self, flow: &Flow, id: u64, stream: BoxStream) -> Try {
+    async fn attempt(&self, ask: &Ask, id: u64, stream: BoxStream) -> Try {
+        let token = ask.holder.as_ref().map(|holder| self.token(ask, holder));
+        let message = ask.message(id, token.as_deref());
         let io = TokioIo::new(stream);
         let (mut sender, connection) = match hyper::client::conn::http1::handshake(io).await {
             Ok(pair) => pair,
@@ -260,7 +300,7 @@ impl Sender {
         };
         let connection = self.tasks.spawn(connection);
         let exchange = async {
-            let answer = sender.send_request(self.message(flow, id)).await?;
+            let answer = sender.send_request(message).await?;
             let (head, body) = answer.into_parts();
             let body = body.collect().await?.to_bytes();
             Ok::<_, hyper::Error>((head, body))
@@ -268,7 +308,7 @@ impl Sender {
         let result = timeout(ANSWER, exchange).await;
         connection.abort();
         match result {
-            Ok(Ok((head, body))) => Try::Answered(judge(&head, &body)),
+            Ok(Ok((head, body))) => Try::Answered(judge(&head, &body, ask.status)),
             Ok(Err(error)) => Try::Lost(format!("broken: {error}")),
             Err(_) => Try::Lost("no answer in time".to_owned()),
         }
@@ -291,7 +331,7 @@ impl Sender {
                 .body(Full::default())
                 .expect("all parts are plain ASCII");
             let (head, body) = sender.send_request(request).await?.into_parts();
-            Ok::<_, hyper::Error>(judge(&head, &body.collect().await?.to_bytes()))
+            Ok::<_, hyper::Error>(judge(&head, &body.collect().await?.to_bytes(), None))
         };
         let outcome = timeout(ANSWER, asking).await;
         connection.abort();
@@ -301,32 +341,34 @@ impl Sender {
         }
     }
 
-    fn message(&self, flow: &Flow, id: u64) -> http::Request<Full<Bytes>> {
-        let path = document::path(flow, &self.clients.regions, id);
-        let (method, body) = match flow.kind {
-            Kind::Local | Kind::Remote => ("GET", Bytes::new()),
-            Kind::Order => (
-                "POST",
-                Bytes::from_static(b"{\"item\":\"fern\",\"count\":1}"),
-            ),
-        };
-        http::Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "api.simulated.example")
-            .header("authorization", format!("Bearer {}", self.token()))
-            .header(REQUEST_FIELD, id)
-            .body(Full::new(body))
-            .expect("all parts are plain ASCII")
+    /// The token of a kind of request; a new one where the old one is near its end, or the issuer has a new key.
+    fn token(&self, ask: &Ask, holder: &Holder) -> String {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.host.unix_time();
+        let key = self.issuer().key();
+        match tokens.get(&ask.name) {
+            Some((number, token, until)) if *number == key && now < *until => token.clone(),
+            _ => {
+                let token = holder.token(self.issuer(), None, now);
+                let until = now + holder.lifetime * 3 / 4;
+                tokens.insert(ask.name.clone(), (key, token.clone(), until));
+                token
+            }
+        }
     }
 }
 
-fn judge(head: &http::response::Parts, body: &Bytes) -> Outcome {
+/// `own`: the status by which the gateway itself answers as it should.
+fn judge(head: &http::response::Parts, body: &Bytes, own: Option<u16>) -> Outcome {
     let field = |name: &str| {
         let value = head.headers.get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
-    if head.status.is_success() {
+    let expected = match own {
+        Some(status) => head.status.as_u16() == status,
+        None => head.status.is_success(),
+    };
+    if expected {
         return Outcome::Served(field(REGION_FIELD));
     }
     let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
@@ -350,3 +392,27 @@ const ANSWER: Duration = Duration::from_secs(3);
 
 /// How long a silent node is tried last.
 const KEEP_OFF: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_all_regions_alternate_and_nodes_of_a_region_take_turns() {
+        let address = |last| SocketAddr::from(([10, 0, 0, last], 80));
+        let nodes = Nodes::default();
+        let list = [(0, 1), (0, 2), (0, 3), (1, 4), (1, 5), (2, 6)];
+        nodes.set(
+            list.map(|(place, last)| (Place(place), address(last)))
+                .to_vec(),
+        );
+        let order = |number| nodes.for_request(number);
+        let lasts = |lasts: [u8; 6]| lasts.map(address).to_vec();
+        assert_eq!(order(0), lasts([1, 4, 6, 2, 5, 3]));
+        assert_eq!(order(1), lasts([2, 5, 6, 3, 4, 1]));
+        nodes.set(vec![(Place(0), address(1))]);
+        assert_eq!(order(7), [address(1)]);
+        nodes.set(Vec::new());
+        assert!(order(7).is_empty());
+    }
+}

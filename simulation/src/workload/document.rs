@@ -3,16 +3,61 @@
 //! Besides a service that every region has, there is one service for each region that lies everywhere *but*
 //! there: its node must forward, whichever region a scenario takes away.
 
+use std::{sync::Arc, time::Duration};
+
+use http::Method;
 use meridian_config::diagnose::Source;
 
-use super::{Flow, Kind, issuer, upstream};
-use crate::world::Place;
+use super::{
+    Flow, Kind,
+    ask::{Ask, Holder, NUMBER, Pattern},
+    client::Line,
+    issuer, upstream,
+};
+use crate::{scenario::Tenant, world::Place};
 
 /// The tenant whose clients ask.
 pub const TENANT: &str = "acme";
 
+/// What a tenant's clients ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A GET of a service that every region has.
+    Get,
+    /// A GET of a service that every region has but the client's own.
+    GetElsewhere,
+    /// A PUT of a service that every region has.
+    Put,
+    /// A POST without an idempotency key.
+    Post,
+    /// A POST with one.
+    PostKeyed,
+}
+
+impl What {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Get,
+        Self::GetElsewhere,
+        Self::Put,
+        Self::Post,
+        Self::PostKeyed,
+    ];
+
+    /// Its name in a scenario file and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::GetElsewhere => "get-elsewhere",
+            Self::Put => "put",
+            Self::Post => "post",
+            Self::PostKeyed => "post-keyed",
+        }
+    }
+}
+
 /// The document; `change` tells one version from the next.
-pub fn document(regions: &[String], change: u64) -> Source {
+pub fn document(regions: &[String], tenants: &[Tenant], change: u64) -> Source {
     let mut text = format!(
         "meridian: 1
 regions:
@@ -29,12 +74,21 @@ issuers:
 tenants:
   {TENANT}: {{ issuers: [demo] }}
 ",
-        regions = lines(regions, |region| format!(
+        regions = join(regions, |region| format!(
             "  {region}: {{ zone: {region} }}"
         )),
         issuer = issuer::url(),
         audience = issuer::AUDIENCE,
     );
+    for tenant in tenants {
+        let zones: Vec<&str> = tenant.zones.iter().map(|zone| &*regions[zone.0]).collect();
+        let residency = match &*zones {
+            [] => String::new(),
+            zones => format!(", residency: [{}]", zones.join(", ")),
+        };
+        let name = &tenant.name;
+        text.push_str(&format!("  {name}: {{ issuers: [demo]{residency} }}\n"));
+    }
     text.push_str("services:\n");
     text.push_str(&service("everywhere", regions));
     let remote = regions.iter().filter(|_| regions.len() > 1);
@@ -50,7 +104,7 @@ tenants:
     text.push_str(&route("everywhere", "GET", change));
     text.push_str(&format!(
         "  orders:
-    match: {{ path: \"/v1/orders/{{id}}\", methods: [POST] }}
+    match: {{ path: \"/v1/orders/{{id}}\", methods: [POST, PUT] }}
     service: everywhere
     auth: {{ any: [{{ jwt: [demo] }}] }}
     allow: {{ scopes: [write] }}
@@ -66,28 +120,136 @@ tenants:
     }
 }
 
-/// The path of one request of a flow.
-pub fn path(flow: &Flow, regions: &[String], id: u64) -> String {
-    match flow.kind {
-        Kind::Local => format!("/v1/everywhere/{id}"),
-        Kind::Remote => format!("/v1/not-{}/{id}", regions[flow.from.0]),
-        Kind::Order => format!("/v1/orders/{id}"),
+/// What the clients of a region ask for, each kind once in `every`.
+pub fn lines(from: Place, regions: &[String], every: Duration) -> Vec<Line> {
+    let mut kinds = vec![Kind::Local, Kind::Order];
+    if regions.len() > 1 {
+        kinds.push(Kind::Remote);
+    }
+    let line = |kind| Line {
+        ask: Arc::new(ask(&kind, from, regions, every)),
+        flow: Flow { from, kind },
+    };
+    kinds.into_iter().map(line).collect()
+}
+
+/// What the clients of these tenants ask for.
+pub fn asks(regions: &[String], tenants: &[Tenant]) -> Vec<Ask> {
+    let all = || (0..regions.len()).map(Place);
+    let mut asks = Vec::new();
+    for tenant in tenants {
+        let from = match &*tenant.from {
+            [] => all().collect(),
+            from => from.to_vec(),
+        };
+        let inside = |place: &Place| tenant.zones.is_empty() || tenant.zones.contains(place);
+        for what in &tenant.asks {
+            // What is asked for elsewhere is another service for each region's clients.
+            let groups: Vec<Vec<Place>> = match what {
+                What::GetElsewhere => from.iter().map(|place| vec![*place]).collect(),
+                _ => vec![from.clone()],
+            };
+            for from in groups {
+                let (method, path, not) = match what {
+                    What::Get => (Method::GET, format!("/v1/everywhere/{NUMBER}"), None),
+                    What::GetElsewhere => {
+                        let region = &regions[from[0].0];
+                        let path = format!("/v1/not-{region}/{NUMBER}");
+                        (Method::GET, path, Some(from[0]))
+                    }
+                    What::Put => (Method::PUT, format!("/v1/orders/{NUMBER}"), None),
+                    What::Post | What::PostKeyed => {
+                        (Method::POST, format!("/v1/orders/{NUMBER}"), None)
+                    }
+                };
+                let served_in: Vec<Place> = all()
+                    .filter(inside)
+                    .filter(|place| Some(*place) != not)
+                    .collect();
+                // What no region may serve is refused, and says nothing about a fault.
+                if served_in.is_empty() {
+                    continue;
+                }
+                let name = format!("{} as {}", what.name(), tenant.name);
+                asks.push(Ask {
+                    name: match not {
+                        Some(place) => format!("{name} in {}", regions[place.0]),
+                        None => name,
+                    },
+                    body: method != Method::GET,
+                    method,
+                    host: HOST.to_owned(),
+                    path,
+                    holder: Some(holder(&tenant.name, "client", tenant.tokens)),
+                    keyed: *what == What::PostKeyed,
+                    served_in: Some(served_in),
+                    confined: (!tenant.zones.is_empty()).then(|| tenant.zones.clone()),
+                    status: None,
+                    from,
+                    every: tenant.every,
+                    pattern: tenant.pattern,
+                });
+            }
+        }
+    }
+    asks
+}
+
+/// What holders of badges ask for.
+pub fn badge(from: Place, regions: &[String], every: Duration) -> Ask {
+    ask(&Kind::Local, from, regions, every)
+}
+
+fn ask(kind: &Kind, from: Place, regions: &[String], every: Duration) -> Ask {
+    let (method, path) = match kind {
+        Kind::Local | Kind::Asked(_) => (Method::GET, format!("/v1/everywhere/{NUMBER}")),
+        Kind::Remote => (Method::GET, format!("/v1/not-{}/{NUMBER}", regions[from.0])),
+        Kind::Order => (Method::POST, format!("/v1/orders/{NUMBER}")),
+    };
+    let flow = Flow {
+        from,
+        kind: kind.clone(),
+    };
+    Ask {
+        name: kind.name().to_owned(),
+        body: method == Method::POST,
+        method,
+        host: HOST.to_owned(),
+        path,
+        holder: Some(holder(TENANT, &format!("client-{}", from.0), DAY)),
+        keyed: false,
+        served_in: flow.regions(regions.len()),
+        confined: None,
+        status: None,
+        from: vec![from],
+        every,
+        pattern: Pattern::Steady,
     }
 }
 
-/// The flows that clients of a region have.
-pub fn flows(from: Place, regions: usize) -> Vec<Flow> {
-    let mut kinds = vec![Kind::Local, Kind::Order];
-    if regions > 1 {
-        kinds.push(Kind::Remote);
+fn holder(tenant: &str, subject: &str, lifetime: Duration) -> Holder {
+    Holder {
+        issuer: issuer::url(),
+        audience: issuer::AUDIENCE.to_owned(),
+        subject: subject.to_owned(),
+        texts: vec![("tenant".to_owned(), tenant.to_owned())],
+        words: vec![(
+            "scope".to_owned(),
+            vec!["read".to_owned(), "write".to_owned()],
+        )],
+        lifetime,
     }
-    let flow = |kind| Flow { from, kind };
-    kinds.into_iter().map(flow).collect()
 }
+
+/// The host that clients ask for.
+const HOST: &str = "api.simulated.example";
+
+/// How long tokens are good for where a scenario says nothing: longer than any run.
+pub const DAY: Duration = Duration::from_secs(86_400);
 
 fn service(name: &str, regions: &[String]) -> String {
     let port = upstream::PORT;
-    let endpoints = lines(regions, |region| {
+    let endpoints = join(regions, |region| {
         format!(
             "      {region}: [\"http://{}:{port}\"]",
             upstream_name(region)
@@ -121,7 +283,7 @@ pub fn upstream_name(region: &str) -> String {
     format!("upstream.{region}")
 }
 
-fn lines(regions: &[String], line: impl Fn(&String) -> String) -> String {
+fn join(regions: &[String], line: impl Fn(&String) -> String) -> String {
     regions.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
@@ -134,11 +296,48 @@ mod tests {
     #[test]
     fn the_document_passes_the_check_and_versions_differ() {
         let regions = ["eu-west", "us-east", "ap-south"].map(str::to_owned);
-        let (first, second) = (document(&regions, 1), document(&regions, 2));
+        let (first, second) = (document(&regions, &[], 1), document(&regions, &[], 2));
         assert_ne!(first, second);
-        for source in [first, second, document(&regions[..1], 1)] {
+        for source in [first, second, document(&regions[..1], &[], 1)] {
             let parsed = Document::parse(&[source]).unwrap();
             assert_eq!(parsed.document.tenants.len(), 1);
         }
+    }
+
+    #[test]
+    fn a_confined_tenant_is_asked_for_only_where_it_may_be_served() {
+        let regions = ["eu-west", "us-east"].map(str::to_owned);
+        let tenant = Tenant {
+            name: "bavaria".to_owned(),
+            asks: What::ALL.to_vec(),
+            every: Duration::from_millis(100),
+            pattern: Pattern::Steady,
+            from: Vec::new(),
+            zones: vec![Place(0)],
+            tokens: DAY,
+        };
+        let parsed = Document::parse(&[document(&regions, std::slice::from_ref(&tenant), 1)]);
+        let parsed = parsed.unwrap().document;
+        assert_eq!(parsed.tenants["bavaria"].residency, ["eu-west".into()]);
+        let anywhere = Tenant {
+            zones: Vec::new(),
+            ..tenant.clone()
+        };
+        assert!(Document::parse(&[document(&regions, &[anywhere], 1)]).is_ok());
+        let asks = asks(&regions, &[tenant]);
+        let names: Vec<&str> = asks.iter().map(|ask| &*ask.name).collect();
+        let all = [
+            "get as bavaria",
+            "get-elsewhere as bavaria in us-east",
+            "put as bavaria",
+            "post as bavaria",
+            "post-keyed as bavaria",
+        ];
+        assert_eq!(names, all);
+        for ask in &asks {
+            assert_eq!(ask.served_in, Some(vec![Place(0)]));
+            assert_eq!(ask.confined, Some(vec![Place(0)]));
+        }
+        assert!(asks[4].repeatable() && asks[2].repeatable() && !asks[3].repeatable());
     }
 }

@@ -6,10 +6,10 @@
 use std::{
     ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use meridian_config::document::Protocol;
 use serde_json::json;
 
 use super::{
@@ -70,7 +70,7 @@ impl Issuer {
     /// # Errors
     /// When its port is taken.
     pub async fn run(self, host: Arc<SimHost>) -> Result<(), String> {
-        serve(host, PORT, move |request| {
+        serve(host, PORT, Protocol::Http1, move |request| {
             let issuer = self.clone();
             async move {
                 match issuer.manner.meet().await {
@@ -88,11 +88,15 @@ impl Issuer {
     }
 
     fn answer(&self, request: &Request) -> Response {
-        match request.uri().path() {
-            "/.well-known/openid-configuration" => json(&json!({
-                "issuer": url(),
+        let path = request.uri().path();
+        if let Some(issuer) = path.strip_suffix("/.well-known/openid-configuration") {
+            // One machine is every issuer of a document: each has a path of its own.
+            return json(&json!({
+                "issuer": format!("{}{issuer}", url()),
                 "jwks_uri": format!("{}/jwks", url()),
-            })),
+            }));
+        }
+        match path {
             "/jwks" => {
                 let keys: Vec<serde_json::Value> = self.keys().map(public).collect();
                 json(&json!({ "keys": keys }))
@@ -105,19 +109,8 @@ impl Issuer {
         }
     }
 
-    /// A token for a tenant, good for a day from `unix`.
-    pub fn token(&self, tenant: &str, subject: &str, unix: Duration) -> String {
-        self.sign(&claims(tenant, subject, unix))
-    }
-
-    /// The same with an id, by which it can be revoked.
-    pub fn badge(&self, tenant: &str, id: &str, unix: Duration) -> String {
-        let mut claims = claims(tenant, "holder", unix);
-        claims["jti"] = id.into();
-        self.sign(&claims)
-    }
-
-    fn sign(&self, claims: &serde_json::Value) -> String {
+    /// Signs claims: a token.
+    pub(super) fn sign(&self, claims: &serde_json::Value) -> String {
         let number = self.key();
         let header = Header {
             kid: Some(key_id(number)),
@@ -145,23 +138,9 @@ fn key_id(number: usize) -> String {
     format!("simulated-{}", number + 1)
 }
 
-/// Its URL, as the `iss` claim has it.
+/// Its URL, as the `iss` claim has it. Other issuers of a document have paths below it.
 pub fn url() -> String {
     format!("http://{NAME}:{PORT}")
-}
-
-fn claims(tenant: &str, subject: &str, unix: Duration) -> serde_json::Value {
-    let issued = unix.as_secs();
-    json!({
-        "iss": url(),
-        "aud": AUDIENCE,
-        "sub": subject,
-        "tenant": tenant,
-        "scope": "read write",
-        "iat": issued,
-        "nbf": issued,
-        "exp": issued + 86_400,
-    })
 }
 
 /// How often the issuer can rotate its keys.
@@ -226,7 +205,7 @@ mod tests {
     fn its_tokens_verify_under_its_public_key_and_after_a_rotation_under_the_next() {
         let issuer = issuer();
         for number in 0..KEYS.len() {
-            let token = issuer.token("acme", "client", crate::world::EPOCH);
+            let token = issuer.sign(&json!({ "aud": AUDIENCE, "exp": 1, "tenant": "acme" }));
             for key in 0..KEYS.len() {
                 let verified = tenant(&token, key);
                 assert_eq!(verified.as_deref(), (key == number).then_some("acme"));

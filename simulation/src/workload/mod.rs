@@ -5,6 +5,7 @@
 //!       └─────────── oracle: what was asked, answered, received, acknowledged ───────────┘
 //! ```
 //!
+//! - [`ask`]: what clients ask for, and at what pace;
 //! - [`badge`]: presents tokens that the operator revokes;
 //! - [`client`]: sends requests at a rate and tries the next node when one does not answer;
 //! - [`upstream`], [`issuer`]: real HTTP servers on simulated streams;
@@ -14,6 +15,7 @@
 //! - `sample`: what nodes hold;
 //! - `oracle`: remembers ([`Oracle`]).
 
+pub mod ask;
 pub mod badge;
 pub mod client;
 mod deed;

@@ -11,9 +11,9 @@ use std::{
 };
 
 use meridian_cluster::membership::Liveness;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::{Deed, Sample};
+use super::{Deed, Sample, ask::Ask};
 use crate::world::{Network, Place};
 
 /// Remembers a run. Clones are one memory.
@@ -100,8 +100,7 @@ pub struct Flow {
 }
 
 /// A kind of request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A GET of a service that every region has.
     Local,
@@ -109,6 +108,8 @@ pub enum Kind {
     Remote,
     /// A POST, without an idempotency key, of a service that every region has.
     Order,
+    /// What a scenario's tenants or the routes of an operator's document say.
+    Asked(Arc<Ask>),
 }
 
 /// A request and its outcome.
@@ -395,13 +396,16 @@ impl Oracle {
         self.network.now()
     }
 
-    /// The id of a new request; `order`: one that must not be repeated.
-    pub fn begin(&self, order: bool) -> u64 {
+    /// The id of a new request.
+    pub fn begin(&self, ask: &Ask) -> u64 {
         let mut history = self.history();
         history.begun += 1;
         let id = history.begun;
-        if order {
+        if !ask.repeatable() {
             history.orders.insert(id);
+        }
+        if let Some(places) = &ask.confined {
+            history.confined.insert(id, places.clone());
         }
         id
     }
@@ -456,6 +460,17 @@ impl Ground {
         ways
     }
 
+    /// The regions whose nodes a client in a region can reach.
+    fn reach(&self, from: Place) -> impl Iterator<Item = Place> {
+        let nodes = (0..self.nodes.len()).map(Place);
+        nodes.filter(move |node| self.nodes[node.0] && self.open(from, *node))
+    }
+
+    /// Whether a client in a region can reach any node.
+    pub fn can_reach(&self, from: Place) -> bool {
+        self.reach(from).next().is_some()
+    }
+
     /// Whether nodes of the two regions hear each other, over others if need be.
     pub fn joined(&self, from: Place, to: Place) -> bool {
         let mut reached = BTreeSet::from([from]);
@@ -477,12 +492,30 @@ impl Ground {
 }
 
 impl Flow {
-    /// The regions that may serve it, of `count`.
-    pub fn regions(&self, count: usize) -> Vec<Place> {
+    /// The regions whose upstreams may serve it, of `count`; none: a node answers by itself.
+    pub fn regions(&self, count: usize) -> Option<Vec<Place>> {
         let all = (0..count).map(Place);
-        match self.kind {
-            Kind::Remote => all.filter(|region| *region != self.from).collect(),
-            Kind::Local | Kind::Order => all.collect(),
+        match &self.kind {
+            Kind::Remote => Some(all.filter(|region| *region != self.from).collect()),
+            Kind::Local | Kind::Order => Some(all.collect()),
+            Kind::Asked(ask) => ask.served_in.clone(),
+        }
+    }
+
+    /// Every way on which it can be served: the node's region, and the upstream's (the node's own, where it answers
+    /// by itself).
+    pub fn ways(&self, ground: &Ground) -> BTreeSet<(Place, Place)> {
+        match self.regions(ground.nodes.len()) {
+            Some(regions) => ground.ways(self.from, &regions),
+            None => ground.reach(self.from).map(|node| (node, node)).collect(),
+        }
+    }
+
+    /// Whether it can be served, as things are.
+    pub fn servable(&self, ground: &Ground) -> bool {
+        match self.regions(ground.nodes.len()) {
+            Some(regions) => ground.can_serve(self.from, &regions),
+            None => ground.can_reach(self.from),
         }
     }
 }
@@ -542,12 +575,28 @@ impl fmt::Display for Progress {
 
 impl Kind {
     /// Its name in reports.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Local => "local",
             Self::Remote => "remote",
             Self::Order => "order",
+            Self::Asked(ask) => &ask.name,
         }
+    }
+
+    /// Whether a request of it may be sent again when nobody knows what became of it.
+    pub fn repeatable(&self) -> bool {
+        match self {
+            Self::Local | Self::Remote => true,
+            Self::Order => false,
+            Self::Asked(ask) => ask.repeatable(),
+        }
+    }
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
@@ -584,6 +633,7 @@ mod tests {
             ..Ground::default()
         };
         assert!(ground.can_serve(a, &[b]));
+        assert!(ground.can_reach(a));
         ground.cuts.insert((b, a));
         assert!(!ground.can_serve(a, &[b]));
         assert!(ground.can_serve(a, &[a, b]));
@@ -595,6 +645,7 @@ mod tests {
         ground.nodes.pop();
         ground.nodes[0] = false;
         assert!(!ground.can_serve(a, &[a, b]));
+        assert!(!ground.can_reach(a) && ground.can_reach(b));
         ground.cuts.clear();
         assert!(ground.can_serve(a, &[a, b]));
         ground.upstreams[1] = false;

@@ -1,12 +1,17 @@
-//! A plain HTTP/1.1 server on a simulated machine, for the parties around the nodes.
+//! A plain HTTP server (1.1, or 2 with prior knowledge) on a simulated machine, for the parties around the nodes.
 
 use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use meridian_cluster::host::Host;
+use meridian_config::document::Protocol;
 use tokio_util::task::TaskTracker;
 
 use crate::world::SimHost;
@@ -18,6 +23,7 @@ pub(super) type Response = http::Response<Full<Bytes>>;
 pub(super) async fn serve<Answer, Answering>(
     host: Arc<SimHost>,
     port: u16,
+    protocol: Protocol,
     answer: Answer,
 ) -> Result<(), String>
 where
@@ -35,11 +41,20 @@ where
                 let answering = answer(request);
                 async move { Ok::<_, Infallible>(answering.await) }
             });
+            let stream = TokioIo::new(stream);
             // A broken connection is the other side's affair.
-            let _ = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = match protocol {
+                Protocol::Http1 => {
+                    let mut server = http1::Builder::new();
+                    server.timer(TokioTimer::new());
+                    server.serve_connection(stream, service).await
+                }
+                Protocol::Http2 => {
+                    let mut server = http2::Builder::new(TokioExecutor::new());
+                    server.timer(TokioTimer::new());
+                    server.serve_connection(stream, service).await
+                }
+            };
         });
     }
 }

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use http_body_util::BodyExt;
+use meridian_config::document::Protocol;
 use serde_json::json;
 
 use super::{
@@ -15,31 +16,41 @@ use super::{
 };
 use crate::world::{Place, SimHost};
 
-/// Its port.
+/// Its first port. Where an operator's document has several endpoints in a region, each has a port of its own,
+/// from this one on.
 pub const PORT: u16 = 8000;
 
 /// Which request it is, for the oracle; the gateway passes it on like any field it does not know.
 pub const REQUEST_FIELD: &str = "x-simulated-request";
 
+/// By what a node's health checks say they are.
+const HEALTH_CHECK: &str = "meridian-health";
+
 /// The upstream's region, on its responses.
 pub const REGION_FIELD: &str = "x-upstream-region";
 
-/// Serves until the machine is gone.
+/// Serves until the machine is gone: what each of its ports speaks, from the first on.
 ///
 /// # Errors
-/// When its port is taken.
+/// When a port is taken.
 pub async fn run(
     host: Arc<SimHost>,
     oracle: Oracle,
     place: Place,
     region: String,
+    ports: Vec<Protocol>,
     manner: Manner,
 ) -> Result<(), String> {
-    serve(host, PORT, move |request| {
-        let manner = manner.clone();
-        answer(oracle.clone(), place, region.clone(), manner, request)
-    })
-    .await
+    let ports = (PORT..).zip(ports).map(|(port, protocol)| {
+        let (oracle, region, manner) = (oracle.clone(), region.clone(), manner.clone());
+        serve(host.clone(), port, protocol, move |request| {
+            let manner = manner.clone();
+            answer(oracle.clone(), place, region.clone(), manner, request)
+        })
+    });
+    futures_util::future::try_join_all(ports).await?;
+    // A region without an endpoint has a machine all the same.
+    std::future::pending().await
 }
 
 async fn answer(
@@ -49,7 +60,9 @@ async fn answer(
     manner: Manner,
     request: Request,
 ) -> Response {
-    if request.uri().path() == "/health" {
+    // On whatever path the document has it.
+    let agent = request.headers().get(http::header::USER_AGENT);
+    if agent.is_some_and(|agent| agent == HEALTH_CHECK) {
         return match manner.meet().await {
             Some(instead) => instead,
             None => json(&json!({ "ok": true })),

@@ -9,6 +9,7 @@
 //! - `verify`: one seed in two processes, compared event by event;
 //! - `shrink`: what broke, made small;
 //! - `limits`: what a run may cost;
+//! - `operator`: the operator's own document in it;
 //! - `interposed`: the symbols by which libraries read entropy and clocks.
 
 mod child;
@@ -16,6 +17,7 @@ mod interposed;
 mod limits;
 mod many;
 mod one;
+mod operator;
 mod shrink;
 mod verify;
 
@@ -34,9 +36,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use meridian_config::diagnose::Source;
 use meridian_simulation::{
     explore::{Broken, Document},
-    scenario::{self, SHIPPED, Scenario},
+    scenario::{self, Scenario},
     world::Seed,
 };
+use operator::Given;
 use tokio::time::{Duration, Instant};
 
 /// Plays failure scenarios over the real gateway in a false world.
@@ -60,6 +63,8 @@ enum Task {
         /// With the faults that this seed draws
         #[arg(long)]
         seed: Option<u64>,
+        #[command(flatten)]
+        given: Given,
     },
 }
 
@@ -111,6 +116,8 @@ struct Run {
     quiet: bool,
     #[command(flatten)]
     limits: limits::Limits,
+    #[command(flatten)]
+    given: Given,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -125,12 +132,13 @@ impl Run {
     /// What a run in a process of its own is told besides scenario, seed, output and bounds: whatever changes what
     /// happens in it.
     fn passed_on(&self) -> Vec<OsString> {
-        Vec::new()
+        self.given.arguments()
     }
 
     /// The command that plays a seed of this again.
     fn replay(&self, seed: u64) -> String {
-        format!("meridian-sim run {} --seed {seed}", self.scenario)
+        let given = self.given.told(&self.scenario);
+        format!("meridian-sim run {given} --seed {seed}")
     }
 
     /// Whether this process makes smaller what breaks: not one that another one asked for a single run.
@@ -148,6 +156,8 @@ impl Run {
 /// A scenario file that was read and checked.
 struct Loaded {
     source: Source,
+    /// What it is played on.
+    given: Given,
     scenario: Scenario,
 }
 
@@ -169,7 +179,8 @@ impl Loaded {
         if self.scenario.drawn.is_none() {
             return Ok(self.scenario.clone());
         }
-        check(&self.document(seed)?.source(&self.source.name))
+        let drawn = self.document(seed)?.source(&self.source.name);
+        self.given.parse(&drawn)
     }
 }
 
@@ -177,8 +188,12 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Task::Run(run) => play(&run),
         Task::List => list(),
-        Task::Explain { scenario, seed } => {
-            let scenario = load(&scenario).and_then(|loaded| match seed {
+        Task::Explain {
+            scenario,
+            seed,
+            given,
+        } => {
+            let scenario = load(&scenario, &given).and_then(|loaded| match seed {
                 Some(seed) => loaded.on(seed),
                 None => Ok(loaded.scenario),
             });
@@ -194,7 +209,7 @@ fn main() -> ExitCode {
 }
 
 fn play(run: &Run) -> ExitCode {
-    let loaded = match load(&run.scenario) {
+    let loaded = match load(&run.scenario, &run.given) {
         Ok(loaded) => loaded,
         Err(wrong) => return wrong,
     };
@@ -268,33 +283,21 @@ fn as_parent(run: &Run, work: impl AsyncFnOnce(Program) -> io::Result<ExitCode>)
 }
 
 fn list() -> ExitCode {
-    for (name, _) in SHIPPED {
-        let Ok(Loaded { scenario, .. }) = load(name) else {
-            return ExitCode::from(2);
-        };
-        let says = scenario.says.trim();
-        let first = says.split_once(". ").map_or(says, |(first, _)| first);
-        print(&format!("{name:<16}{first}\n"));
-    }
+    print(&scenario::list());
     ExitCode::SUCCESS
 }
 
 /// Reads a scenario; what is wrong with it goes to stderr.
-fn load(name: &str) -> Result<Loaded, ExitCode> {
+fn load(name: &str, given: &Given) -> Result<Loaded, ExitCode> {
     let source = scenario::find(name, |path| fs::read_to_string(path)).map_err(|unknown| {
         eprintln!("{unknown}");
         ExitCode::from(2)
     })?;
-    let scenario = check(&source)?;
-    Ok(Loaded { source, scenario })
-}
-
-fn check(source: &Source) -> Result<Scenario, ExitCode> {
-    Scenario::parse(source).map_err(|mistakes| {
-        for mistake in mistakes {
-            eprintln!("{mistake}");
-        }
-        ExitCode::from(2)
+    let scenario = given.parse(&source)?;
+    Ok(Loaded {
+        source,
+        given: given.clone(),
+        scenario,
     })
 }
 

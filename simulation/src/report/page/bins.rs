@@ -172,7 +172,7 @@ mod tests {
         let kinds = [Kind::Local, Kind::Order, Kind::Remote];
         let flows: Vec<Flow> = (0..50)
             .flat_map(|from| {
-                kinds.map(|kind| Flow {
+                kinds.clone().map(|kind| Flow {
                     from: Place(from),
                     kind,
                 })

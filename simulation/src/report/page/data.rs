@@ -13,8 +13,7 @@ use crate::{
     invariant::outages,
     report::Finding,
     scenario::{Account, Scenario},
-    workload::{ANSWERS_BIN, Flow, History, document},
-    world::Place,
+    workload::{ANSWERS_BIN, Flow, History},
 };
 
 /// All that the page shows. Regions, nodes and flows are named by position; times are ms since the run's start.
@@ -58,7 +57,7 @@ struct NodeName<'a> {
 #[derive(Debug, Serialize)]
 struct FlowName {
     region: usize,
-    kind: &'static str,
+    kind: String,
 }
 
 /// Answers of nodes over time.
@@ -109,9 +108,8 @@ impl<'a> Data<'a> {
     pub(super) fn new(scenario: &'a Scenario, account: &'a Account, replay: &'a str) -> Self {
         let Account { finding, history } = account;
         let regions = scenario.regions.len();
-        let flows: Vec<Flow> = (0..regions)
-            .flat_map(|place| document::flows(Place(place), regions))
-            .collect();
+        let lines = scenario.lines().into_iter();
+        let flows: Vec<Flow> = lines.map(|line| line.flow).collect();
         let end = history
             .progress
             .last()
@@ -125,7 +123,7 @@ impl<'a> Data<'a> {
         };
         let flow = |flow: &Flow| FlowName {
             region: flow.from.0,
-            kind: flow.kind.name(),
+            kind: flow.kind.name().to_owned(),
         };
         Self {
             finding,

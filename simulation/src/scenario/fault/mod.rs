@@ -152,6 +152,8 @@ pub enum FaultKind {
         /// Where to.
         to: Place,
     },
+    /// A new node of a region joins, stays as long as the fault lasts, and is drained and removed then.
+    Join(Place),
     /// Nodes are told to stop, as SIGTERM does, and are started again when they have ended: one after
     /// another, each when the one before serves again and all nodes see each other.
     Stop(Whom),
@@ -275,6 +277,7 @@ impl FaultKind {
             | Self::Lossy { .. }
             | Self::Narrow { .. }
             | Self::Flood { .. }
+            | Self::Join(_)
             | Self::Stop(Whom::Each) => None,
         }
     }
@@ -310,6 +313,7 @@ impl FaultKind {
             | Self::Lossy { .. }
             | Self::Narrow { .. }
             | Self::Flood { .. }
+            | Self::Join(_)
             | Self::Stop(Whom::Each) => None,
         }
     }
@@ -447,7 +451,8 @@ impl FaultKind {
             | Self::Lossy { .. }
             | Self::Narrow { .. }
             | Self::Isolate(_)
-            | Self::Flood { .. } => false,
+            | Self::Flood { .. }
+            | Self::Join(_) => false,
         }
     }
 }

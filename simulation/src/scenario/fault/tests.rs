@@ -15,6 +15,7 @@ const LINES: &[&str] = &[
     "{ at: 1s, for: 1500ms, isolate: us-east-1 }",
     "{ at: 1s, for: 5s, stop: each }",
     "{ at: 1s, for: 5s, stop: eu-west-1 }",
+    "{ at: 1s, for: 5s, join: us-east }",
     "{ at: 1s, for: 5s, cut: [eu-west, us-east] }",
     "{ at: 1s, for: 5s, cut: [us-east, eu-west], one_way: true }",
     "{ at: 1s, for: 5s, flood: [eu-west, us-east] }",

@@ -36,6 +36,7 @@ pub(in crate::scenario) const KINDS: &[(&str, Options)] = &[
     ("disk_errors", &[]),
     ("disk_corrupt", &["part"]),
     ("clock", &["offset", "drift"]),
+    ("join", &[]),
     ("cut", &["one_way"]),
     ("flap", &["one_way", "down", "up", "drawn"]),
     ("slow", &["one_way", "latency", "jitter"]),
@@ -130,6 +131,7 @@ impl Names<'_> {
                 pairs.extend((drift.0 != 0).then(|| ("drift", format!("{}ppm", drift.0))));
                 pairs
             }
+            FaultKind::Join(place) => vec![("join", self.region(*place))],
             FaultKind::Cut(link) => self.link("cut", *link),
             FaultKind::UpstreamSlow { whom, latency } => vec![
                 ("upstream_slow", self.target(*whom)),
@@ -297,6 +299,10 @@ impl Names<'_> {
             FaultKind::Stop(Whom::Of(at)) => format!(
                 "{} stopped and started again, one after another",
                 self.who(*at)
+            ),
+            FaultKind::Join(place) => format!(
+                "a new node joins in {}, serves so long, and is drained and removed",
+                self.region(*place)
             ),
             FaultKind::Flood { from, to } => {
                 let (from, to) = (self.region(*from), self.region(*to));

@@ -104,6 +104,7 @@ impl Check<'_> {
                 part: self.part(reading),
             },
             "clock" => self.clock(reading)?,
+            "join" => FaultKind::Join(self.one_region(reading)?),
             "cut" => FaultKind::Cut(self.link(reading)?),
             "flap" => FaultKind::Flap {
                 link: self.link(reading)?,
@@ -162,7 +163,28 @@ impl Check<'_> {
             );
             self.mistake(place, message);
         }
+        if let Some(Target::Region(region)) = target
+            && !self.is_played(region, place)
+        {
+            return None;
+        }
         target
+    }
+
+    /// A region by its name.
+    fn one_region(&mut self, reading: &Reading<'_>) -> Option<Place> {
+        match self.target(reading)? {
+            Target::Region(place) => Some(place),
+            Target::Leader | Target::Node(_) | Target::LeaderNode => {
+                let message = format!(
+                    "{}: name a region, one of {}",
+                    reading.key,
+                    self.regions.join(", ")
+                );
+                self.mistake(reading.value.referenced, message);
+                None
+            }
+        }
     }
 
     /// The same for what befalls regions alone.
@@ -197,13 +219,15 @@ impl Check<'_> {
     }
 
     pub(super) fn spots(&self) -> impl Iterator<Item = Spot> + use<> {
-        let numbers = self.nodes_per_region;
-        (0..self.regions.len()).flat_map(move |place| {
-            (1..=numbers).map(move |number| Spot {
-                place: Place(place),
-                number,
-            })
-        })
+        let played = (0..self.places()).map(Place);
+        let spots = played.flat_map(|place| {
+            let numbers = 1..=self.nodes_in(place);
+            numbers.map(move |number| Spot { place, number })
+        });
+        let spots: Vec<Spot> = spots
+            .filter(|spot| spot.place.0 < self.regions.len())
+            .collect();
+        spots.into_iter()
     }
 
     /// The names that a target may have.
@@ -233,7 +257,11 @@ impl Check<'_> {
             self.mistake(reading.value.referenced, message);
             return None;
         };
-        let (from, to) = self.two_regions((from, to), reading.value.referenced)?;
+        let place = reading.value.referenced;
+        let (from, to) = self.two_regions((from, to), place)?;
+        if !self.is_played(from, place) || !self.is_played(to, place) {
+            return None;
+        }
         let one_way = self.flag(reading, "one_way");
         Some(Link { from, to, one_way })
     }

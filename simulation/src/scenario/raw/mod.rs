@@ -17,7 +17,7 @@ mod network;
 mod options;
 mod units;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use drawn::RawDrawn;
 use meridian_config::diagnose::{Diagnostic, Source};
@@ -28,7 +28,9 @@ use serde_saphyr::{Location, Spanned};
 use super::{
     Scenario,
     fault::RawFault,
+    operator::{Nodes, Operator},
     planted::{Planted, RawPlanted},
+    tenants::RawTenant,
 };
 use crate::world::Place;
 
@@ -45,6 +47,8 @@ struct RawScenario {
     traffic: Option<RawTraffic>,
     writes: RawWrites,
     revocations: Option<RawRevocations>,
+    #[serde(default)]
+    tenants: Vec<RawTenant>,
     planted: Option<RawPlanted>,
     #[serde(default)]
     faults: Vec<RawFault>,
@@ -71,7 +75,10 @@ struct RawRevocations {
     every: Spanned<String>,
 }
 
-pub(super) fn read(source: &Source) -> Result<Scenario, Vec<Diagnostic>> {
+pub(super) fn read(
+    source: &Source,
+    operator: Option<(Operator, &Nodes)>,
+) -> Result<Scenario, Vec<Diagnostic>> {
     let raw: RawScenario = serde_saphyr::from_str(&source.text).map_err(|error| {
         let place = error.location().unwrap_or(Location::UNKNOWN);
         let message = error.without_snippet().to_string();
@@ -81,8 +88,12 @@ pub(super) fn read(source: &Source) -> Result<Scenario, Vec<Diagnostic>> {
         source,
         regions: Vec::new(),
         nodes_per_region: raw.nodes_per_region.value,
+        operator: None,
         mistakes: Vec::new(),
     };
+    if let Some((operator, nodes)) = operator {
+        check.play_on(operator, nodes, &raw);
+    }
     let scenario = check.scenario(&raw);
     if check.mistakes.is_empty() {
         Ok(scenario)
@@ -100,30 +111,74 @@ fn diagnostic(source: &Source, place: Location, message: String) -> Diagnostic {
     }
 }
 
-struct Check<'a> {
+pub(super) struct Check<'a> {
     source: &'a Source,
+    /// As the scenario names them.
     regions: Vec<String>,
     nodes_per_region: usize,
+    /// Whose regions take their parts.
+    operator: Option<Operator>,
     mistakes: Vec<Diagnostic>,
 }
 
 impl Check<'_> {
+    /// Has an operator's regions take the parts of the scenario's.
+    fn play_on(&mut self, mut operator: Operator, nodes: &Nodes, raw: &RawScenario) {
+        let place = raw.nodes_per_region.referenced;
+        if let Some(stranger) = nodes.stranger(&operator.regions) {
+            let known = operator.regions.join(", ");
+            let message = format!(
+                "--nodes: {} has no region {stranger:?}; use one of {known}",
+                operator.name
+            );
+            self.mistake(place, message);
+        }
+        let parts: Vec<String> = raw.regions.iter().map(|it| it.value.clone()).collect();
+        operator.take_places(&parts, nodes, raw.nodes_per_region.value);
+        let traffic = raw.traffic.as_ref();
+        operator.settle(traffic.map(|traffic| self.interval(&traffic.rate)));
+        let mut asks = operator.asks().iter();
+        if raw.revocations.is_some() && !asks.any(crate::workload::ask::Ask::can_be_badge) {
+            let message = format!(
+                "revocations: {} has no route that a GET with a token reaches; nobody can present what is revoked",
+                operator.name
+            );
+            self.mistake(place, message);
+        }
+        if traffic.is_some() && operator.asks().is_empty() {
+            let message = format!(
+                "traffic: {} has no route that clients can ask for; what they need: {}",
+                operator.name,
+                operator.notes.join("; ")
+            );
+            self.mistake(place, message);
+        }
+        self.operator = Some(operator);
+    }
+
     fn scenario(&mut self, raw: &RawScenario) -> Scenario {
         self.regions(raw);
+        let traffic = raw.traffic.as_ref();
+        let every = traffic.map(|traffic| self.interval(&traffic.rate));
+        let tenants = self.tenants(&raw.tenants, every);
         let (links, conditions) = (self.links(&raw.network), self.conditions(&raw.network));
         let faults = self.faults(&raw.faults);
         Scenario {
-            name: raw.name.clone(),
+            name: match &self.operator {
+                Some(operator) => format!("{} on {}", raw.name, operator.name),
+                None => raw.name.clone(),
+            },
             says: raw.says.clone(),
-            regions: self.regions.clone(),
+            regions: match &self.operator {
+                Some(operator) => operator.regions.clone(),
+                None => self.regions.clone(),
+            },
             nodes_per_region: raw.nodes_per_region.value,
             links,
             release_before: self.release_before(raw.release.as_ref()),
             conditions,
-            request_every: raw
-                .traffic
-                .as_ref()
-                .map(|traffic| self.interval(&traffic.rate)),
+            request_every: every,
+            tenants,
             write_every: self.span("writes.every", &raw.writes.every),
             revoke_every: self.revocations(raw),
             planted: raw
@@ -142,6 +197,7 @@ impl Check<'_> {
             }),
             seed: raw.seed,
             calm: self.span("calm", &raw.calm),
+            operator: self.operator.take().map(Arc::new),
         }
     }
 
@@ -177,7 +233,13 @@ impl Check<'_> {
             self.regions.push(region.value.clone());
         }
         let nodes = raw.nodes_per_region.value;
-        let machines = self.regions.len().saturating_mul(nodes.saturating_add(2));
+        let machines = match &self.operator {
+            Some(operator) => {
+                let places = (0..operator.regions.len()).map(Place);
+                places.map(|place| operator.nodes(place) + 2).sum()
+            }
+            None => self.regions.len().saturating_mul(nodes.saturating_add(2)),
+        };
         if machines == 0 || nodes == 0 || machines > MOST_MACHINES {
             let message = format!(
                 "nodes_per_region: a scenario needs a region, a node in each, and at most {MOST_MACHINES} machines (each region also has its clients and an upstream)"
@@ -186,7 +248,44 @@ impl Check<'_> {
         }
     }
 
-    fn region(&mut self, name: &str, place: Location) -> Option<Place> {
+    /// How many places the run has.
+    fn places(&self) -> usize {
+        let operator = self.operator.as_ref();
+        operator.map_or(self.regions.len(), |operator| operator.regions.len())
+    }
+
+    /// Nodes of a region.
+    fn nodes_in(&self, place: Place) -> usize {
+        let operator = self.operator.as_ref();
+        operator.map_or(self.nodes_per_region, |operator| operator.nodes(place))
+    }
+
+    /// Whether somebody plays a region; a mistake where nobody does.
+    fn is_played(&mut self, region: Place, place: Location) -> bool {
+        let Some(operator) = &self.operator else {
+            return true;
+        };
+        let (count, document) = (operator.regions.len(), &operator.name);
+        if region.0 < count {
+            return true;
+        }
+        let message = format!(
+            "{} is the scenario's region {}, and {document} has only {count}; choose a scenario that needs no more",
+            self.regions[region.0],
+            region.0 + 1
+        );
+        self.mistake(place, message);
+        false
+    }
+
+    /// A region by the scenario's name for it, which somebody must play.
+    pub(super) fn region(&mut self, name: &str, place: Location) -> Option<Place> {
+        let found = self.listed(name, place)?;
+        self.is_played(found, place).then_some(found)
+    }
+
+    /// A region of the scenario's, played or not.
+    fn listed(&mut self, name: &str, place: Location) -> Option<Place> {
         let found = self.regions.iter().position(|region| region == name);
         if found.is_none() {
             let known = self.regions.join(", ");
@@ -202,7 +301,7 @@ impl Check<'_> {
         (one, other): (&str, &str),
         place: Location,
     ) -> Option<(Place, Place)> {
-        let (a, b) = (self.region(one, place), self.region(other, place));
+        let (a, b) = (self.listed(one, place), self.listed(other, place));
         let (a, b) = a.zip(b)?;
         if a == b {
             let message =
@@ -213,7 +312,7 @@ impl Check<'_> {
         Some((a, b))
     }
 
-    fn mistake(&mut self, place: Location, message: String) {
+    pub(super) fn mistake(&mut self, place: Location, message: String) {
         self.mistakes.push(diagnostic(self.source, place, message));
     }
 }

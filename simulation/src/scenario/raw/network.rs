@@ -37,18 +37,21 @@ struct RawBetween {
 
 impl Check<'_> {
     pub(super) fn links(&mut self, network: &RawNetwork) -> Links {
-        let count = self.regions.len();
+        let (count, known) = (self.places(), self.regions.len());
         let within = self.duration("network.within", &network.within);
         let mut links = Links::even(count, within, Duration::ZERO);
-        let mut missing: Vec<(usize, usize)> = (0..count)
-            .flat_map(|a| (a + 1..count).map(move |b| (a, b)))
+        let mut missing: Vec<(usize, usize)> = (0..known)
+            .flat_map(|a| (a + 1..known).map(move |b| (a, b)))
             .collect();
         for between in &network.between {
             let latency = self.duration("network.between.latency", &between.latency);
             let place = between.regions.referenced;
             let (a, b) = &between.regions.value;
             if let Some((a, b)) = self.two_regions((a, b), place) {
-                links.set_latency(a, b, latency);
+                // A part that nobody takes lies nowhere.
+                if a.0.max(b.0) < count {
+                    links.set_latency(a, b, latency);
+                }
                 missing.retain(|pair| *pair != (a.0.min(b.0), a.0.max(b.0)));
             }
         }
@@ -60,6 +63,9 @@ impl Check<'_> {
                 bytes_per_second: speed,
                 queue,
             });
+        }
+        if let Some(operator) = &mut self.operator {
+            operator.links(&mut links, known);
         }
         for (a, b) in missing {
             let (a, b) = (&self.regions[a], &self.regions[b]);

@@ -20,7 +20,7 @@ impl Check<'_> {
     }
 
     /// A duration that is not zero.
-    pub(super) fn span(&mut self, path: &str, text: &Spanned<String>) -> Duration {
+    pub(in crate::scenario) fn span(&mut self, path: &str, text: &Spanned<String>) -> Duration {
         self.span_at(path, &text.value, text.referenced)
     }
 
@@ -33,7 +33,7 @@ impl Check<'_> {
         span
     }
 
-    pub(super) fn interval(&mut self, text: &Spanned<String>) -> Duration {
+    pub(in crate::scenario) fn interval(&mut self, text: &Spanned<String>) -> Duration {
         let wrong = match units::rate(&text.value) {
             Ok(rate) => {
                 let interval = rate.span / u32::try_from(rate.amount).unwrap_or(u32::MAX);
@@ -44,7 +44,7 @@ impl Check<'_> {
             }
             Err(wrong) => wrong,
         };
-        self.mistake(text.referenced, format!("traffic.rate: {wrong}"));
+        self.mistake(text.referenced, format!("rate: {wrong}"));
         Duration::from_secs(1)
     }
 

@@ -9,6 +9,7 @@ use super::{
     leader,
     round::Round,
     signs::{carried, count, percent},
+    visit::Visit,
 };
 use crate::{
     scenario::{Fault, FaultKind, Rhythm, Scenario, Spot, Target, Whom, stage::Stage},
@@ -29,6 +30,8 @@ pub(super) struct Active {
     before: u64,
     /// For [`FaultKind::Stop`]; it lasts as long as the round does.
     round: Option<Round>,
+    /// For [`FaultKind::Join`]; it lasts until the node has left.
+    visit: Option<Visit>,
     flood: Option<Flood>,
     flap: Option<Flap>,
     /// Nodes that are started again once it is over, since nothing less brings them back.
@@ -68,7 +71,7 @@ impl Active {
             None => matches!(what, FaultKind::Stop(Whom::Each)),
         };
         let nodes: Vec<usize> = (0..stage.nodes.len())
-            .filter(|node| covered(stage.nodes[*node].spot))
+            .filter(|node| stage.nodes[*node].is_member() && covered(stage.nodes[*node].spot))
             .collect();
         let before = count(&what, &nodes, stage);
         let signs = strike(&what, &nodes, stage);
@@ -91,7 +94,12 @@ impl Active {
             flap
         });
         let round = matches!(what, FaultKind::Stop(_)).then(|| Round::new(&nodes, fault.lasts));
-        let seen = round.is_none().then(|| {
+        let visit = match &what {
+            FaultKind::Join(place) => Some(Visit::begin(stage, *place, fault.lasts)?),
+            _ => None,
+        };
+        let accident = round.is_none() && visit.is_none();
+        let seen = accident.then(|| {
             let mut history = stage.oracle.history();
             history.faults.push(FaultSeen {
                 at: stage.world.now(),
@@ -110,6 +118,7 @@ impl Active {
             seen,
             before,
             round,
+            visit,
             flood,
             flap,
             restarting: false,
@@ -118,6 +127,9 @@ impl Active {
 
     /// Goes on; whether the world's shape changed.
     pub(super) fn advance(&mut self, stage: &mut Stage, time: Duration) -> bool {
+        if let Some(visit) = &mut self.visit {
+            return visit.advance(stage, time);
+        }
         if let Some(round) = &mut self.round {
             return round.advance(stage, time);
         }
@@ -161,6 +173,9 @@ impl Active {
     }
 
     pub(super) fn is_over(&self, time: Duration) -> bool {
+        if let Some(visit) = &self.visit {
+            return visit.is_over();
+        }
         match &self.round {
             Some(round) => round.is_over(),
             None if self.what.needs_restart() => self.restarting && self.until + RESTART <= time,

@@ -5,11 +5,13 @@
 //!
 //! - `active`: one fault that is under way;
 //! - `round`: planned stops, one node after another;
-//! - `signs`: by what it is known to have happened.
+//! - `signs`: by what it is known to have happened;
+//! - `visit`: a node that joins, stays and leaves.
 
 mod active;
 mod round;
 mod signs;
+mod visit;
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -75,6 +75,8 @@ impl Round {
                 true
             }
             Step::Away(until) if *until <= time => {
+                // With this release, whatever it ran before.
+                stage.upgrade(*node);
                 stage.start_node(*node);
                 *step = Step::Returning;
                 true

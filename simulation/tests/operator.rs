@@ -1,0 +1,76 @@
+//! The operator's path: a shipped scenario on a `gateway.yaml` of his own.
+
+use std::{
+    io::Write as _,
+    process::{Command, Output},
+};
+
+const GATEWAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/operator/gateway.yaml");
+
+fn meridian_sim(arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_meridian-sim");
+    let run = Command::new(program).args(arguments).output();
+    run.expect("the simulator's program was built for this test")
+}
+
+#[test]
+fn region_loss_is_played_on_the_operators_document_and_every_route_is_judged() {
+    let output = meridian_sim(&[
+        "run",
+        "region-loss",
+        "--config",
+        GATEWAY,
+        "--nodes",
+        "fra=2",
+        "-o",
+        "json",
+    ]);
+    let finding: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a finding");
+    assert!(output.status.success(), "{finding:#}");
+    // Each kind of request in each region has its gap around each fault.
+    let gaps = finding["faults"][0]["gaps"].as_array().expect("gaps");
+    let of = |region: &str| {
+        let gaps = gaps.iter().filter(|gap| gap["region"] == region);
+        let mut kinds: Vec<&str> = gaps.filter_map(|gap| gap["kind"].as_str()).collect();
+        kinds.sort_unstable();
+        kinds
+    };
+    let all = [
+        "GET plants as acme",
+        "GET status",
+        "POST plants as acme",
+        "POST rpc as globex",
+    ];
+    for region in ["fra", "dub", "iad", "sin"] {
+        assert_eq!(of(region), all, "{finding:#}");
+    }
+    assert!(finding["requests"]["served"].as_u64() > Some(5000));
+}
+
+#[test]
+fn what_the_operators_document_lacks_is_told_before_anything_is_played() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("gateway.yaml");
+    let text = std::fs::read_to_string(GATEWAY).expect("the test's own file");
+    let wrong = text.replace("service: rpc", "service: rcp");
+    let mut file = std::fs::File::create(&path).expect("the folder can be written");
+    file.write_all(wrong.as_bytes()).expect("as above");
+    let path = path.to_str().expect("a plain path");
+    let output = meridian_sim(&["run", "region-loss", "--config", path]);
+    assert_eq!(output.status.code(), Some(2));
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(talk.contains("did you mean \"rpc\"?"), "{talk}");
+    assert!(talk.contains("gateway.yaml:4"), "{talk}");
+
+    let output = meridian_sim(&[
+        "explain",
+        "region-loss",
+        "--config",
+        GATEWAY,
+        "--nodes",
+        "fra",
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(talk.contains("\"fra\" is no number of nodes"), "{talk}");
+}
