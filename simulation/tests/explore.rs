@@ -79,13 +79,15 @@ fn a_run_that_takes_too_long_ends_with_what_it_found_and_names_its_seed() {
 
 #[test]
 fn a_run_that_takes_too_much_memory_ends_too() {
-    let output = run(&["left-behind", "--memory-limit", "64MiB"]);
+    let output = run(&["left-behind", "--memory-limit", "64MiB", "-o", "json"]);
     assert_eq!(output.status.code(), Some(1));
-    let data = text(&output.stdout);
-    let says = "broke     cut short: seed 1 took ";
+    let finding: serde_json::Value = serde_json::from_slice(&output.stdout).expect("an object");
+    let violation = &finding["violations"][0];
+    assert_eq!(violation["invariant"], "cut short", "{finding:#}");
+    let says = violation["says"].as_str().expect("a text");
     assert!(
-        data.contains(says) && data.contains("may have 64MiB"),
-        "{data}"
+        says.contains("seed 1 took ") && says.contains("may have 64MiB"),
+        "{says}"
     );
 }
 
