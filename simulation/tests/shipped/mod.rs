@@ -24,6 +24,16 @@ shipped! {
     left_behind_holds_twice: "left-behind",
     rolling_upgrade_holds_twice: "rolling-upgrade",
     rolling_restart_holds_twice: "rolling-restart",
+    region_return_holds_twice: "region-return",
+    split_in_two_holds_twice: "split-in-two",
+    minority_writes_holds_twice: "minority-writes",
+    one_way_cut_holds_twice: "one-way-cut",
+    power_cut_holds_twice: "power-cut",
+    change_during_loss_holds_twice: "change-during-loss",
+    residency_loss_holds_twice: "residency-loss",
+    thundering_return_holds_twice: "thundering-return",
+    join_and_leave_holds_twice: "join-and-leave",
+    orderly_upgrade_holds_twice: "orderly-upgrade",
 }
 
 /// Those whose finding is looked at more closely, below and in the file above; `chaos` in `explore.rs`.
