@@ -40,9 +40,9 @@ const BURST: u32 = 20;
 
 /// Between two starts in the long run.
 ///
-/// Gossip carries every incarnation of a node in each message until it forgets it, after ten minutes: with
-/// this pace that are at most 50 of them, some 2.5 kB, however fast a supervisor starts a node that crashes
-/// again and again. A message has room for 64 kB.
+/// Gossip carries every incarnation of a node in each message until it forgets it, after ten minutes: at this
+/// pace at most 52 of them, some 2.7 kB, however fast a supervisor starts a node that crashes again and again.
+/// A message has room for 64 kB.
 const SPACING: Duration = Duration::from_secs(20);
 
 /// How long this start should stay out of gossip, because there were too many before it. At most
