@@ -15,6 +15,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -204,17 +206,34 @@ fn damaged(folder: &Path, cause: String) -> StoreError {
 /// Opens sled's database and reads it through once, so that damage shows now and not in an election.
 /// The log is kept short by snapshots.
 fn open_database(folder: &Path) -> sled::Result<sled::Db> {
-    let database = sled::Config::new()
+    let config = sled::Config::new()
         .path(folder)
         // Its own flusher would write at moments of its own; we flush where durability is promised.
         .flush_every_ms(None)
         // The log of one control plane; sled's default is a gibibyte.
-        .cache_capacity(16 << 20)
-        .open()?;
+        .cache_capacity(16 << 20);
+    let mut tries = TRIES;
+    let database = loop {
+        tries -= 1;
+        match config.open() {
+            Err(error) if is_locked(&error) && tries > 0 => thread::sleep(PAUSE),
+            opened => break opened?,
+        }
+    };
     for record in database.iter() {
         record?;
     }
     Ok(database)
+}
+
+/// For ten seconds in all: threads of a store that this process has closed may hold on to sled's own lock
+/// for a while. Another process cannot be the one: it would hold ours.
+const TRIES: u32 = 1000;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Whether sled's own lock is held; it says so only in prose.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
 }
 
 /// sled may panic on a damaged file; that is an answer too, and must not end the process.
