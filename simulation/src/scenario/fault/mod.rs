@@ -248,38 +248,7 @@ impl Target {
 impl FaultKind {
     /// The region or node that it befalls, where it befalls one.
     pub fn target(&self) -> Option<Target> {
-        match self {
-            Self::PowerOff(target)
-            | Self::Kill(target)
-            | Self::Wipe(target)
-            | Self::Pause(target)
-            | Self::Suspend(target)
-            | Self::Upgrade(target)
-            | Self::KillUpstreams(target)
-            | Self::UpstreamSlow { whom: target, .. }
-            | Self::UpstreamErrors { whom: target, .. }
-            | Self::UpstreamHangs(target)
-            | Self::UpstreamFlaps { whom: target, .. }
-            | Self::DiskSlow { whom: target, .. }
-            | Self::DiskStall(target)
-            | Self::DiskFull(target)
-            | Self::DiskErrors(target)
-            | Self::DiskCorrupt { whom: target, .. }
-            | Self::Clock { whom: target, .. }
-            | Self::Isolate(target)
-            | Self::Stop(Whom::Of(target)) => Some(*target),
-            Self::Cut(_)
-            | Self::IssuerDown
-            | Self::IssuerErrors { .. }
-            | Self::IssuerRotates
-            | Self::Flap { .. }
-            | Self::Slow { .. }
-            | Self::Lossy { .. }
-            | Self::Narrow { .. }
-            | Self::Flood { .. }
-            | Self::Join(_)
-            | Self::Stop(Whom::Each) => None,
-        }
+        self.clone().target_mut().copied()
     }
 
     /// The same, to be replaced: by the region or node that `leader` turned out to be.
