@@ -147,8 +147,7 @@ fn transport(plane: Plane) -> TransportConfig {
             config
                 .max_idle_timeout(Some(idle(BULK_IDLE)))
                 .keep_alive_interval(Some(BULK_IDLE / 3))
-                // Requests in flight from one peer; more are refused there by its own bound.
-                .max_concurrent_bidi_streams(VarInt::from_u32(4096))
+                .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_AT_FIRST))
                 .max_concurrent_uni_streams(VarInt::from_u32(0))
                 // One slow reader holds at most 1 MiB; all together at most 32 MiB a peer.
                 .stream_receive_window(VarInt::from_u32(1 << 20))
@@ -160,6 +159,20 @@ fn transport(plane: Plane) -> TransportConfig {
     }
     config
 }
+
+/// Opens a connection for use, once both ends have greeted each other.
+pub(super) fn open_up(plane: Plane, connection: &Connection) {
+    if plane == Plane::Bulk {
+        connection.set_max_concurrent_bi_streams(VarInt::from_u32(BULK_STREAMS));
+    }
+}
+
+/// Streams that a peer may open on a bulk connection before it has greeted: quinn makes room for each of them when a
+/// connection begins, also when it dials one that nobody answers. A few requests need not wait for more.
+const STREAMS_AT_FIRST: u32 = 64;
+
+/// Requests in flight from one peer; more are refused there by its own bound.
+const BULK_STREAMS: u32 = 4096;
 
 /// A constant congestion window for the control connection.
 ///

@@ -266,6 +266,7 @@ pub(super) async fn serve(
     connection: &Connection,
 ) {
     let since = Instant::now();
+    endpoint::open_up(plane, connection);
     loop {
         tokio::select! {
             biased;

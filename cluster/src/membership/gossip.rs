@@ -3,7 +3,12 @@
 //! chitchat speaks in addresses; here an address is a node's advertised control address, and the fabric
 //! knows whose it is. Messages go as datagrams, or by a stream where they are too large for one.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use chitchat::{
@@ -14,7 +19,10 @@ use chitchat::{
 use meridian_config::name::NodeId;
 use tokio::sync::{Mutex, mpsc};
 
-use super::{announcement, message, picture::Known};
+use super::{
+    announcement, message,
+    picture::{self, Known},
+};
 use crate::fabric::{Fabric, PeerIdentity, Received};
 
 /// Between two rounds. A death is known to all within 300–800 ms of it.
@@ -49,6 +57,13 @@ pub(super) struct Heard {
 }
 
 impl Heard {
+    /// What was heard of one incarnation of a node.
+    fn life(&mut self, id: &NodeId, incarnation: u64) -> Option<&mut Known> {
+        let place = self.nodes.binary_search_by(|known| known.id.cmp(id)).ok()?;
+        let known = &mut self.nodes[place];
+        (known.incarnation == incarnation).then_some(known)
+    }
+
     /// Adds the nodes of before that gossip no longer speaks of: dead ones, until they are removed.
     pub(super) fn recall(&mut self, before: Self, fabric: &Fabric) {
         for known in before.nodes {
@@ -103,6 +118,7 @@ impl Gossip {
         let door = Door {
             fabric: fabric.clone(),
             inbox,
+            reading: Arc::default(),
         };
         let handle = spawn_chitchat(config, keys, &door)
             .await
@@ -143,8 +159,9 @@ impl Gossip {
             .await;
     }
 
-    /// What gossip says now; the fabric learns of nodes it has not met.
-    pub(super) async fn hear(&self, fabric: &Fabric) -> Heard {
+    /// What gossip says now; the fabric learns of nodes it has not met. What was heard `before` of a node that has said
+    /// nothing since is taken from there.
+    pub(super) async fn hear(&self, fabric: &Fabric, before: &mut Heard) -> Heard {
         let peers: BTreeMap<NodeId, _> = fabric
             .peers()
             .into_iter()
@@ -184,12 +201,20 @@ impl Gossip {
                         peer.left && peer.identity.incarnation == id.generation_id
                     });
                     let rtt = peer.and_then(|peer| peer.rtt);
+                    let said = state.max_version();
+                    let before = before.life(&node, id.generation_id);
+                    let rtt = picture::settled(before.as_ref().and_then(|known| known.rtt), rtt);
+                    let announced = match before {
+                        Some(known) if known.said == said => std::mem::take(&mut known.announced),
+                        _ => announcement::read(state.key_values()),
+                    };
                     let known = Known {
                         region: region.into(),
                         incarnation: id.generation_id,
                         control: id.gossip_advertise_addr,
                         bulk,
-                        announced: announcement::read(state.key_values()),
+                        said,
+                        announced,
                         rtt,
                         live,
                         left,
@@ -225,6 +250,7 @@ impl Gossip {
 struct Door {
     fabric: Fabric,
     inbox: Arc<Mutex<mpsc::Receiver<Received>>>,
+    reading: Arc<std::sync::Mutex<message::Reading>>,
 }
 
 #[async_trait]
@@ -257,7 +283,11 @@ impl Socket for Door {
             let Some(from) = self.fabric.control_of(&received.from.id) else {
                 continue;
             };
-            match message::read(&received.body) {
+            let read = {
+                let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+                reading.read(&received.body)
+            };
+            match read {
                 Ok(message) => return Ok((from, message)),
                 Err(error) => {
                     self.fabric.refuse_gossip(&received.from.id, &error);

@@ -38,26 +38,82 @@ pub(super) enum NoGossip {
     Unreadable(anyhow::Error),
 }
 
-/// Reads a gossip message.
-pub(super) fn read(bytes: &[u8]) -> Result<ChitchatMessage, NoGossip> {
-    look_through(bytes)?;
-    let mut rest = bytes;
-    ChitchatMessage::deserialize(&mut rest).map_err(NoGossip::Unreadable)
+/// Reads gossip messages, one after another: what unpacks them is made once, since making it takes longer than most
+/// messages take.
+#[derive(Default)]
+pub(super) struct Reading {
+    zstd: zstd::bulk::Decompressor<'static>,
+    /// What one block unpacks to.
+    block: Vec<u8>,
 }
 
-fn look_through(bytes: &[u8]) -> Result<(), NoGossip> {
-    let mut reader = Reader(bytes);
-    // Magic number and protocol version, which chitchat checks.
-    reader.take(3)?;
-    match reader.byte()? {
-        SYN => reader.pass_digest(),
-        SYN_ACK => {
-            reader.pass_digest()?;
-            look_through_delta(&reader.unpack()?)
+impl Reading {
+    /// Reads a gossip message.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<ChitchatMessage, NoGossip> {
+        let mut reader = Reader(bytes);
+        // Magic number and protocol version, which chitchat checks.
+        reader.take(3)?;
+        let delta_follows = match reader.byte()? {
+            SYN => {
+                reader.pass_digest()?;
+                false
+            }
+            SYN_ACK => {
+                reader.pass_digest()?;
+                true
+            }
+            ACK => true,
+            _ => false,
+        };
+        if !delta_follows {
+            return chitchat_reads(bytes);
         }
-        ACK => look_through_delta(&reader.unpack()?),
-        _ => Ok(()),
+        let (head, _) = bytes.split_at(bytes.len() - reader.0.len());
+        let delta = self.unpack(&mut reader)?;
+        look_through_delta(&delta)?;
+        // chitchat is given what came out, or it would unpack all of it again.
+        let mut plain = Vec::with_capacity(bytes.len() + delta.len());
+        plain.extend_from_slice(head);
+        for block in delta.chunks(usize::from(u16::MAX)) {
+            let length = u16::try_from(block.len()).expect("the chunks are no longer");
+            plain.push(PLAIN);
+            plain.extend_from_slice(&length.to_le_bytes());
+            plain.extend_from_slice(block);
+        }
+        plain.push(NO_MORE);
+        plain.extend_from_slice(reader.0);
+        chitchat_reads(&plain)
     }
+
+    /// What all blocks unpack to.
+    fn unpack(&mut self, reader: &mut Reader<'_>) -> Result<Vec<u8>, NoGossip> {
+        let mut unpacked = Vec::new();
+        loop {
+            let kind = reader.byte()?;
+            if kind == NO_MORE {
+                return Ok(unpacked);
+            }
+            let length = reader.number()?;
+            let bytes = reader.take(length)?;
+            match kind {
+                PLAIN => unpacked.extend_from_slice(bytes),
+                PACKED => {
+                    self.block.resize(usize::from(u16::MAX), 0);
+                    let length = self.zstd.decompress_to_buffer(bytes, &mut self.block[..]);
+                    let length = length.map_err(|_| NoGossip::Malformed)?;
+                    unpacked.extend_from_slice(&self.block[..length]);
+                }
+                _ => return Err(NoGossip::Malformed),
+            }
+            if unpacked.len() > UNPACKED {
+                return Err(NoGossip::TooMuch);
+            }
+        }
+    }
+}
+
+fn chitchat_reads(mut bytes: &[u8]) -> Result<ChitchatMessage, NoGossip> {
+    ChitchatMessage::deserialize(&mut bytes).map_err(NoGossip::Unreadable)
 }
 
 /// Of each node the versions must rise, and what it says is the last must not be before the last.
@@ -178,33 +234,6 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
-
-    /// What all blocks unpack to.
-    fn unpack(&mut self) -> Result<Vec<u8>, NoGossip> {
-        let mut unpacked = Vec::new();
-        let mut block = Vec::new();
-        loop {
-            let kind = self.byte()?;
-            if kind == NO_MORE {
-                return Ok(unpacked);
-            }
-            let length = self.number()?;
-            let bytes = self.take(length)?;
-            match kind {
-                PLAIN => unpacked.extend_from_slice(bytes),
-                PACKED => {
-                    block.resize(usize::from(u16::MAX), 0);
-                    let length = zstd::bulk::decompress_to_buffer(bytes, &mut block);
-                    let length = length.map_err(|_| NoGossip::Malformed)?;
-                    unpacked.extend_from_slice(&block[..length]);
-                }
-                _ => return Err(NoGossip::Malformed),
-            }
-            if unpacked.len() > UNPACKED {
-                return Err(NoGossip::TooMuch);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -256,6 +285,33 @@ pub(super) mod tests {
 
     pub(in crate::membership) fn greatest(version: u64) -> Vec<u8> {
         [&[SET_MAX_VERSION][..], &version.to_le_bytes()].concat()
+    }
+
+    fn read(bytes: &[u8]) -> Result<ChitchatMessage, NoGossip> {
+        Reading::default().read(bytes)
+    }
+
+    #[test]
+    fn a_packed_delta_reads_like_a_plain_one() {
+        let operations: Vec<Vec<u8>> = (1..3000).map(key_value).collect();
+        let operations = [node("a"), operations.concat()].concat();
+        let plain = operations.chunks(40_000).map(|block| {
+            let length = u16::try_from(block.len()).unwrap().to_le_bytes();
+            [&[PLAIN][..], &length, block].concat()
+        });
+        let packed = operations.chunks(50_000).map(|block| {
+            let block = zstd::bulk::compress(block, 3).unwrap();
+            let length = u16::try_from(block.len()).unwrap().to_le_bytes();
+            [&[PACKED][..], &length, &block].concat()
+        });
+        let plain = message(ACK, &[&plain.collect::<Vec<_>>().concat(), &[NO_MORE]]);
+        let packed = message(ACK, &[&packed.collect::<Vec<_>>().concat(), &[NO_MORE]]);
+        assert!(packed.len() * 4 < plain.len());
+        let mut reading = Reading::default();
+        let (plain, packed) = (reading.read(&plain), reading.read(&packed));
+        let (plain, packed) = (plain.unwrap(), packed.unwrap());
+        assert_eq!(plain, packed);
+        assert!(matches!(packed, ChitchatMessage::Ack { .. }));
     }
 
     #[test]

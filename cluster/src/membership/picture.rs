@@ -21,6 +21,8 @@ pub(super) struct Known {
     pub(super) incarnation: u64,
     pub(super) control: SocketAddr,
     pub(super) bulk: SocketAddr,
+    /// Gossip's version of what it says of itself.
+    pub(super) said: u64,
     pub(super) announced: Announced,
     pub(super) rtt: Option<Duration>,
     /// Gossip's own detector hears of it.
@@ -131,6 +133,15 @@ fn member(node: &Known, liveness: Liveness) -> Member {
     }
 }
 
+/// The round trip to go on telling of a node: the one told before, as long as it is right to an eighth. Jitter moves
+/// each sample, and what a node tells of it goes to every other node.
+pub(super) fn settled(before: Option<Duration>, now: Option<Duration>) -> Option<Duration> {
+    match (before, now) {
+        (Some(before), Some(now)) if before.abs_diff(now) <= before / 8 => Some(before),
+        _ => now,
+    }
+}
+
 /// Rounds a round trip, so that the picture does not change with every sample.
 fn steady(rtt: Duration) -> Duration {
     let step = if rtt < Duration::from_millis(2) {
@@ -153,6 +164,7 @@ mod tests {
             incarnation: 1,
             control: ([127, 0, 0, 1], 7400).into(),
             bulk: ([127, 0, 0, 1], 7450).into(),
+            said: 1,
             announced: Announced::default(),
             rtt: Some(Duration::from_millis(80)),
             live,
@@ -175,6 +187,18 @@ mod tests {
             detector.tick(now);
         }
         detector
+    }
+
+    #[test]
+    fn a_round_trip_is_told_anew_when_it_has_moved_by_more_than_an_eighth() {
+        let [none, at_70, at_80, at_88, at_91] =
+            [None, Some(70), Some(80), Some(88), Some(91)].map(|ms| ms.map(Duration::from_millis));
+        assert_eq!(settled(none, at_88), at_88);
+        assert_eq!(settled(at_80, at_88), at_80);
+        assert_eq!(settled(at_80, at_91), at_91);
+        assert_eq!(settled(at_80, at_70), at_80);
+        assert_eq!(settled(at_91, at_70), at_70);
+        assert_eq!(settled(at_80, none), none);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use chitchat::{ChitchatMessage, Serializable};
 use super::{
     announcement,
     message::{
-        self,
+        Reading,
         tests::{delta, greatest, key_value, node},
     },
 };
@@ -34,7 +34,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         version: FIRST,
         bytes,
         // chitchat does not write what it has read, so that it reads it is all there is to see.
-        again: |bytes| match message::read(bytes) {
+        again: |bytes| match Reading::default().read(bytes) {
             Ok(_) => Ok(bytes.to_vec()),
             Err(why) => Err(why.to_string()),
         },
@@ -51,7 +51,7 @@ pub(crate) fn samples() -> Vec<Sample> {
 pub(crate) fn targets() -> Vec<Target> {
     vec![
         Target::of("gossip", |bytes| {
-            let _ = message::read(bytes);
+            let _ = Reading::default().read(bytes);
         })
         .taking(32 << 20),
         Target::of("announcement", |bytes| {

@@ -219,8 +219,8 @@ impl Task {
     }
 
     async fn hear(&mut self, gossip: &mut Gossip) {
-        let heard = gossip.hear(&self.fabric).await;
-        let before = std::mem::replace(&mut self.heard, heard);
+        let mut before = std::mem::take(&mut self.heard);
+        self.heard = gossip.hear(&self.fabric, &mut before).await;
         self.heard.recall(before, &self.fabric);
         let own_region = self.fabric.own().region;
         let targets = picture::targets(&own_region, &self.heard.nodes, &self.detector);
@@ -337,6 +337,7 @@ fn own(fabric: &Fabric, announced: Announced) -> Known {
         incarnation: identity.incarnation,
         control: fabric.local_control(),
         bulk: fabric.local_bulk(),
+        said: 0,
         announced,
         rtt: None,
         live: true,

@@ -1,7 +1,7 @@
 //! A machine: a disk that stays, and a runtime for as long as it is on.
 //!
-//! Its runtime is tokio's own, on a paused clock that moves one tick at a time. Dropping the runtime is the
-//! crash: every task of the node is gone at once, wherever it waited.
+//! Dropping the runtime is the crash: every task of the node is gone at once, wherever it waited. Pair:
+//! [`Clockwork`] runs it for a tick and says when it must run again.
 
 use std::{
     future::Future,
@@ -11,10 +11,9 @@ use std::{
 };
 
 use rand::rngs::StdRng;
-use tokio::{runtime::Runtime, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Clocks, Disk, Drift, Named, Printed, network::Place};
+use super::{Clocks, Disk, Drift, Named, Naps, Printed, clockwork::Clockwork, network::Place};
 
 /// What the world keeps of a machine across its lives.
 pub(super) struct Machine {
@@ -45,10 +44,7 @@ pub enum Still {
 
 /// One life: from power to the loss of it.
 pub(super) struct Life {
-    runtime: Runtime,
-    /// The runtime's clock and the world's, at its start or when its drift changed last.
-    began: (Instant, Duration),
-    drift: Drift,
+    clockwork: Clockwork,
     pub(super) stop: CancellationToken,
     pub(super) end: End,
 }
@@ -75,25 +71,19 @@ impl Life {
     pub(super) fn begin(
         now: Duration,
         drift: Drift,
+        naps: Option<Naps>,
         stop: CancellationToken,
         program: impl Future<Output = Result<(), String>> + Send + 'static,
     ) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime without I/O asks the system for nothing");
+        let clockwork = Clockwork::new(now, drift, naps);
         let end = End::default();
         let report = end.clone();
-        runtime.spawn(async move {
+        clockwork.spawn(async move {
             let outcome = program.await;
             report.set(outcome);
         });
-        let began = runtime.block_on(async { Instant::now() });
         Self {
-            runtime,
-            began: (began, now),
-            drift,
+            clockwork,
             stop,
             end,
         }
@@ -101,45 +91,41 @@ impl Life {
 
     /// Adds a task to the machine.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(task);
+        self.clockwork.spawn(task);
     }
 
     /// Tasks that have not ended.
     pub(super) fn tasks(&self) -> usize {
-        self.runtime.metrics().num_alive_tasks()
+        self.clockwork.tasks()
     }
 
-    /// What the runtime's clock shows at a time of the world's.
-    fn clock_at(&self, time: Duration) -> Instant {
-        let (anchor, born) = self.began;
-        anchor + self.drift.takes_for(time.saturating_sub(born))
+    /// What its monotonic clock shows at a time of the world's, since the run began.
+    pub(super) fn elapsed(&self, time: Duration) -> Duration {
+        self.clockwork.elapsed(time)
     }
 
     /// From the world's `now` on its clock drifts.
     pub(super) fn set_drift(&mut self, now: Duration, drift: Drift) {
-        self.began = (self.clock_at(now), now);
-        self.drift = drift;
+        self.clockwork.set_drift(now, drift);
+    }
+
+    /// Stands still from the world's `now` on.
+    pub(super) fn hold(&mut self, now: Duration) {
+        self.clockwork.hold(now);
     }
 
     /// Goes on at the world's `now` after having stood still.
     pub(super) fn go_on(&mut self, now: Duration, drift: Drift, still: Still) {
-        let clock = self.runtime.block_on(async { Instant::now() });
-        match still {
-            Still::Process => {
-                let late = self.clock_at(now).saturating_duration_since(clock);
-                // One leap: a paused clock would else stop at each timer that was due meanwhile.
-                self.runtime.block_on(tokio::time::advance(late));
-                self.set_drift(now, drift);
-            }
-            Still::Machine => (self.began, self.drift) = ((clock, now), drift),
-        }
+        self.clockwork.go_on(now, drift, still);
     }
 
-    /// Runs everything that is due before the world's `until`.
-    pub(super) fn run(&self, until: Duration) {
-        let end = self.clock_at(until);
-        // Made inside the runtime: a timer belongs to the clock it is made under.
-        self.runtime
-            .block_on(async move { tokio::time::sleep_until(end).await });
+    /// Runs everything that is due in the tick that begins now.
+    pub(super) fn run(&mut self, now: Duration) {
+        self.clockwork.run(now);
+    }
+
+    /// The machine has nothing to do before this, unless something reaches it.
+    pub(super) fn due(&self) -> Duration {
+        self.clockwork.due()
     }
 }

@@ -1,7 +1,8 @@
 //! The false world: machines in regions, one network, one clock, one seed.
 //!
 //! ```text
-//!   step:  each machine runs to the end of the tick ─► the clock moves 1 ms ─► what is due is delivered
+//!   step:  each machine with something to do runs ─► the clock moves 1 ms, or to the next tick in which
+//!          something can happen ─► what is due is delivered
 //! ```
 //!
 //! - [`Network`], [`Links`]: packets and streams, latencies and cuts;
@@ -16,6 +17,7 @@
 
 mod ambient;
 mod clock;
+mod clockwork;
 mod disk;
 mod host;
 mod machine;
@@ -25,7 +27,7 @@ mod trace;
 
 use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
-pub use ambient::{Ambient, Untouched};
+pub use ambient::{Ambient, Naps, Untouched};
 pub use clock::{Clocks, Drift};
 pub use disk::{Disk, DiskTouched, DiskTrouble, Part};
 pub use host::{Named, Printed, SimHost};
@@ -54,9 +56,8 @@ pub struct World {
     machines: Vec<Machine>,
     trace: Trace,
     ambient: Box<dyn Ambient>,
-    /// Every machine's clocks tell the world's time.
-    all_right: bool,
     itself: Arc<str>,
+    turns: u64,
 }
 
 impl World {
@@ -70,8 +71,8 @@ impl World {
             machines: Vec::new(),
             trace,
             ambient,
-            all_right: true,
             itself: Arc::from("world"),
+            turns: 0,
         }
     }
 
@@ -119,8 +120,8 @@ impl World {
         });
         self.trace.turn(self.now, &machine.name);
         self.trace.line(format_args!("start {life}"));
-        let drift = machine.clocks.drift();
-        let life = Life::begin(self.now, drift, stop, program(host));
+        let (drift, naps) = (machine.clocks.drift(), self.ambient.naps());
+        let life = Life::begin(self.now, drift, naps, stop, program(host));
         let end = life.end.clone();
         machine.on = Some(life);
         end
@@ -148,6 +149,9 @@ impl World {
             return false;
         }
         machine.still = Some(still);
+        if let Some(life) = &mut machine.on {
+            life.hold(self.now);
+        }
         self.trace.turn(self.now, &machine.name);
         self.trace.line(format_args!("still {still:?}"));
         self.network.set_asleep(id, still == Still::Machine);
@@ -193,30 +197,38 @@ impl World {
 
     /// Lets one tick pass.
     pub fn step(&mut self) {
-        let end = self.now + TICK;
-        for machine in &self.machines {
-            if let Some(life) = &machine.on
+        self.leap(self.now + TICK);
+    }
+
+    /// Lets one tick pass, and those after it in which nothing happens, to `limit` at most.
+    fn leap(&mut self, limit: Duration) {
+        for machine in &mut self.machines {
+            if let Some(life) = &mut machine.on
                 && machine.still.is_none()
+                && life.due() <= self.now
             {
+                self.turns += 1;
                 self.trace.turn(self.now, &machine.name);
-                if !self.all_right {
-                    let unix = machine.clocks.unix(self.now);
-                    self.ambient.stand_at(unix, self.now);
-                }
-                life.run(end);
+                let unix = machine.clocks.unix(self.now);
+                self.ambient.stand_at(unix, life.elapsed(self.now));
+                life.run(self.now);
             }
         }
-        self.now = end;
-        self.ambient.stand_at(EPOCH + end, end);
-        self.trace.turn(end, &self.itself);
-        self.network.advance(end);
+        let running = self.machines.iter().filter(|m| m.still.is_none());
+        let lives = running.filter_map(|machine| machine.on.as_ref());
+        let due = lives.map(Life::due).chain(self.network.due()).min();
+        let next = due.map_or(limit, ceiling).min(limit);
+        self.now = next.max(self.now + TICK);
+        self.ambient.stand_at(EPOCH + self.now, self.now);
+        self.trace.turn(self.now, &self.itself);
+        self.network.advance(self.now);
     }
 
     /// Lets time pass.
     pub fn run_for(&mut self, span: Duration) {
         let end = self.now + span;
         while self.now < end {
-            self.step();
+            self.leap(end);
         }
     }
 
@@ -242,6 +254,11 @@ impl World {
     /// Simulated time since the run began.
     pub fn now(&self) -> Duration {
         self.now
+    }
+
+    /// How often a machine had something to do: what a run costs beside the work itself.
+    pub fn turns(&self) -> u64 {
+        self.turns
     }
 
     /// The network: its faults and what it counted.
@@ -309,10 +326,6 @@ impl World {
         {
             life.set_drift(self.now, drift);
         }
-        self.all_right = self
-            .machines
-            .iter()
-            .all(|machine| machine.clocks.is_right());
     }
 
     /// How far a machine's wall clock is off, either way.
@@ -329,6 +342,12 @@ impl World {
         };
         self.machines.iter().filter_map(failure).collect()
     }
+}
+
+/// The first tick that begins at this time or later.
+fn ceiling(at: Duration) -> Duration {
+    let ticks = at.as_nanos().div_ceil(TICK.as_nanos());
+    TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
 impl Drop for World {

@@ -7,7 +7,7 @@
 //! thread each call goes to the kernel as before.
 //!
 //! In: [`Ambient`]'s calls on the simulation's thread. Out: entropy from the seed, clocks at the
-//! simulated time.
+//! simulated time, and how long an idle runtime would have slept: `syscall` is also how the standard library waits.
 
 #![allow(
     unsafe_code,
@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use meridian_simulation::world::{Ambient, Seed};
+use meridian_simulation::world::{Ambient, Naps, Seed};
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the simulator answers glibc's symbols on Linux; build it there");
@@ -46,6 +46,27 @@ impl Ambient for Interposed {
             ..steered
         }));
     }
+
+    fn naps(&self) -> Option<Naps> {
+        Some(Naps {
+            begin: || NAP.set(Nap::Expected),
+            end: || match NAP.replace(Nap::None) {
+                Nap::Taken(length) => Some(length),
+                Nap::None | Nap::Expected => None,
+            },
+        })
+    }
+}
+
+/// What the thread's next timed wait is.
+#[derive(Clone, Copy)]
+enum Nap {
+    /// Somebody's whom nobody expects: the kernel's to do.
+    None,
+    /// An idle runtime's: not to be waited out.
+    Expected,
+    /// It was asked for, and would have taken this long.
+    Taken(Duration),
 }
 
 /// What an opted-in thread reads.
@@ -63,6 +84,7 @@ thread_local! {
     // `const` and without a destructor: reading it neither allocates nor registers anything, so that it is
     // safe from within any caller of the C library.
     static STEERED: Cell<Option<Steered>> = const { Cell::new(None) };
+    static NAP: Cell<Nap> = const { Cell::new(Nap::None) };
 }
 
 /// Fills `length` bytes at `buffer` if this thread opted in.
@@ -195,9 +217,40 @@ pub(crate) unsafe extern "C" fn syscall(
         }
         // SAFETY: the caller's promise for this call is `clock_gettime`'s own.
         libc::SYS_clock_gettime => unsafe { read_clock(a, b as *mut libc::timespec) },
+        // SAFETY: the caller promises that the timeout of a futex(2) wait is null or can be read.
+        libc::SYS_futex if unsafe { nap(b, d as *const libc::timespec) } => {
+            conclude(-c_long::from(libc::ETIMEDOUT))
+        }
         // SAFETY: passed on unchanged.
         _ => conclude(unsafe { kernel(number, [a, b, c, d, e, f]) }),
     }
+}
+
+/// Whether this is the wait of an idle runtime, which says by its deadline when its next timer is due. The standard
+/// library waits with `FUTEX_WAIT_BITSET`, whose deadline is a time of the monotonic clock (futex(2)).
+///
+/// # Safety
+/// `deadline` must be null or valid for a read.
+unsafe fn nap(operation: c_long, deadline: *const libc::timespec) -> bool {
+    let Nap::Expected = NAP.get() else {
+        return false;
+    };
+    let waits = c_int::try_from(operation)
+        .is_ok_and(|operation| operation & !libc::FUTEX_PRIVATE_FLAG == libc::FUTEX_WAIT_BITSET);
+    let Some(now) = clock(c_long::from(libc::CLOCK_MONOTONIC)) else {
+        return false;
+    };
+    if !waits || deadline.is_null() {
+        return false;
+    }
+    // SAFETY: it is not null, so the caller promises that it can be read.
+    let deadline = unsafe { deadline.read() };
+    let seconds = u64::try_from(deadline.tv_sec).unwrap_or(0);
+    let nanos = u32::try_from(deadline.tv_nsec).unwrap_or(0);
+    NAP.set(Nap::Taken(
+        Duration::new(seconds, nanos).saturating_sub(now),
+    ));
+    true
 }
 
 /// The C library's convention: −1 and `errno` for the kernel's −errno.
@@ -276,6 +329,7 @@ const UPTIME: Duration = Duration::from_secs(86_400);
 mod tests {
     use std::{
         hash::{BuildHasher, RandomState},
+        sync::{Condvar, Mutex},
         time::SystemTime,
     };
 
@@ -323,6 +377,27 @@ mod tests {
         );
         let other = readings(Some(2));
         assert_ne!((once.0, once.1, once.2), (other.0, other.1, other.2));
+    }
+
+    #[test]
+    fn an_expected_wait_ends_at_once_and_tells_its_length() {
+        let steered = || {
+            Interposed.begin(Seed(1), EPOCH);
+            let naps = Interposed.naps().expect("clocks are steered");
+            let (lock, never) = (Mutex::new(()), Condvar::new());
+            let length = Duration::from_secs(3600);
+            let guard = lock.lock().unwrap();
+            (naps.begin)();
+            let (_guard, waited) = never.wait_timeout(guard, length).unwrap();
+            assert!(waited.timed_out());
+            ((naps.end)(), (naps.end)())
+        };
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the test is about what a fresh thread reads"
+        )]
+        let lengths = std::thread::spawn(steered).join().unwrap();
+        assert_eq!(lengths, (Some(Duration::from_secs(3600)), None));
     }
 
     #[test]

@@ -8,17 +8,24 @@
 //! - `child`: such a process;
 //! - `verify`: one seed in two processes, compared event by event;
 //! - `shrink`: what broke, made small;
+//! - `memory`: the allocator;
+//! - `bench`: how fast runs are, and `usage`, what a process used;
 //! - `limits`: what a run may cost;
 //! - `operator`: the operator's own document in it;
 //! - `interposed`: the symbols by which libraries read entropy and clocks.
 
+mod bench;
 mod child;
 mod interposed;
+#[cfg(test)]
+mod leaps;
 mod limits;
 mod many;
+mod memory;
 mod one;
 mod operator;
 mod shrink;
+mod usage;
 mod verify;
 
 use std::{
@@ -54,6 +61,8 @@ struct Arguments {
 enum Task {
     /// Run a scenario; exit 0 if every invariant held, 1 if one broke
     Run(Run),
+    /// Measure how much faster than real time a scenario plays; exit 1 where a floor is missed
+    Bench(bench::Bench),
     /// List the shipped scenarios
     List,
     /// Say in words what a scenario does
@@ -185,8 +194,10 @@ impl Loaded {
 }
 
 fn main() -> ExitCode {
+    memory::keep_all();
     match Arguments::parse().command {
         Task::Run(run) => play(&run),
+        Task::Bench(bench) => bench::measure(&bench),
         Task::List => list(),
         Task::Explain {
             scenario,

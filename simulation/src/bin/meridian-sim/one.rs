@@ -196,19 +196,13 @@ impl World {
         // Before anything else: the first hash table of a thread, be it the log filter's, settles the
         // order of all later ones.
         Interposed.begin(self.seed, EPOCH);
-        let filter = EnvFilter::new(self.log.as_deref().unwrap_or("off"));
-        let talk = tracing_subscriber::fmt::layer()
-            .with_writer(io::stderr)
-            .with_filter(filter);
-        let subscriber = tracing_subscriber::registry()
-            .with(self.trace.layer())
-            .with(self.log.is_some().then_some(talk));
+        let decisions = tracing_subscriber::registry().with(self.trace.layer());
         let mut watch = |progress: &Progress| {
             if !self.quiet {
                 eprintln!("{progress}");
             }
         };
-        tracing::subscriber::with_default(subscriber, || {
+        let play = || {
             scenario::play(
                 &self.scenario,
                 self.seed,
@@ -218,7 +212,15 @@ impl World {
                 &self.cut_short,
                 &mut watch,
             )
-        })
+        };
+        // Two kinds of subscriber: with a layer that may be missing, every span of every library would be made.
+        let Some(filter) = &self.log else {
+            return tracing::subscriber::with_default(decisions, play);
+        };
+        let talk = tracing_subscriber::fmt::layer()
+            .with_writer(io::stderr)
+            .with_filter(EnvFilter::new(filter));
+        tracing::subscriber::with_default(decisions.with(talk), play)
     }
 }
 

@@ -242,6 +242,11 @@ impl Network {
         self.with(|state| state.now)
     }
 
+    /// When the next thing happens that is on its way.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.with(|state| Some(state.events.first_key_value()?.0.0))
+    }
+
     /// Moves to `now` and delivers all that is due.
     pub(super) fn advance(&self, now: Duration) {
         self.with(|state| {
