@@ -334,30 +334,21 @@ impl Play<'_> {
             "the last fault is over, and the network is calm",
         );
         let equal = self.until(self.scenario.calm, "all nodes were equal", |stage| {
-            let mut states = stage.gateways();
+            let gateways = stage.gateways();
             let count = stage.members();
-            let up = states.len() == count && states.iter().all(|(_, g)| g.sees_all_up(count));
-            let agreed = states
+            let up = gateways.len() == count && gateways.iter().all(|(_, g)| g.sees_all_up(count));
+            let agreed = gateways
                 .iter()
                 .all(|(_, gateway)| Some(gateway.level()) == stage.newest_common());
             // Cheap to see, and different for most of the time: what follows unpacks every node's documents.
-            let mut shown = states
-                .iter()
-                .map(|(_, gateway)| (gateway.revision(), gateway.leader()));
-            let first = shown.next();
-            if !(up && agreed && shown.all(|other| Some(other) == first)) {
+            let revisions = gateways.iter().map(|(_, gateway)| gateway.revision());
+            if !(up && agreed && all_equal(revisions) && all_equal(stage.leaders())) {
                 return false;
             }
-            let mut seen = states.drain(..).map(|(_, gateway)| {
-                let state = gateway.state(String::new());
-                (
-                    state.revisions.last().cloned(),
-                    state.leadership,
-                    state.facts,
-                )
-            });
-            let first = seen.next();
-            seen.all(|other| Some(other) == first)
+            all_equal(stage.states().into_iter().map(|state| {
+                let newest = state.revisions.last().cloned();
+                (newest, state.leadership, state.facts)
+            }))
         });
         if matches!(equal, Err(End::Broken)) {
             return equal;
@@ -394,11 +385,7 @@ impl Play<'_> {
         while self.stage.world.now() < end {
             self.run_for(LOOK)?;
         }
-        let mut ends = Vec::new();
-        for (index, gateway) in self.stage.gateways() {
-            ends.push(gateway.state(self.stage.nodes[index].name()));
-        }
-        self.stage.oracle.history().ends = ends;
+        self.stage.oracle.history().ends = self.stage.states();
         // That they were not equal is convergence's to tell.
         Ok(())
     }
@@ -546,6 +533,12 @@ impl Play<'_> {
             Err(End::Broken)
         }
     }
+}
+
+fn all_equal<T: PartialEq>(of: impl IntoIterator<Item = T>) -> bool {
+    let mut of = of.into_iter();
+    let first = of.next();
+    of.all(|other| Some(other) == first)
 }
 
 /// The flows whose last requests did not all succeed, and what became of the last one.

@@ -25,7 +25,7 @@ use crate::{
     flawed::Armed,
     gateway::{self, Gateway, Mistakes},
     workload::{
-        Ground, Oracle,
+        EndState, Ground, Oracle,
         ask::Ask,
         badge::Badges,
         client::{self, Line},
@@ -440,6 +440,25 @@ impl Stage {
             Some((index, node.gateway().filter(|_| runs)?))
         };
         self.nodes.iter().enumerate().filter_map(inside).collect()
+    }
+
+    /// Who leads, in the eyes of every node of which [`gateways`](Self::gateways) tells, in that order.
+    pub(super) fn leaders(&self) -> Vec<Option<String>> {
+        self.each(|_, gateway| gateway.leader())
+    }
+
+    /// What every node of which [`gateways`](Self::gateways) tells holds and sees, in that order.
+    pub(super) fn states(&self) -> Vec<EndState> {
+        self.each(|node, gateway| gateway.state(node.name()))
+    }
+
+    fn each<T>(&self, look: impl Fn(&Node, &Gateway) -> T) -> Vec<T> {
+        let gateways = self.gateways().into_iter();
+        let look = |(index, gateway): (usize, Gateway)| {
+            let node = &self.nodes[index];
+            self.world.by_clock_of(node.machine, || look(node, &gateway))
+        };
+        gateways.map(look).collect()
     }
 
     /// Tells the oracle what is healthy from now on; the upstreams of `flapping` regions are not, be they up just now, and

@@ -328,6 +328,19 @@ impl World {
         }
     }
 
+    /// Does something under a machine's own clocks, which others' may be far from: what is read of a program from
+    /// outside is told by the clock that the program lives by.
+    pub fn by_clock_of<T>(&self, id: MachineId, then: impl FnOnce() -> T) -> T {
+        let machine = &self.machines[id.0];
+        if let Some(life) = &machine.on {
+            let unix = machine.clocks.unix(self.now);
+            self.ambient.stand_at(unix, life.elapsed(self.now));
+        }
+        let outcome = then();
+        self.ambient.stand_at(EPOCH + self.now, self.now);
+        outcome
+    }
+
     /// How far a machine's wall clock is off, either way.
     pub fn clock_off(&self, id: MachineId) -> Duration {
         let unix = self.machines[id.0].clocks.unix(self.now);

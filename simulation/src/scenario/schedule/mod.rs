@@ -173,8 +173,8 @@ impl Schedule {
 /// The node that most nodes name as their leader; the first in order where several are named equally.
 fn leader(stage: &Stage) -> Option<Spot> {
     let mut votes = vec![0_u32; stage.nodes.len()];
-    for (_, gateway) in stage.gateways() {
-        let leader = gateway.leader()?;
+    for leader in stage.leaders() {
+        let leader = leader?;
         let named = stage.nodes.iter().position(|node| node.name() == leader);
         votes[named?] += 1;
     }
