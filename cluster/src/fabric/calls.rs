@@ -16,6 +16,7 @@ use super::{
     CallError, Fabric, Kind, PeerIdentity, Transport,
     link::frame,
     refusals::Refusal,
+    rest::read_rest,
     roster::Plane,
     shared::{Datagram, Received, Shared, UNPOISONED},
     wire::Reset,
@@ -210,12 +211,12 @@ async fn compute(
     recv: &mut RecvStream,
 ) -> Result<(Kind, Bytes), Reset> {
     let who = || format!("node {}", from.id);
-    let body = match timeout(READ_LIMIT, recv.read_to_end(MESSAGE_LIMIT)).await {
+    let body = match timeout(READ_LIMIT, read_rest(recv, MESSAGE_LIMIT)).await {
         Err(_) => {
             shared.refusals.count(Refusal::Slow);
             return Err(Reset::Abandoned);
         }
-        Ok(Ok(body)) => Bytes::from(body),
+        Ok(Ok(body)) => body,
         Ok(Err(ReadToEndError::TooLong)) => {
             shared
                 .refusals

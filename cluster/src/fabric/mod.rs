@@ -23,6 +23,7 @@ mod link;
 mod mesh;
 mod redial;
 mod refusals;
+mod rest;
 mod roster;
 #[cfg(test)]
 mod samples;

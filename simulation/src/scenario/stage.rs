@@ -456,7 +456,8 @@ impl Stage {
         let gateways = self.gateways().into_iter();
         let look = |(index, gateway): (usize, Gateway)| {
             let node = &self.nodes[index];
-            self.world.by_clock_of(node.machine, || look(node, &gateway))
+            self.world
+                .by_clock_of(node.machine, || look(node, &gateway))
         };
         gateways.map(look).collect()
     }
