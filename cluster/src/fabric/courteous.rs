@@ -6,6 +6,10 @@
 //! failing region. So the bulk connection watches how long its own packets wait (as LEDBAT does, RFC 6817) and
 //! keeps less under way when that is more than [`WAIT`].
 //!
+//! A flood must not overflow the queue at its beginning either, before it knows how much the path takes. What was
+//! sent too much shows a round trip later, so the ceiling rises in one by no more than what fills the queue for
+//! [`BURST`], and slowly as soon as packets wait at all (as in HyStart++, RFC 9406).
+//!
 //! In: packets acknowledged, with their round trips. Out: a ceiling for the window of quinn's Cubic. [`Room`] is
 //! the core. Where others fill the queue all the same, [`FLOOR`] is what bulk goes on with: it yields to them.
 
@@ -21,6 +25,18 @@ use quinn_proto::RttEstimator;
 /// How long bulk's packets may wait in queues. A tenth of a Raft heartbeat between regions; much less and
 /// jitter would be taken for it.
 const WAIT: Duration = Duration::from_millis(25);
+
+/// How long a queue a flood may make at its beginning, while it learns how much the path takes: with
+/// [`HINT`] well below the 100 ms that a router's queue holds at least.
+const BURST: Duration = Duration::from_millis(50);
+
+/// From this wait on a queue may be building up. More than what the shortest of [`SAMPLES`] round trips differs by
+/// where packets arrive up to 5 ms late each way.
+const HINT: Duration = Duration::from_millis(6);
+
+/// How much the ceiling rises in a round trip at most, as a share: while no queue has been seen, and after.
+const FAST: f64 = 0.5;
+const SLOW: f64 = 1.0 / 16.0;
 
 /// Bytes under way that bulk may always have.
 const FLOOR: u64 = 64 << 10;
@@ -70,6 +86,7 @@ impl Controller for Guarded {
         self.room.acknowledge(Trip {
             now,
             took: now.saturating_duration_since(sent),
+            bytes,
             window,
             used: !app_limited,
         });
@@ -135,6 +152,7 @@ impl Controller for Guarded {
 struct Trip {
     now: Instant,
     took: Duration,
+    bytes: u64,
     /// The window at that time.
     window: u64,
     /// There was more to send than the window let through.
@@ -145,8 +163,10 @@ struct Trip {
 #[derive(Debug, Clone)]
 struct Room {
     ceiling: u64,
-    /// No queue has been seen yet: the ceiling rises fast.
+    /// No queue has been seen yet: the ceiling may rise fast.
     fresh: bool,
+    /// The last few round trips waited for less than [`HINT`].
+    clear: bool,
     /// The shortest round trips of this span of [`MEMORY`] and of the one before.
     shortest: [Duration; 2],
     span_began: Instant,
@@ -172,6 +192,7 @@ impl Room {
         Self {
             ceiling: window.max(FLOOR),
             fresh: true,
+            clear: true,
             shortest: [Duration::MAX; 2],
             span_began: now,
             last: (Duration::MAX, 0),
@@ -202,8 +223,10 @@ impl Room {
         self.last = (least, count);
         if count >= SAMPLES {
             self.last = (Duration::MAX, 0);
+            self.clear = least <= self.base() + HINT;
             self.judge(least, &trip);
         }
+        self.rise(&trip);
         if trip.now >= self.round.ends {
             self.end_round(&trip);
         }
@@ -227,6 +250,21 @@ impl Room {
         self.patient_until = trip.now + 2 * least;
     }
 
+    /// Raises the ceiling with each packet acknowledged, so that a round trip's worth of them raises it by the share
+    /// that is allowed: a step would be a burst.
+    fn rise(&mut self, trip: &Trip) {
+        let wanted = trip.used && trip.window >= self.ceiling;
+        if !wanted || trip.now < self.patient_until || self.looking.is_some() {
+            return;
+        }
+        let share = if self.fresh && self.clear {
+            BURST.div_duration_f64(self.base()).min(FAST)
+        } else {
+            SLOW
+        };
+        self.ceiling += scaled(trip.bytes, share);
+    }
+
     fn end_round(&mut self, trip: &Trip) {
         self.round.ends = trip.now + trip.took;
         let used = std::mem::take(&mut self.round.used);
@@ -240,12 +278,7 @@ impl Room {
             if !self.fresh && used {
                 self.looking = Some(self.ceiling);
                 self.ceiling = (self.ceiling / 2).max(FLOOR);
-                return;
             }
-        }
-        if used && trip.now >= self.patient_until && trip.window >= self.ceiling {
-            let growth = if self.fresh { 1.5 } else { 1.0 + 1.0 / 16.0 };
-            self.ceiling = scaled(self.ceiling, growth);
         }
     }
 }
@@ -263,12 +296,22 @@ fn scaled(window: u64, factor: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
 
-    /// A link with a queue before it: what is under way beyond its own length stands in the queue.
+    /// A link with a queue before it, and a sender that always has something to send and paces it as quinn does.
     struct Link {
         bytes_per_second: f64,
         length: Duration,
+        /// When what was sent has left the queue.
+        free: Instant,
+        /// What is under way: when it was sent, and when its acknowledgement comes.
+        under_way: VecDeque<(Instant, Instant)>,
+        /// When the sender may send next, by its pace, and the last round trip.
+        may: Instant,
+        trip: Duration,
+        now: Instant,
     }
 
     /// What a span of time over the link was like.
@@ -276,71 +319,115 @@ mod tests {
     struct Ride {
         /// Share of the link that was used.
         used: f64,
-        /// The longest queue.
+        /// The longest wait in the queue.
         longest: Duration,
     }
 
     impl Link {
-        fn ride(&self, room: &mut Room, now: &mut Instant, span: Duration) -> Ride {
-            let began = *now;
-            let (mut sent, mut longest) = (0.0, Duration::ZERO);
-            while *now < began + span {
-                #[allow(clippy::cast_precision_loss, reason = "small numbers of a test")]
-                let window = room.ceiling() as f64;
-                let fills = Duration::from_secs_f64(window / self.bytes_per_second);
-                let took = self.length.max(fills);
-                longest = longest.max(took - self.length);
-                sent += window;
-                let packets = 64;
-                for packet in 1..=packets {
-                    room.acknowledge(Trip {
-                        now: *now + took * packet / packets,
-                        took,
-                        window: room.ceiling(),
-                        used: true,
-                    });
-                }
-                *now += took;
+        fn new(mbyte_per_second: f64, ms: u64) -> Self {
+            let now = tokio::time::Instant::now().into_std();
+            Self {
+                bytes_per_second: mbyte_per_second * 1e6,
+                length: Duration::from_millis(ms),
+                free: now,
+                under_way: VecDeque::new(),
+                may: now,
+                trip: Duration::from_millis(ms),
+                now,
             }
-            let could = self.bytes_per_second * (*now - began).as_secs_f64();
+        }
+
+        /// Packets; larger ones on a fast link, as if several were one.
+        fn packet(&self) -> u64 {
+            scaled(1, self.bytes_per_second / 1e4).clamp(1_452, FLOOR / 8)
+        }
+
+        fn room(&self) -> Room {
+            Room::new(14_720, self.now)
+        }
+
+        fn ride(&mut self, room: &mut Room, span: Duration) -> Ride {
+            let (until, bytes) = (self.now + span, self.packet());
+            #[allow(clippy::cast_precision_loss, reason = "small numbers of a test")]
+            let takes = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
+            let (mut arrived, mut longest) = (Duration::ZERO, Duration::ZERO);
+            while self.now < until {
+                let fits = (self.under_way.len() as u64 + 1) * bytes <= room.ceiling();
+                let next = self.under_way.front().map(|(_, comes)| *comes);
+                if fits && next.is_none_or(|comes| self.may <= comes) {
+                    self.now = self.now.max(self.may);
+                    let begins = self.free.max(self.now);
+                    longest = longest.max(begins - self.now);
+                    self.free = begins + takes;
+                    let comes = self.free + self.length;
+                    self.under_way.push_back((self.now, comes));
+                    #[allow(clippy::cast_precision_loss, reason = "small numbers of a test")]
+                    let share = bytes as f64 / room.ceiling() as f64;
+                    self.may = self.now + self.trip.mul_f64(share / 1.25);
+                    continue;
+                }
+                let (sent, comes) = self.under_way.pop_front().expect("a window has a packet");
+                self.now = comes;
+                self.trip = comes - sent;
+                arrived += takes;
+                room.acknowledge(Trip {
+                    now: comes,
+                    took: self.trip,
+                    bytes,
+                    window: room.ceiling(),
+                    used: true,
+                });
+            }
             Ride {
-                used: sent / could,
+                used: arrived.div_duration_f64(span),
                 longest,
             }
         }
     }
 
-    fn link(mbyte_per_second: f64, ms: u64) -> Link {
-        Link {
-            bytes_per_second: mbyte_per_second * 1e6,
-            length: Duration::from_millis(ms),
-        }
-    }
-
     #[test]
     fn a_link_is_used_and_its_queue_stays_short() {
-        for (link, warm_up) in [
-            (link(2.5, 80), 5),
-            (link(125.0, 150), 20),
-            (link(1000.0, 1), 5),
+        for (mut link, warm_up) in [
+            (Link::new(2.5, 80), 5),
+            (Link::new(125.0, 150), 20),
+            (Link::new(1000.0, 1), 5),
         ] {
-            let mut now = tokio::time::Instant::now().into_std();
-            let mut room = Room::new(14_720, now);
-            link.ride(&mut room, &mut now, Duration::from_secs(warm_up));
-            let ride = link.ride(&mut room, &mut now, Duration::from_secs(60));
+            let mut room = link.room();
+            link.ride(&mut room, Duration::from_secs(warm_up));
+            let ride = link.ride(&mut room, Duration::from_secs(30));
             assert!(ride.used > 0.85, "{ride:?}");
             assert!(ride.longest < 2 * WAIT, "{ride:?}");
         }
     }
 
     #[test]
+    fn the_beginning_of_a_flood_overflows_no_queue_and_then_fills_the_link() {
+        for mbyte_per_second in [1.0, 2.5, 2.7, 3.1, 10.0] {
+            for ms in [2, 40, 80, 150, 220, 300] {
+                let mut link = Link::new(mbyte_per_second, ms);
+                let mut room = link.room();
+                let ride = link.ride(&mut room, Duration::from_secs(10));
+                assert!(
+                    ride.longest < Duration::from_millis(80),
+                    "{mbyte_per_second} MB/s, {ms} ms: {ride:?}"
+                );
+                let ride = link.ride(&mut room, Duration::from_secs(5));
+                assert!(
+                    ride.used > 0.8,
+                    "{mbyte_per_second} MB/s, {ms} ms: {ride:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_path_that_becomes_longer_is_believed_in_time() {
-        let mut now = tokio::time::Instant::now().into_std();
-        let mut room = Room::new(14_720, now);
-        link(10.0, 40).ride(&mut room, &mut now, Duration::from_secs(30));
-        let longer = link(10.0, 120);
-        longer.ride(&mut room, &mut now, 3 * MEMORY);
-        let ride = longer.ride(&mut room, &mut now, Duration::from_secs(60));
+        let mut link = Link::new(10.0, 40);
+        let mut room = link.room();
+        link.ride(&mut room, Duration::from_secs(30));
+        link.length = Duration::from_millis(120);
+        link.ride(&mut room, 3 * MEMORY);
+        let ride = link.ride(&mut room, Duration::from_secs(60));
         assert!(ride.used > 0.8, "{ride:?}");
         assert!(ride.longest < 3 * WAIT, "{ride:?}");
     }
@@ -352,6 +439,7 @@ mod tests {
         let trip = |at: u64, took: u64| Trip {
             now: now + Duration::from_millis(at),
             took: Duration::from_millis(took),
+            bytes: 1_452,
             window: 1 << 20,
             used: true,
         };
