@@ -48,6 +48,38 @@ fn region_loss_is_played_on_the_operators_document_and_every_route_is_judged() {
 }
 
 #[test]
+fn drawn_faults_befall_the_operators_regions_and_nodes() {
+    let mut told = String::new();
+    for seed in 1..=12 {
+        let seed = seed.to_string();
+        let with = [
+            "--config",
+            GATEWAY,
+            "--nodes",
+            "fra=3,dub=1,iad=2",
+            "--seed",
+        ];
+        let output = meridian_sim(&[&["explain", "chaos"], &with[..], &[seed.as_str()]].concat());
+        let talk = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "seed {seed}: {talk}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        told.extend(
+            text.lines()
+                .filter(|line| line.starts_with("fault "))
+                .map(|line| format!("{line}\n")),
+        );
+    }
+    // By their own names; `sin` takes no part of the scenario's.
+    for region in ["fra", "dub", "iad"] {
+        assert!(told.contains(region), "{told}");
+    }
+    assert!(
+        !told.contains("eu-west") && !told.contains("dub-2"),
+        "{told}"
+    );
+}
+
+#[test]
 fn what_the_operators_document_lacks_is_told_before_anything_is_played() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("gateway.yaml");

@@ -81,6 +81,8 @@ pub struct Scenario {
     pub faults: Vec<Fault>,
     /// Within what the seed draws what goes wrong, in the place of a list; see [`Bounds::draw`].
     pub drawn: Option<Bounds>,
+    /// What they are drawn for.
+    cluster: Cluster,
     /// The seed that the file is about.
     pub seed: Option<u64>,
     /// How long the half without faults lasts.
@@ -281,11 +283,8 @@ impl Scenario {
     }
 
     /// What faults are drawn for.
-    pub fn cluster(&self) -> Cluster<'_> {
-        Cluster {
-            regions: &self.regions,
-            nodes_per_region: self.nodes_per_region,
-        }
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     /// When the last fault ends at the latest, from the moment when all nodes serve.

@@ -10,6 +10,7 @@ use super::Check;
 use crate::{
     scenario::fault::{Fault, FaultKind, Names, Spot, Target, node_name},
     workload::issuer,
+    world::Place,
 };
 
 impl Check<'_> {
@@ -55,7 +56,10 @@ impl Check<'_> {
 
     /// Too many voters that lose what lies on their disks before the first of them can have its vote back.
     fn disks(&mut self, faults: &[(usize, Location, Fault)]) {
-        let most = (voters(self.regions.len(), self.nodes_per_region) - 1) / 2;
+        let places = (0..self.places()).map(Place);
+        let counts: Vec<usize> = places.map(|place| self.nodes_in(place)).collect();
+        let most = (voters(counts.len(), counts.iter().sum()) - 1) / 2;
+        let largest = counts.into_iter().max().unwrap_or_default();
         for (index, place, fault) in faults {
             let since = |other: &Fault| {
                 let recovered = (other.at + other.lasts).saturating_add(REJOIN);
@@ -68,7 +72,7 @@ impl Check<'_> {
                     continue;
                 }
                 match other.what.target() {
-                    Some(Target::Leader) => unknown += self.nodes_per_region,
+                    Some(Target::Leader) => unknown += largest,
                     Some(Target::LeaderNode) => unknown += 1,
                     Some(target) => {
                         lost.extend(
@@ -139,13 +143,13 @@ impl Check<'_> {
 }
 
 /// How many nodes have a vote, of those that there are (docs/design.md).
-fn voters(regions: usize, nodes_per_region: usize) -> usize {
+pub(in crate::scenario) fn voters(regions: usize, nodes: usize) -> usize {
     let most = if regions < 5 { 3 } else { 5 };
-    (regions * nodes_per_region).clamp(1, most)
+    nodes.clamp(1, most)
 }
 
 /// For a node without a disk to join, to take the state from the leader, and to get a vote.
-const REJOIN: Duration = Duration::from_secs(10);
+pub(in crate::scenario) const REJOIN: Duration = Duration::from_secs(10);
 
 /// Whether two faults have a moment in common.
 fn overlap(one: &Fault, other: &Fault) -> bool {

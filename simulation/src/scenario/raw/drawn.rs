@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::Check;
-use crate::scenario::{Bounds, DrawnKind};
+use crate::scenario::{Bounds, Cluster, DrawnKind};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,7 +25,7 @@ pub(super) struct RawDrawn {
 }
 
 impl Check<'_> {
-    pub(super) fn drawn(&mut self, raw: &RawDrawn, nodes_per_region: usize) -> Option<Bounds> {
+    pub(super) fn drawn(&mut self, raw: &RawDrawn, cluster: &Cluster) -> Option<Bounds> {
         let mistakes = self.mistakes.len();
         let bounds = Bounds {
             count: self.count(&raw.count)?,
@@ -43,17 +43,13 @@ impl Check<'_> {
             let message = "drawn.kinds: name at least one kind".to_owned();
             self.mistake(raw.at_once.referenced, message);
         }
-        for (kind, place) in bounds.kinds.iter().zip(&raw.kinds) {
-            let needed = *bounds.apart.end() + bounds.longest(*kind, nodes_per_region);
-            if bounds.within < needed {
-                let message = format!(
-                    "drawn.kinds: {} may begin after {} and take {}, which does not end within {}; write a longer `within`",
-                    place.value,
-                    units::duration_text(*bounds.apart.end()),
-                    units::duration_text(bounds.longest(*kind, nodes_per_region)),
-                    units::duration_text(bounds.within)
-                );
-                self.mistake(place.referenced, message);
+        // Only where every name was known do the two lists go together.
+        if bounds.kinds.len() == raw.kinds.len() {
+            for (kind, name) in bounds.kinds.iter().zip(&raw.kinds) {
+                if let Some(why) = kind.why_not(&bounds, cluster) {
+                    let message = format!("drawn.kinds: {} {why}", name.value);
+                    self.mistake(name.referenced, message);
+                }
             }
         }
         (self.mistakes.len() == mistakes).then_some(bounds)
@@ -73,10 +69,6 @@ impl Check<'_> {
                 self.mistake(name.referenced, message);
                 continue;
             };
-            if kind.takes_two_regions() && self.regions.len() < 2 {
-                let message = format!("drawn.kinds: {} takes two regions", name.value);
-                self.mistake(name.referenced, message);
-            }
             kinds.push(*kind);
         }
         kinds

@@ -19,6 +19,8 @@ mod units;
 
 use std::{sync::Arc, time::Duration};
 
+pub(super) use contradictions::{REJOIN, voters};
+
 use drawn::RawDrawn;
 use meridian_config::diagnose::{Diagnostic, Source};
 use network::RawNetwork;
@@ -26,7 +28,7 @@ use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    Scenario,
+    Cluster, Scenario,
     fault::RawFault,
     operator::{Nodes, Operator},
     planted::{Planted, RawPlanted},
@@ -163,6 +165,7 @@ impl Check<'_> {
         let tenants = self.tenants(&raw.tenants, every);
         let (links, conditions) = (self.links(&raw.network), self.conditions(&raw.network));
         let faults = self.faults(&raw.faults);
+        let cluster = self.cluster(every.is_some());
         Scenario {
             name: match &self.operator {
                 Some(operator) => format!("{} on {}", raw.name, operator.name),
@@ -193,8 +196,9 @@ impl Check<'_> {
                         "drawn: a scenario lists its faults or draws them, and does not do both";
                     self.mistake(drawn.referenced, message.to_owned());
                 }
-                self.drawn(&drawn.value, raw.nodes_per_region.value)
+                self.drawn(&drawn.value, &cluster)
             }),
+            cluster,
             seed: raw.seed,
             calm: self.span("calm", &raw.calm),
             operator: self.operator.take().map(Arc::new),
@@ -245,6 +249,17 @@ impl Check<'_> {
                 "nodes_per_region: a scenario needs a region, a node in each, and at most {MOST_MACHINES} machines (each region also has its clients and an upstream)"
             );
             self.mistake(raw.nodes_per_region.referenced, message);
+        }
+    }
+
+    /// What faults are drawn for: what a file of faults has names for, and somebody plays.
+    fn cluster(&self, traffic: bool) -> Cluster {
+        let played = self.places().min(self.regions.len());
+        let nodes = (0..played).map(|place| self.nodes_in(Place(place)));
+        Cluster {
+            regions: self.regions[..played].to_vec(),
+            nodes: nodes.collect(),
+            traffic,
         }
     }
 
