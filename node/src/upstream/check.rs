@@ -14,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     dial::Dialer,
     endpoint::Endpoint,
+    health::Sign,
     hop,
     link::{Link, Wire},
     outgoing::Payload,
@@ -39,19 +40,19 @@ impl Check {
                 () = tokio::time::sleep_until(next) => {}
             }
             let began = Instant::now();
-            let good = tokio::select! {
+            let sign = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 result = tokio::time::timeout(self.health.timeout, self.once()) => {
-                    result.unwrap_or(false)
+                    result.unwrap_or(Sign::Silence)
                 }
             };
-            self.endpoint.checked(good, Instant::now().into_std());
+            self.endpoint.checked(sign, Instant::now().into_std());
             next = began + self.health.interval;
         }
     }
 
-    async fn once(&self) -> bool {
+    async fn once(&self) -> Sign {
         let address = &self.endpoint.address;
         let stream = match self
             .dialer
@@ -61,7 +62,7 @@ impl Check {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::debug!(endpoint = %self.endpoint.authority, %error, "a health check failed");
-                return false;
+                return Sign::Silence;
             }
         };
         let wire = match self.protocol {
@@ -69,11 +70,12 @@ impl Check {
             Protocol::Http2 => Wire::http2(stream, &self.tracker).await,
         };
         let (Ok(mut wire), Some(request)) = (wire, self.request()) else {
-            return false;
+            return Sign::Bad;
         };
         match wire.send(request).await {
-            Ok(response) => response.status().is_success(),
-            Err(_) => false,
+            Ok(response) if response.status().is_success() => Sign::Good,
+            Ok(_) => Sign::Bad,
+            Err(_) => Sign::Silence,
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
     Shared, balance,
     destination::Destination,
     dial::Dialer,
-    endpoint::Ticket,
+    endpoint::{Endpoint, Ticket},
     fault::Fault,
     luck::Luck,
     pool::Pool,
@@ -182,6 +182,11 @@ impl Client {
                             refusal,
                             fault: Some(fault),
                         }),
+                        // Nor does what nobody expected to answer.
+                        Some(Err(fault @ Fault::Connect)) if trip.last_resort => Err(Failed {
+                            refusal,
+                            fault: Some(fault),
+                        }),
                         Some(Err(fault)) => Err(failed(fault)),
                         None => Err(Failed {
                             refusal,
@@ -324,10 +329,11 @@ impl Client {
         }
     }
 
-    /// Nothing untried is left: an endpoint that was tried may be tried again, else the request ends.
+    /// Nothing untried is left: an endpoint that was tried may be tried again, or, once, one of which nothing is heard, for
+    /// it may be this node that was cut off; else the request ends.
     fn last_resort(
         &self,
-        trip: &Trip<'_>,
+        trip: &mut Trip<'_>,
         reason: Reason,
         own_region: &RegionName,
         now: std::time::Instant,
@@ -339,6 +345,16 @@ impl Client {
                 return Ok(Target::Local(ticket));
             }
         }
+        // A peer that forwarded it here has others to ask.
+        if !trip.forwarded
+            && !trip.leave_own_region
+            && !trip.last_resort
+            && let Some(silent) = self.silent_endpoint(&trip.errand, reason, own_region)
+            && let Some(ticket) = silent.last_resort_ticket()
+        {
+            trip.last_resort = true;
+            return Ok(Target::Local(ticket));
+        }
         let refusal = refusal(&trip.errand, reason);
         tracing::trace!(
             target: "meridian::decision",
@@ -349,6 +365,26 @@ impl Client {
             "no upstream"
         );
         Err(refusal)
+    }
+
+    /// An endpoint of the own region of which nothing is heard, for an errand that nobody else takes for this reason.
+    pub(super) fn silent_endpoint<'a>(
+        &self,
+        errand: &Errand<'a>,
+        reason: Reason,
+        own_region: &RegionName,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let destination = errand.destination;
+        let mut places = destination.places.iter();
+        let may = reason != Reason::Residency
+            && places
+                .any(|(place, zone)| place == own_region && region::permitted(errand.zones, zone));
+        let silent = |at: usize| destination.own.get(at)?.last_resort_load();
+        let at = self.luck.turn(destination, |turn, draw| {
+            let count = if may { destination.own.len() } else { 0 };
+            balance::pick(destination.settings.balance, count, silent, draw, turn)
+        })?;
+        destination.own.get(at)
     }
 
     fn pick(

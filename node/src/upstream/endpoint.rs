@@ -15,7 +15,7 @@ use http::{HeaderValue, uri::Authority};
 use meridian_config::document;
 use tokio::sync::watch;
 
-use super::health::{Admission, Health, Outcome, Rules};
+use super::health::{Admission, Health, Outcome, Rules, Sign};
 
 /// An endpoint of the own region.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Endpoint {
     /// milliseconds after `origin` from which a trial is due.
     admission: AtomicU64,
     troubled: AtomicBool,
+    /// Out because nothing is heard of it.
+    silent: AtomicBool,
     origin: Instant,
     /// Told when the admission changes, so that the node announces it.
     changes: Arc<watch::Sender<u64>>,
@@ -68,6 +70,7 @@ impl Endpoint {
             health: Mutex::new(Health::new(rules)),
             admission: AtomicU64::new(OPEN),
             troubled: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
             origin: now,
             changes,
         })
@@ -100,17 +103,38 @@ impl Endpoint {
         if trial && !self.change(|health| health.begin_trial(now)) {
             return None;
         }
+        Some(self.hand_out(if trial {
+            Mission::Trial
+        } else {
+            Mission::Plain
+        }))
+    }
+
+    /// How many requests are in flight, where it is out because nothing is heard of it and has room for a request as
+    /// a last resort: few, since each may wait for as long as a connection takes.
+    pub(crate) fn last_resort_load(&self) -> Option<u32> {
+        let load = self.in_flight.load(Relaxed);
+        (self.silent.load(Relaxed) && load < MOST_AS_LAST_RESORT).then_some(load)
+    }
+
+    /// A place for one request as a last resort.
+    pub(crate) fn last_resort_ticket(self: &Arc<Self>) -> Option<Ticket> {
+        self.last_resort_load()?;
+        Some(self.hand_out(Mission::LastResort))
+    }
+
+    fn hand_out(self: &Arc<Self>, mission: Mission) -> Ticket {
         self.in_flight.fetch_add(1, Relaxed);
-        Some(Ticket {
+        Ticket {
             endpoint: Arc::clone(self),
-            trial,
+            mission,
             told: false,
-        })
+        }
     }
 
     /// A check ended.
-    pub(crate) fn checked(&self, good: bool, now: Instant) {
-        self.change(|health| health.check(good, now));
+    pub(crate) fn checked(&self, sign: Sign, now: Instant) {
+        self.change(|health| health.check(sign, now));
     }
 
     /// New rules from a new revision.
@@ -144,6 +168,7 @@ impl Endpoint {
                 .clamp(OPEN + 1, CLOSED - 1),
         };
         self.troubled.store(health.troubled(), Relaxed);
+        self.silent.store(health.silent(), Relaxed);
         let before = self.admission.swap(admission, Relaxed);
         drop(health);
         if (before == OPEN) != (admission == OPEN) {
@@ -163,8 +188,19 @@ impl Endpoint {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     endpoint: Arc<Endpoint>,
-    trial: bool,
+    mission: Mission,
     told: bool,
+}
+
+/// Why a request goes to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mission {
+    /// It takes all requests.
+    Plain,
+    /// To see whether it does again.
+    Trial,
+    /// There is nothing better.
+    LastResort,
 }
 
 impl Ticket {
@@ -178,11 +214,16 @@ impl Ticket {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
-        if self.trial {
-            self.endpoint
-                .change(|health| health.end_trial(Some(outcome), now));
-        } else if outcome != Outcome::Good || self.endpoint.troubled.load(Relaxed) {
-            self.endpoint.change(|health| health.request(outcome, now));
+        let plain_news = outcome != Outcome::Good || self.endpoint.troubled.load(Relaxed);
+        match self.mission {
+            Mission::Trial => self
+                .endpoint
+                .change(|health| health.end_trial(Some(outcome), now)),
+            Mission::LastResort => self.endpoint.change(|health| health.last_resort(outcome)),
+            Mission::Plain if plain_news => {
+                self.endpoint.change(|health| health.request(outcome, now));
+            }
+            Mission::Plain => {}
         }
     }
 }
@@ -190,7 +231,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.endpoint.in_flight.fetch_sub(1, Relaxed);
-        if self.trial && !self.told {
+        if self.mission == Mission::Trial && !self.told {
             let now = tokio::time::Instant::now().into_std();
             self.endpoint.change(|health| health.end_trial(None, now));
         }
@@ -203,6 +244,10 @@ const CLOSED: u64 = u64::MAX;
 /// More than one endpoint serves at once, and less than what exhausts the node's file descriptors. Past
 /// it the endpoint is passed over; with all of them full the request is refused as overload.
 const MOST_IN_FLIGHT: u32 = 4096;
+
+/// At an endpoint of which nothing is heard. Where it is dead, so many requests wait for a connection at a time, and the
+/// others are refused at once.
+const MOST_AS_LAST_RESORT: u32 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -247,7 +292,7 @@ mod tests {
         assert_eq!(endpoint.load(now), None);
         assert!(!endpoint.healthy());
         assert_eq!(*changes.borrow(), 1);
-        endpoint.checked(true, now);
+        endpoint.checked(Sign::Good, now);
         assert!(endpoint.healthy());
         assert_eq!(*changes.borrow(), 2);
     }
@@ -267,6 +312,22 @@ mod tests {
         assert_eq!(endpoint.load(later), None);
         trial.tell(Outcome::Good, later);
         assert!(endpoint.healthy());
+    }
+
+    #[test]
+    fn as_a_last_resort_a_silent_endpoint_takes_a_few_requests_and_one_that_refuses_none() {
+        let endpoint = endpoint(true);
+        let now = endpoint.origin;
+        assert!(endpoint.last_resort_ticket().is_none(), "it is well");
+        endpoint.checked(Sign::Bad, now);
+        assert!(endpoint.last_resort_ticket().is_none(), "it said no");
+        endpoint.checked(Sign::Silence, now);
+        let tickets: Vec<_> = std::iter::from_fn(|| endpoint.last_resort_ticket()).collect();
+        assert_eq!(tickets.len(), 64);
+        drop(tickets);
+        let mut ticket = endpoint.last_resort_ticket().expect("there is room again");
+        ticket.tell(Outcome::Good, now);
+        assert!(!endpoint.healthy(), "checks decide");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! In: outcomes of checks and of requests, with `now`. Out: [`Admission`]. Shells: [`super::endpoint`]
 //! (requests) and [`super::check`] (checks). Failed checks or failed requests in a row take an endpoint
 //! out. Good checks bring it back where checks are configured; else one trial request at a time does,
-//! after a pause that doubles while trials fail.
+//! after a pause that doubles while trials fail. An endpoint that is out because nothing was heard of it may be
+//! tried as a last resort: it may be this node that was cut off.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,17 @@ pub(crate) struct Rules {
     pub(crate) healthy_after: u32,
     /// Bad checks, or failed requests, in a row that take it out.
     pub(crate) unhealthy_after: u32,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// It says that it is well.
+    Good,
+    /// It says that it is not.
+    Bad,
+    /// It says nothing.
+    Silence,
 }
 
 /// How a request at this endpoint ended, as far as health cares.
@@ -50,6 +62,8 @@ pub(crate) struct Health {
     failed_requests: u32,
     gateway_answers: u32,
     pause: Duration,
+    /// The last look or request got no answer.
+    silent: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +86,7 @@ impl Health {
             failed_requests: 0,
             gateway_answers: 0,
             pause: FIRST_PAUSE,
+            silent: false,
         }
     }
 
@@ -88,6 +103,11 @@ impl Health {
             }
             | State::Trial => Admission::Closed,
         }
+    }
+
+    /// Whether it is out because nothing is heard of it, rather than by its own word.
+    pub(crate) fn silent(&self) -> bool {
+        self.silent && self.state != State::Healthy
     }
 
     /// Whether a good request would change anything: callers skip telling it otherwise.
@@ -107,7 +127,14 @@ impl Health {
     }
 
     /// A check ended.
-    pub(crate) fn check(&mut self, good: bool, now: Instant) {
+    pub(crate) fn check(&mut self, sign: Sign, now: Instant) {
+        let good = sign == Sign::Good;
+        match sign {
+            // Until it is back it stays the last resort that it was.
+            Sign::Good => {}
+            Sign::Bad => self.silent = false,
+            Sign::Silence => self.silent = true,
+        }
         self.failed_checks = if good {
             0
         } else {
@@ -133,6 +160,7 @@ impl Health {
         if self.state != State::Healthy {
             return;
         }
+        self.silent = outcome == Outcome::Failed;
         match outcome {
             Outcome::Good => (self.failed_requests, self.gateway_answers) = (0, 0),
             Outcome::Gateway => {
@@ -162,6 +190,15 @@ impl Health {
         }
     }
 
+    /// A request that was sent as a last resort ended.
+    pub(crate) fn last_resort(&mut self, outcome: Outcome) {
+        let out = matches!(self.state, State::Out { .. });
+        // Where checks are configured, they decide.
+        if out && outcome == Outcome::Good && !self.rules.checked {
+            self.come_back();
+        }
+    }
+
     /// The trial ended; `None`: its client went away before it told anything.
     pub(crate) fn end_trial(&mut self, outcome: Option<Outcome>, now: Instant) {
         if self.state != State::Trial {
@@ -169,7 +206,8 @@ impl Health {
         }
         match outcome {
             Some(Outcome::Good) => self.come_back(),
-            Some(Outcome::Gateway | Outcome::Failed) => {
+            Some(outcome @ (Outcome::Gateway | Outcome::Failed)) => {
+                self.silent = outcome == Outcome::Failed;
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 self.go_out(now);
             }
@@ -229,16 +267,45 @@ mod tests {
     fn bad_checks_in_a_row_take_it_out_and_good_ones_bring_it_back() {
         let now = start();
         let mut health = Health::new(CHECKED);
-        for good in [false, false, true, false, false] {
-            health.check(good, now);
+        for sign in [Sign::Bad, Sign::Silence, Sign::Good, Sign::Bad, Sign::Bad] {
+            health.check(sign, now);
             assert_eq!(health.admission(), Admission::Open);
         }
-        health.check(false, now);
+        health.check(Sign::Bad, now);
         assert_eq!(health.admission(), Admission::Closed);
-        health.check(true, now);
+        health.check(Sign::Good, now);
         assert_eq!(health.admission(), Admission::Closed);
-        health.check(true, now);
+        health.check(Sign::Good, now);
         assert_eq!(health.admission(), Admission::Open);
+    }
+
+    #[test]
+    fn an_endpoint_that_says_nothing_is_told_from_one_that_says_no() {
+        let now = start();
+        let mut health = Health::new(CHECKED);
+        assert!(!health.silent());
+        for sign in [Sign::Silence; 3] {
+            health.check(sign, now);
+        }
+        assert!(health.silent());
+        health.check(Sign::Bad, now);
+        assert!(!health.silent());
+        health.check(Sign::Silence, now);
+        health.check(Sign::Good, now);
+        assert!(health.silent(), "it has to be good twice");
+        // Checks decide.
+        health.last_resort(Outcome::Good);
+        assert_eq!(health.admission(), Admission::Closed);
+
+        let mut health = Health::new(PASSIVE);
+        (0..3).for_each(|_| health.request(Outcome::Failed, now));
+        assert!(health.silent());
+        health.last_resort(Outcome::Failed);
+        assert!(health.silent());
+        health.last_resort(Outcome::Good);
+        assert_eq!(health.admission(), Admission::Open);
+        (0..5).for_each(|_| health.request(Outcome::Gateway, now));
+        assert!(!health.silent() && health.admission() != Admission::Open);
     }
 
     #[test]
@@ -305,7 +372,7 @@ mod tests {
 
     #[derive(Debug, Clone, Copy)]
     enum Event {
-        Check(bool),
+        Check(Sign),
         Request(Outcome),
         Trial(Option<Outcome>),
     }
@@ -320,7 +387,8 @@ mod tests {
 
     fn any_event() -> impl Strategy<Value = Event> {
         prop_oneof![
-            any::<bool>().prop_map(Event::Check),
+            prop_oneof![Just(Sign::Good), Just(Sign::Bad), Just(Sign::Silence)]
+                .prop_map(Event::Check),
             any_outcome().prop_map(Event::Request),
             proptest::option::of(any_outcome()).prop_map(Event::Trial),
         ]
@@ -339,7 +407,7 @@ mod tests {
                 now += Duration::from_millis(gap);
                 match event {
                     // Checks run only where they are configured.
-                    Event::Check(good) if checked => health.check(good, now),
+                    Event::Check(sign) if checked => health.check(sign, now),
                     Event::Check(_) => {}
                     Event::Request(outcome) => health.request(outcome, now),
                     Event::Trial(outcome) => {
@@ -350,8 +418,8 @@ mod tests {
                 }
             }
             if checked {
-                health.check(true, now);
-                health.check(true, now);
+                health.check(Sign::Good, now);
+                health.check(Sign::Good, now);
             } else if let Admission::TrialFrom(from) = health.admission() {
                 prop_assert!(from <= now + LONGEST_PAUSE);
                 prop_assert!(health.begin_trial(from));

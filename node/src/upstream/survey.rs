@@ -95,7 +95,14 @@ impl Client {
                 }),
                 None => Err(Refusal::NoHealthyUpstream),
             },
-            Choice::Refuse(reason) => Err(refusal(errand, reason)),
+            Choice::Refuse(reason) => {
+                let silent = self.silent_endpoint(errand, reason, &view.own_region);
+                let place = silent.map(|endpoint| Place {
+                    region: view.own_region.clone(),
+                    spot: Spot::Endpoint(endpoint.authority.to_string()),
+                });
+                place.ok_or_else(|| refusal(errand, reason))
+            }
         };
         Survey {
             candidates: self.candidates(&question, errand, now),
@@ -148,6 +155,9 @@ impl Client {
                             Some(_) if endpoint.healthy() => (true, "healthy, in this region"),
                             Some(_) => (true, "it failed; one request may try it again now"),
                             None if endpoint.full() => (false, "at its bound of requests"),
+                            None if endpoint.last_resort_load().is_some() => {
+                                (false, "nothing is heard of it; only as a last resort")
+                            }
                             None => (false, "unhealthy"),
                         };
                         candidates.push(candidate(

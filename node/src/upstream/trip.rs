@@ -36,6 +36,8 @@ pub(crate) struct Trip<'a> {
     pub(crate) tried_regions: Vec<RegionName>,
     /// Tries here are used up.
     pub(crate) leave_own_region: bool,
+    /// It was sent to an endpoint of which nothing is heard.
+    pub(crate) last_resort: bool,
     /// An idle connection has failed it: use a new one.
     pub(crate) fresh: bool,
     /// Where the last try went.
@@ -70,6 +72,7 @@ impl<'a> Trip<'a> {
             second_chance: false,
             tried_regions: Vec::new(),
             leave_own_region: false,
+            last_resort: false,
             fresh: false,
             region: None,
             tries: 0,

@@ -56,18 +56,55 @@ async fn without_checks_failed_requests_tell_and_one_trial_brings_it_back() {
         .expect_err("nobody listens");
     assert_eq!(refusal, Refusal::UpstreamError(UpstreamFault::Connect));
     assert_eq!(plant.healthy(), 0);
-    world.http1(ONE, |_| async { answer(200, "") });
     let refusal = node
         .send(&plant, request("GET"))
         .await
-        .expect_err("it is out");
+        .expect_err("still nobody");
     assert_eq!(refusal, Refusal::NoHealthyUpstream);
     tokio::time::sleep(Duration::from_secs(6)).await;
+    world.http1(ONE, |_| async { answer(200, "") });
     let _ = node
         .send(&plant, request("GET"))
         .await
         .expect("the trial is good");
     assert_eq!(plant.healthy(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_well_a_silent_endpoint_is_tried_and_one_that_says_no_is_not() {
+    let world = World::default();
+    let node = Node::start(&world, "eu-1", &[]);
+    let mut settings = service(&[("eu", ONE)]);
+    settings.health = Some(Health {
+        path: "/health".into(),
+        interval: Duration::from_secs(60),
+        timeout: Duration::from_millis(500),
+        healthy_after: 2,
+        unhealthy_after: 1,
+    });
+    let plant = node.adopt(settings.clone());
+    let mut changes = node.upstreams.changes();
+    changes.mark_unchanged();
+    changes.changed().await.expect("the node lives");
+    assert_eq!(plant.healthy(), 0, "nobody listens");
+    // The next check is a minute away.
+    world.http1(ONE, |_| async { answer(200, "") });
+    let _ = node.send(&plant, request("GET")).await.expect("it serves");
+    assert_eq!(plant.healthy(), 0, "checks decide");
+
+    world.http1(TWO, |request| {
+        let well = request.uri().path() != "/health";
+        async move { answer(if well { 200 } else { 503 }, "") }
+    });
+    settings.endpoints = service(&[("eu", TWO)]).endpoints;
+    let plant = node.adopt_at(2, settings);
+    changes.mark_unchanged();
+    changes.changed().await.expect("the node lives");
+    let refusal = node
+        .send(&plant, request("GET"))
+        .await
+        .expect_err("it asked for nothing to be sent");
+    assert_eq!(refusal, Refusal::NoHealthyUpstream);
 }
 
 #[tokio::test(start_paused = true)]
