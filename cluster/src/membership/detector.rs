@@ -31,6 +31,9 @@ const OVERDUE_AFTER: Duration = Duration::from_millis(150);
 /// A dead node must answer this many probes within [`UP_WITHIN`]: a link that flaps does not flap routing.
 const UP_ARRIVALS: usize = 5;
 
+/// A dead node that has answered this many is no longer dead for certain.
+const SUSPECT_ARRIVALS: usize = 2;
+
 /// See [`UP_ARRIVALS`].
 const UP_WITHIN: Duration = Duration::from_secs(1);
 
@@ -63,19 +66,30 @@ struct Track {
     liveness: Liveness,
     /// Another node says that it is down.
     condemned: bool,
+    /// Nothing has come from it yet, and its neighbours are silent.
+    doubted: bool,
+    /// It was taken for dead and answers again, not yet often enough to be `Up`.
+    returning: bool,
 }
 
 impl Detector {
-    /// Begins to judge a node: `Up` at first, for gossip has just heard of it.
-    pub fn watch(&mut self, node: &NodeId, now: Instant) {
+    /// Begins to judge a node: `Up` at first, for gossip has just heard of it; `Suspect` until it answers where
+    /// `doubted`, for gossip is late, and it may have gone with the silent nodes in whose place it is probed.
+    pub fn watch(&mut self, node: &NodeId, doubted: bool, now: Instant) {
         if !self.tracks.contains_key(node) {
             self.tracks.insert(
                 node.clone(),
                 Track {
                     arrivals: VecDeque::with_capacity(UP_ARRIVALS),
                     since: now,
-                    liveness: Liveness::Up,
+                    liveness: if doubted {
+                        Liveness::Suspect
+                    } else {
+                        Liveness::Up
+                    },
                     condemned: false,
+                    doubted,
+                    returning: false,
                 },
             );
         }
@@ -120,6 +134,7 @@ impl Detector {
             track.arrivals.push_back(now);
             track.since = track.since.max(now);
             track.condemned = false;
+            track.doubted = false;
         }
     }
 
@@ -134,6 +149,7 @@ impl Detector {
     pub fn gone(&mut self, node: &NodeId) -> Option<Verdict> {
         let track = self.tracks.get_mut(node)?;
         track.arrivals.clear();
+        track.returning = false;
         (track.liveness != Liveness::Down).then(|| {
             track.liveness = Liveness::Down;
             Verdict {
@@ -173,21 +189,34 @@ impl Detector {
 impl Track {
     fn judge(&mut self, now: Instant) -> Liveness {
         let silence = now.saturating_duration_since(self.since);
-        if self.liveness == Liveness::Down {
+        if self.liveness == Liveness::Down || self.returning {
             let often = self.arrivals.len() == UP_ARRIVALS
                 && self
                     .arrivals
                     .front()
                     .is_some_and(|first| now.saturating_duration_since(*first) <= UP_WITHIN);
-            return if often && silence < SUSPECT_AFTER {
+            // A suspect node is asked where there is no other.
+            let answers = silence < SUSPECT_AFTER && self.arrivals.len() >= SUSPECT_ARRIVALS;
+            self.returning = answers && !often;
+            if !answers {
+                if self.liveness != Liveness::Down {
+                    self.arrivals.clear();
+                }
+                return Liveness::Down;
+            }
+            return if often {
                 Liveness::Up
             } else {
-                Liveness::Down
+                Liveness::Suspect
             };
         }
         if silence < SUSPECT_AFTER {
             self.condemned = false;
-            Liveness::Up
+            if self.doubted {
+                Liveness::Suspect
+            } else {
+                Liveness::Up
+            }
         } else if silence >= DOWN_AFTER || self.condemned {
             self.arrivals.clear();
             Liveness::Down
@@ -214,11 +243,33 @@ mod tests {
         "us-east-1".into()
     }
 
+    #[test]
+    fn a_doubted_node_is_suspect_until_it_answers_and_down_when_it_does_not() {
+        let mut detector = Detector::default();
+        let began = start();
+        for id in ["a", "b"] {
+            detector.watch(&id.into(), true, began);
+        }
+        let mut now = began;
+        let mut tick = |detector: &mut Detector, ms| {
+            while now < began + Duration::from_millis(ms) {
+                now += TICK;
+                detector.tick(now);
+            }
+            ["a", "b"].map(|id| detector.verdict(&id.into()).expect("it is watched"))
+        };
+        assert_eq!(tick(&mut detector, 200), [Liveness::Suspect; 2]);
+        detector.heard(&"a".into(), began + Duration::from_millis(200));
+        let both = tick(&mut detector, 475);
+        assert_eq!(both, [Liveness::Up, Liveness::Suspect]);
+        assert_eq!(tick(&mut detector, 500)[1], Liveness::Down);
+    }
+
     /// A detector whose one peer has just answered, and that moment.
     fn living() -> (Detector, Instant) {
         let mut detector = Detector::default();
         let mut now = start();
-        detector.watch(&peer(), now);
+        detector.watch(&peer(), false, now);
         for _ in 0..UP_ARRIVALS {
             now += PROBE_INTERVAL;
             detector.heard(&peer(), now);
@@ -287,21 +338,33 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_node_must_answer_five_times_within_a_second() {
+    fn a_dead_node_is_suspect_after_two_answers_and_up_after_five_within_a_second() {
         let (mut detector, now) = living();
         ticks(&mut detector, now, Duration::from_secs(2));
         let mut now = now + Duration::from_secs(2);
-        for arrival in 1..=UP_ARRIVALS {
-            assert_eq!(
-                detector.verdict(&peer()),
-                Some(Liveness::Down),
-                "before {arrival}"
-            );
-            now += PROBE_INTERVAL;
-            detector.heard(&peer(), now);
-            detector.tick(now);
-        }
-        assert_eq!(detector.verdict(&peer()), Some(Liveness::Up));
+        use Liveness::{Down, Suspect, Up};
+        let told = [(); UP_ARRIVALS].map(|()| answers(&mut detector, &mut now));
+        assert_eq!(told, [Down, Suspect, Suspect, Suspect, Up]);
+
+        // Silent again before that, it has to begin anew.
+        let (mut detector, now) = living();
+        ticks(&mut detector, now, Duration::from_secs(2));
+        let mut now = now + Duration::from_secs(2);
+        let twice =
+            |detector: &mut Detector, now: &mut Instant| [(); 2].map(|()| answers(detector, now));
+        assert_eq!(twice(&mut detector, &mut now), [Down, Suspect]);
+        let changes = ticks(&mut detector, now, Duration::from_secs(1));
+        assert_eq!(changes, [(SUSPECT_AFTER, Down)]);
+        now += Duration::from_secs(1);
+        assert_eq!(twice(&mut detector, &mut now), [Down, Suspect]);
+    }
+
+    /// It answers the next probe; the verdict then.
+    fn answers(detector: &mut Detector, now: &mut Instant) -> Liveness {
+        *now += PROBE_INTERVAL;
+        detector.heard(&peer(), *now);
+        detector.tick(*now);
+        detector.verdict(&peer()).expect("it is watched")
     }
 
     #[test]
@@ -370,6 +433,7 @@ mod tests {
             gaps in prop::collection::vec(1u64..900, 1..60),
         ) {
             let (mut detector, mut now) = living();
+            let mut returning = false;
             for gap in gaps {
                 let end = now + Duration::from_millis(gap);
                 let mut at = now;
@@ -378,6 +442,7 @@ mod tests {
                     detector.tick(at);
                     let silence = at - now;
                     let verdict = detector.verdict(&peer()).unwrap();
+                    returning |= verdict == Liveness::Down;
                     if silence >= DOWN_AFTER {
                         prop_assert_eq!(verdict, Liveness::Down);
                     } else if silence >= SUSPECT_AFTER {
@@ -387,7 +452,9 @@ mod tests {
                 now = end;
                 detector.heard(&peer(), now);
                 detector.tick(now);
-                prop_assert_ne!(detector.verdict(&peer()).unwrap(), Liveness::Suspect);
+                let verdict = detector.verdict(&peer()).unwrap();
+                returning &= verdict != Liveness::Up;
+                prop_assert!(returning || verdict == Liveness::Up, "{:?}", verdict);
             }
         }
     }

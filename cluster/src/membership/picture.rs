@@ -60,15 +60,17 @@ pub(super) fn targets(
 
 /// The picture that the node routes by. `own` stands first in no special place; `known` holds the others.
 pub(super) fn compose(own: &Known, known: &[Known], detector: &Detector) -> View {
-    let dead = dead_regions(known, detector);
+    let regions = probed_regions(known, detector);
     let mut members = BTreeMap::from([(own.id.clone(), member(own, Liveness::Up))]);
     for node in known {
         let liveness = if node.left {
             Liveness::Down
         } else if let Some(verdict) = detector.verdict(&node.id) {
             verdict
-        } else if node.live && !dead.contains(&node.region) {
-            Liveness::Up
+        } else if node.live {
+            // Where all that are probed are silent the others are too, though gossip has not noticed yet.
+            let neighbours = regions.get(&node.region);
+            neighbours.copied().unwrap_or(Liveness::Up)
         } else {
             Liveness::Down
         };
@@ -103,21 +105,44 @@ pub(super) fn compose(own: &Known, known: &[Known], detector: &Detector) -> View
     }
 }
 
-/// Regions all of whose probed nodes are down: their other nodes are gone too, though gossip has not
-/// noticed yet.
-fn dead_regions(known: &[Known], detector: &Detector) -> BTreeSet<RegionName> {
-    let mut regions: BTreeMap<&RegionName, Liveness> = BTreeMap::new();
+/// Which nodes that `view` takes for dead are so by their region alone, and were not `before`: gossip still hears them, and
+/// nobody probes them.
+pub(super) fn gone_with_their_region(
+    before: &View,
+    view: &View,
+    known: &[Known],
+    detector: &Detector,
+) -> Vec<NodeId> {
+    let down = |view: &View, id: &NodeId| {
+        let member = view.members.get(id);
+        member.is_some_and(|member| member.liveness == Liveness::Down)
+    };
+    let unprobed = known
+        .iter()
+        .filter(|node| node.live && !node.left && detector.verdict(&node.id).is_none());
+    unprobed
+        .filter(|node| down(view, &node.id) && !down(before, &node.id))
+        .map(|node| node.id.clone())
+        .collect()
+}
+
+/// Of each region the best verdict on a node that is probed.
+fn probed_regions(known: &[Known], detector: &Detector) -> BTreeMap<RegionName, Liveness> {
+    let mut regions = BTreeMap::new();
     for node in known {
         if let Some(verdict) = detector.verdict(&node.id) {
-            let best = regions.entry(&node.region).or_insert(verdict);
+            let best = regions.entry(node.region.clone()).or_insert(verdict);
             *best = (*best).min(verdict);
         }
     }
     regions
-        .into_iter()
-        .filter(|(_, best)| *best == Liveness::Down)
-        .map(|(region, _)| region.clone())
-        .collect()
+}
+
+/// Whether all nodes of a region that are probed are silent: another one that is to be probed in their place may have
+/// gone with them.
+pub(super) fn is_silent(region: &RegionName, known: &[Known], detector: &Detector) -> bool {
+    let best = probed_regions(known, detector).remove(region);
+    best.is_some_and(|best| best != Liveness::Up)
 }
 
 fn member(node: &Known, liveness: Liveness) -> Member {
@@ -180,7 +205,7 @@ mod tests {
         let mut detector = Detector::default();
         let mut now = tokio::time::Instant::now().into_std();
         for id in ids {
-            detector.watch(&(*id).into(), now);
+            detector.watch(&(*id).into(), false, now);
         }
         for _ in 0..40 {
             now += Duration::from_millis(25);
@@ -234,6 +259,40 @@ mod tests {
     }
 
     #[test]
+    fn nodes_that_nobody_probes_are_as_their_probed_neighbours_and_part_with_them() {
+        let known = ["us-1", "us-2", "us-3"].map(|id| node(id, true));
+        let own = node("eu-1", true);
+        let mut detector = Detector::default();
+        let began = tokio::time::Instant::now().into_std();
+        for id in ["us-1", "us-2"] {
+            detector.watch(&id.into(), false, began);
+        }
+        let mut views = (0..=20).map(|step| {
+            let now = began + Duration::from_millis(25) * step;
+            if step < 8 {
+                detector.heard(&"us-1".into(), now);
+            }
+            detector.tick(now);
+            let view = compose(&own, &known, &detector);
+            (view.members["us-3"].liveness, view)
+        });
+        assert_eq!(
+            views.by_ref().take(16).map(|seen| seen.0).max(),
+            Some(Liveness::Up)
+        );
+        let (silent, before) = views.by_ref().last().expect("there are more");
+        assert_eq!(silent, Liveness::Suspect, "one of them was heard later");
+        assert!(is_silent(&"us".into(), &known, &detector));
+        for step in 21..40 {
+            detector.tick(began + Duration::from_millis(25) * step);
+        }
+        let view = compose(&own, &known, &detector);
+        let parted = gone_with_their_region(&before, &view, &known, &detector);
+        assert_eq!(parted, ["us-3".into()], "a verdict parts from the others");
+        assert!(gone_with_their_region(&view, &view, &known, &detector).is_empty());
+    }
+
+    #[test]
     fn one_silent_node_does_not_condemn_its_region() {
         let known = ["us-1", "us-2"].map(|id| node(id, true));
         let view = compose(&node("eu-1", true), &known, &silent(&["us-1"]));
@@ -245,7 +304,8 @@ mod tests {
         );
 
         let mut detector = silent(&["us-1"]);
-        detector.watch(&"us-2".into(), tokio::time::Instant::now().into_std());
+        let now = tokio::time::Instant::now().into_std();
+        detector.watch(&"us-2".into(), false, now);
         let view = compose(&node("eu-1", true), &known, &detector);
         assert_eq!(view.members["us-2"].liveness, Liveness::Up);
         assert_eq!(view.regions["us"].liveness, Liveness::Up);

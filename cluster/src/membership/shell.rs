@@ -230,11 +230,15 @@ impl Task {
             .filter(|id| !targets.contains(*id))
             .cloned()
             .collect();
+        for known in &self.heard.nodes {
+            if targets.contains(&known.id) {
+                // Before those that make room for it are forgotten.
+                let doubted = picture::is_silent(&known.region, &self.heard.nodes, &self.detector);
+                self.detector.watch(&known.id, doubted, now());
+            }
+        }
         for id in &unwanted {
             self.detector.forget(id);
-        }
-        for id in &targets {
-            self.detector.watch(id, now());
         }
         for id in &self.heard.condemned {
             self.detector.condemn(id);
@@ -321,7 +325,13 @@ impl Task {
             &self.heard.nodes,
             &self.detector,
         );
-        if view != **self.shared.view.load() {
+        let before = self.shared.view.load();
+        if view != **before {
+            let nodes = &self.heard.nodes;
+            for id in picture::gone_with_their_region(&before, &view, nodes, &self.detector) {
+                // What waits on its connections fails now and is tried elsewhere, as with those that are probed.
+                self.fabric.part(&id, "its region does not answer");
+            }
             let view = Arc::new(view);
             self.shared.view.store(Arc::clone(&view));
             self.shared.published.send_replace(view);
