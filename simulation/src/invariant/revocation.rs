@@ -149,10 +149,10 @@ fn joined(
             *steady &= now;
         }
         steady.cuts.extend(&ground.cuts);
-        steady.apart.extend(ground.apart.iter().cloned());
+        steady.apart.extend(ground.apart.clone());
     }
     all_along.is_some_and(|ground| {
-        let apart = |node| ground.apart.contains(node);
+        let apart = |node| ground.apart.contains_key(node);
         ground.joined(revoked.place, seen.place) && !apart(&revoked.node) && !apart(&seen.node)
     })
 }
@@ -288,7 +288,7 @@ mod tests {
         let told = |node: &str| {
             let mut history = history(&[], vec![presented(21_201, served())]);
             let mut apart = history.grounds[0].1.clone();
-            apart.apart.insert(node.to_owned());
+            apart.apart.insert(node.to_owned(), Place(0));
             history.grounds.push((ms(18_000), apart));
             let revoker = history.revocations[0].node.clone();
             (revoker, check(&history).len())

@@ -496,7 +496,7 @@ impl Stage {
             nodes: places.clone().map(nodes).collect(),
             upstreams: places.clone().map(upstream).collect(),
             issuer: self.world.is_on(self.issuer_machine) && self.issuer.manner.ways().are_well(),
-            apart: apart.map(Node::name).collect(),
+            apart: apart.map(|node| (node.name(), node.place)).collect(),
             misled: misled.map(|(_, node)| node.place).collect(),
             ..Ground::default()
         };

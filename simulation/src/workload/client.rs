@@ -391,7 +391,7 @@ const STRIKES: u32 = 2;
 const ANSWER: Duration = Duration::from_secs(3);
 
 /// How long a silent node is tried last.
-const KEEP_OFF: Duration = Duration::from_secs(5);
+pub const KEEP_OFF: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -360,8 +360,8 @@ pub struct Ground {
     pub issuer: bool,
     /// Links that are cut, or so bad that nothing is promised over them, in this direction.
     pub cuts: BTreeSet<(Place, Place)>,
-    /// Nodes that do not run, or hear nobody, by name: also where another node of their region does.
-    pub apart: BTreeSet<String>,
+    /// Nodes that do not run, or hear nobody, by name, with their regions: also where another node of theirs does.
+    pub apart: BTreeMap<String, Place>,
     /// Regions whose clients are owed nothing: a node there takes their connections and does not answer as it should, and
     /// only their own patience ends that.
     pub misled: BTreeSet<Place>,
@@ -421,23 +421,27 @@ impl Ground {
     /// of its own region where all are on, else any that it reaches. That node makes one hop to another region at most
     /// (DESIGN section 6): what it cannot reach itself it cannot have served, whatever a third region could reach.
     pub fn can_serve(&self, from: Place, regions: &[Place]) -> bool {
-        if self.misled.contains(&from) {
-            return false;
-        }
-        // Across regions a peer there makes the call.
-        let serves = |node: Place| {
-            regions.iter().any(|region| {
-                self.upstreams[region.0] && self.nodes[region.0] && self.open(node, *region)
-            })
-        };
         if self.is_at_home(from) {
-            return serves(from);
+            !self.misled.contains(&from) && self.serves(from, regions)
+        } else {
+            self.can_serve_anywhere(from, regions)
         }
-        let nodes = (0..self.nodes.len()).map(Place);
-        let mut reachable = nodes
-            .filter(|node| self.nodes[node.0] && self.open(from, *node))
-            .peekable();
-        reachable.peek().is_some() && reachable.all(serves)
+    }
+
+    /// Whether a client in one region is served by an upstream in one of `regions`, if it may be sent to any node that it
+    /// reaches.
+    pub fn can_serve_anywhere(&self, from: Place, regions: &[Place]) -> bool {
+        let mut reachable = self.reach(from).peekable();
+        !self.misled.contains(&from)
+            && reachable.peek().is_some()
+            && reachable.all(|node| self.serves(node, regions))
+    }
+
+    /// Whether nodes of a region reach an upstream in one of `regions`. Across regions a peer there makes the call.
+    fn serves(&self, node: Place, regions: &[Place]) -> bool {
+        regions.iter().any(|region| {
+            self.upstreams[region.0] && self.nodes[region.0] && self.open(node, *region)
+        })
     }
 
     /// Whether clients of a region are sent to its own nodes alone: nothing is wrong with any node.
@@ -458,6 +462,11 @@ impl Ground {
             ways.extend(regions.iter().filter(serves).map(|region| (node, *region)));
         }
         ways
+    }
+
+    /// Whether a client in one region can reach the nodes of another.
+    pub fn reaches(&self, from: Place, to: Place) -> bool {
+        self.nodes[to.0] && self.open(from, to)
     }
 
     /// The regions whose nodes a client in a region can reach.
@@ -508,6 +517,14 @@ impl Flow {
         match self.regions(ground.nodes.len()) {
             Some(regions) => ground.ways(self.from, &regions),
             None => ground.reach(self.from).map(|node| (node, node)).collect(),
+        }
+    }
+
+    /// Whether it can be served, as things are, if clients have not yet come home to their own region's nodes.
+    pub fn servable_anywhere(&self, ground: &Ground) -> bool {
+        match self.regions(ground.nodes.len()) {
+            Some(regions) => ground.can_serve_anywhere(self.from, &regions),
+            None => ground.can_reach(self.from),
         }
     }
 

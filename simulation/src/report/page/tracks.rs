@@ -98,7 +98,7 @@ fn truth(history: &History, node: usize) -> Vec<[u64; 2]> {
         if let Some(sight) = sights.next_if(|sight| sight.at == at) {
             on = sight.on;
         } else if let Some((_, ground)) = grounds.next() {
-            apart = ground.apart.contains(name);
+            apart = ground.apart.contains_key(name);
         }
         let state = match (on, apart) {
             (false, _) => 0,
@@ -291,7 +291,10 @@ mod tests {
     #[test]
     fn a_node_that_runs_and_hears_nobody_is_cut_off() {
         let ground = |apart: &[&str]| Ground {
-            apart: apart.iter().map(|name| (*name).to_owned()).collect(),
+            apart: apart
+                .iter()
+                .map(|name| ((*name).to_owned(), Place(0)))
+                .collect(),
             ..Ground::default()
         };
         let at = Duration::from_millis;
