@@ -79,6 +79,47 @@ fn drawn_faults_befall_the_operators_regions_and_nodes() {
     );
 }
 
+const SMALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/small.yaml");
+
+#[test]
+fn what_was_given_is_given_to_every_process_and_stands_in_the_command_that_plays_it_again() {
+    let given = ["--config", GATEWAY, "--nodes", "fra=2", "-o", "json"];
+    for more in [["--seeds", "1..1"].as_slice(), &["--seed", "1", "--verify"]] {
+        let output = meridian_sim(&[&["run", SMALL], &given[..], more].concat());
+        let finding: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a finding");
+        assert!(output.status.success(), "{finding:#}");
+        let nodes = finding["phases"][0]["says"].as_str();
+        let all = "5 nodes in 4 regions look for each other";
+        assert_eq!(nodes, Some(all), "{more:?}");
+    }
+    let cut = ["--time-limit", "1ms"];
+    let output = meridian_sim(&[&["run", SMALL], &given[..], &cut].concat());
+    let talk = String::from_utf8_lossy(&output.stderr);
+    let again = format!(
+        "play it again: meridian-sim run {SMALL} --config {GATEWAY} --nodes fra=2 --seed 1\n"
+    );
+    assert!(talk.contains(&again), "{talk}");
+}
+
+#[test]
+fn tenants_of_a_scenario_that_the_operators_take_the_place_of_are_named() {
+    let says = "tenants: the scenario's own are not played: bavaria, delaware, wanderer;";
+    let output = meridian_sim(&["explain", "residency-loss", "--config", GATEWAY]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains(&format!("note     {says}")), "{text}");
+    assert!(!text.contains("\ntenant "), "{text}");
+    let output = meridian_sim(&[
+        "run",
+        "residency-loss",
+        "--config",
+        GATEWAY,
+        "--time-limit",
+        "1ms",
+    ]);
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(talk.contains(&format!("note: {says}")), "{talk}");
+}
+
 #[test]
 fn what_the_operators_document_lacks_is_told_before_anything_is_played() {
     let folder = tempfile::tempdir().expect("a folder");

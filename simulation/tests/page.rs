@@ -95,6 +95,60 @@ fn the_page_of_a_run_that_held_draws_every_lane_and_heeds_keys_filters_and_click
 }
 
 #[test]
+fn what_is_in_trouble_has_a_lane_that_says_in_plain_words_what_that_means() {
+    let driver = r##"
+        const told = document.documentElement.dataset;
+        const rows = timeline.rows.filter((row) => row.lane.own);
+        told.lanes = rows.map((row) => row.lane.title).join("|");
+        told.drawn = rows.map((row) => row.drawing.querySelectorAll(".f-trouble").length).join("|");
+        const one = (title) => rows.find((row) => row.lane.title === title);
+        // As the pointer does that rests on the middle of a lane's fault.
+        for (const [name, title] of [["link", "Links in trouble"], ["disk", "Disks"], ["clock", "Clocks"], ["upstream", "Upstreams"], ["issuer", "Issuer"]]) {
+            const row = one(title);
+            const fault = row.lane.own[0];
+            const box = timeline.axis.getBoundingClientRect();
+            const at = { clientX: box.left + x((fault.from + fault.to) / 2), clientY: box.top, bubbles: true };
+            row.drawing.dispatchEvent(new PointerEvent("pointermove", at));
+            told[name] = timeline.tip.textContent;
+        }
+    "##;
+    let troubles = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/troubles.yaml");
+    let document = shown(troubles, true, driver);
+    let lanes = "Links in trouble|Disks|Clocks|Upstreams|Issuer";
+    assert_eq!(found(&document, "lanes"), lanes);
+    assert_eq!(found(&document, "drawn"), "1|1|1|1|1");
+    for (name, what, means) in [
+        (
+            "link",
+            "eu-west – us-east is slow",
+            "late, lost or held back",
+        ),
+        (
+            "disk",
+            "the disk of us-east-1 takes 20ms longer",
+            "requests do not",
+        ),
+        (
+            "clock",
+            "the clocks of us-east-1 are 5s off",
+            "judges tokens by it",
+        ),
+        ("upstream", "take 50ms longer", "by health checks"),
+        (
+            "issuer",
+            "the issuer loses power",
+            "its keys change or cannot be had",
+        ),
+    ] {
+        let hover = found(&document, name);
+        assert!(
+            hover.contains(what) && hover.contains(means),
+            "{name}: {hover}"
+        );
+    }
+}
+
+#[test]
 fn the_page_of_a_run_that_broke_says_what_and_goes_there() {
     let driver = r##"
         const told = document.documentElement.dataset;

@@ -308,6 +308,7 @@ mod tests {
             faults: vec![FaultSeen {
                 at: ms(10_000),
                 what: "a loses power".to_owned(),
+                area: crate::workload::Area::Nodes,
                 signs: 1,
                 orderly: false,
                 budget: BUDGET,

@@ -26,6 +26,7 @@ mod tests {
         let fault = |signs| FaultSeen {
             at: Duration::ZERO,
             what: "a loses power".to_owned(),
+            area: crate::workload::Area::Nodes,
             signs,
             orderly: false,
             budget: BUDGET,

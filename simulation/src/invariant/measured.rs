@@ -266,6 +266,7 @@ mod tests {
             faults: vec![FaultSeen {
                 at: second,
                 what: "a loses power".to_owned(),
+                area: crate::workload::Area::Nodes,
                 signs: 2,
                 orderly: false,
                 budget: crate::workload::BUDGET,

@@ -71,6 +71,7 @@ mod tests {
             faults: vec![FaultSeen {
                 at: second,
                 what: "a is stopped".to_owned(),
+                area: crate::workload::Area::Nodes,
                 signs: 1,
                 orderly,
                 budget: BUDGET,

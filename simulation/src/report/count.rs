@@ -144,6 +144,7 @@ pub(super) fn faults(scenario: &Scenario, history: &History) -> Vec<FaultReport>
             at_ms: fault.at.as_millis(),
             ended_ms: fault.ended.map(|ended| ended.as_millis()),
             what: fault.what.clone(),
+            area: fault.area,
             signs: fault.signs,
             gaps: of_this.map(gap).collect(),
         }

@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::{
     invariant::{Judged, Violation},
     scenario::Scenario,
-    workload::{History, Phase},
+    workload::{Area, History, Phase},
     world::{Counts, Seed},
 };
 
@@ -172,6 +172,8 @@ pub struct FaultReport {
     pub ended_ms: Option<u128>,
     /// What.
     pub what: String,
+    /// What it befell.
+    pub area: Area,
     /// Signs that it happened.
     pub signs: u64,
     /// For each flow, the longest gap between two successes around it.
@@ -229,10 +231,5 @@ impl Finding {
             converged_ms: between(history.calm_since, history.equal_at),
             network,
         }
-    }
-
-    /// The command that plays this run again.
-    pub fn replay(&self, scenario: &str) -> String {
-        format!("meridian-sim run {scenario} --seed {}", self.seed)
     }
 }

@@ -136,6 +136,19 @@ pub const SHIPPED: &[(&str, &str)] = &[
         include_str!("../../scenarios/one-way-cut.yaml"),
     ),
     (
+        "flapping-link",
+        include_str!("../../scenarios/flapping-link.yaml"),
+    ),
+    ("slow-disk", include_str!("../../scenarios/slow-disk.yaml")),
+    (
+        "clock-drift",
+        include_str!("../../scenarios/clock-drift.yaml"),
+    ),
+    (
+        "key-rotation",
+        include_str!("../../scenarios/key-rotation.yaml"),
+    ),
+    (
         "revocation",
         include_str!("../../scenarios/revocation.yaml"),
     ),
@@ -318,6 +331,13 @@ impl Scenario {
         &self.regions[place.0]
     }
 
+    /// What an operator's document replaced or left out of the scenario, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        self.operator
+            .as_ref()
+            .map_or(&[], |operator| &operator.notes)
+    }
+
     /// The scenario in words.
     pub fn explain(&self) -> String {
         let mut lines: Vec<(&str, String)> = Vec::new();
@@ -331,9 +351,8 @@ impl Scenario {
             for ask in operator.asks() {
                 lines.push(("asked", self.describe_ask(ask)));
             }
-            for note in &operator.notes {
-                lines.push(("note", note.clone()));
-            }
+            let notes = self.notes().iter();
+            lines.extend(notes.map(|note| ("note", note.clone())));
         }
         if self.release_before {
             lines.push(("release", "before: all nodes begin with it".to_owned()));
@@ -482,7 +501,16 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Anything, as the seed draws it", &["chaos"]),
-    ("Nodes and upstreams fail", &["process-kill", "left-behind"]),
+    (
+        "Nodes and what they stand on fail",
+        &[
+            "process-kill",
+            "left-behind",
+            "slow-disk",
+            "clock-drift",
+            "key-rotation",
+        ],
+    ),
     (
         "The network fails",
         &[
@@ -490,6 +518,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "split-in-two",
             "minority-writes",
             "one-way-cut",
+            "flapping-link",
             "revocation",
             "bulk-flood",
         ],

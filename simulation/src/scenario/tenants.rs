@@ -67,6 +67,13 @@ struct RawRamp {
     over: Spanned<String>,
 }
 
+impl RawTenant {
+    /// Its name as it was written.
+    pub(super) fn name(&self) -> &str {
+        &self.name.value
+    }
+}
+
 impl Check<'_> {
     /// The tenants; `every` is the pace of the scenario's traffic.
     pub(super) fn tenants(&mut self, raw: &[RawTenant], every: Option<Duration>) -> Vec<Tenant> {

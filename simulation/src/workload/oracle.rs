@@ -252,6 +252,24 @@ pub struct ReadSeen {
 /// How long after a fault requests may fail (DESIGN section 8, invariant 6).
 pub const BUDGET: Duration = Duration::from_secs(1);
 
+/// What a fault befalls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Area {
+    /// Nodes, whole regions of them.
+    Nodes,
+    /// Links between regions.
+    Links,
+    /// Disks of nodes that go on.
+    Disks,
+    /// Clocks of nodes.
+    Clocks,
+    /// Upstreams.
+    Upstreams,
+    /// The issuer of tokens.
+    Issuer,
+}
+
 /// A fault that began.
 #[derive(Debug, Clone)]
 pub struct FaultSeen {
@@ -259,6 +277,8 @@ pub struct FaultSeen {
     pub at: Duration,
     /// What, in words.
     pub what: String,
+    /// What it befalls.
+    pub area: Area,
     /// Signs of it that the world saw: packets lost to it, machines down, percent of a link that a flood filled.
     pub signs: u64,
     /// A planned stop, not an accident.

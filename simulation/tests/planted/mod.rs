@@ -188,6 +188,16 @@ fn a_gateway_that_reaches_no_upstream_is_found_out() {
 }
 
 #[test]
+fn a_document_without_its_residency_is_found_out() {
+    let unbound = Plant {
+        file: "unbound",
+        invariant: "residency",
+        says: "request ",
+    };
+    unbound.found_out_at_once();
+}
+
+#[test]
 fn a_cluster_that_takes_no_document_any_more_is_found_out() {
     let broken = Plant {
         file: "broken",

@@ -34,10 +34,19 @@ shipped! {
     thundering_return_holds_twice: "thundering-return",
     join_and_leave_holds_twice: "join-and-leave",
     orderly_upgrade_holds_twice: "orderly-upgrade",
+    flapping_link_holds_twice: "flapping-link",
+    slow_disk_holds_twice: "slow-disk",
+    clock_drift_holds_twice: "clock-drift",
 }
 
 /// Those whose finding is looked at more closely, below and in the file above; `chaos` in `explore.rs`.
-const ELSEWHERE: [&str; 4] = ["region-loss", "revocation", "bulk-flood", "chaos"];
+const ELSEWHERE: [&str; 5] = [
+    "region-loss",
+    "revocation",
+    "bulk-flood",
+    "chaos",
+    "key-rotation",
+];
 
 #[test]
 fn every_shipped_scenario_is_played_here() {
@@ -72,6 +81,16 @@ fn revocations_reach_every_node_that_can_hear_them_and_outlive_restarts() {
     assert!(count("admitted") > 100, "{finding:#}");
     assert!(count("refused") > 500, "{finding:#}");
     assert!(count("slowest_ms") < 500, "{finding:#}");
+}
+
+#[test]
+fn tokens_under_a_key_that_nobody_could_learn_wait_and_all_others_are_served() {
+    let finding = verified("key-rotation", "1");
+    let count = |name: &str| finding["requests"][name].as_u64().unwrap();
+    // While the issuer was away, those under its newest key; the rest of the run, none.
+    assert!(count("refused") > 300, "{finding:#}");
+    assert!(count("served") > 4 * count("refused"), "{finding:#}");
+    assert_eq!(finding["faults"].as_array().unwrap().len(), 4);
 }
 
 #[test]

@@ -156,9 +156,9 @@ impl Run {
         wanted && !self.no_shrink && !self.limits.is_child()
     }
 
-    /// Whether a changed scenario is one that can be played.
+    /// Whether a changed scenario is one that can be played on what was given.
     fn can_play(&self, document: &Document) -> bool {
-        Scenario::parse(&document.source(&self.scenario)).is_ok()
+        self.given.can_play(&document.source(&self.scenario))
     }
 }
 
@@ -224,6 +224,11 @@ fn play(run: &Run) -> ExitCode {
         Ok(loaded) => loaded,
         Err(wrong) => return wrong,
     };
+    if !run.quiet {
+        for note in loaded.scenario.notes() {
+            eprintln!("note: {note}");
+        }
+    }
     if let Some(seeds) = &run.seeds {
         return as_parent(run, async |program: Program| {
             many::play(run, &program, &loaded, seeds.clone()).await

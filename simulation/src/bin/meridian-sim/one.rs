@@ -39,7 +39,8 @@ pub(crate) fn play(run: &Run, scenario: Scenario, seed: Seed) -> (ExitCode, Opti
         Err(code) => return (code, None),
     };
     if run.compared {
-        print(&format!("{END_OF_TRACE}\n"));
+        let how = if enough.is_some() { ", cut short" } else { "" };
+        print(&format!("{END_OF_TRACE}{how}\n"));
     }
     tell(&finding, run.output);
     if finding.passed {
@@ -48,7 +49,7 @@ pub(crate) fn play(run: &Run, scenario: Scenario, seed: Seed) -> (ExitCode, Opti
     if enough == Some(Enough::Interrupted) && finding.violations.len() == 1 {
         return (ExitCode::from(INTERRUPTED), None);
     }
-    eprintln!("play it again: {}", finding.replay(&run.scenario));
+    eprintln!("play it again: {}", run.replay(seed.0));
     let broken = finding.violations.first().map(|violation| Broken {
         invariant: violation.invariant.to_owned(),
         says: violation.says.clone(),
@@ -91,7 +92,7 @@ fn find(run: &Run, scenario: Scenario, seed: Seed) -> Result<(Finding, Option<En
         return Err(ExitCode::FAILURE);
     };
     if let Some(mut page) = page {
-        let replay = account.finding.replay(&run.scenario);
+        let replay = run.replay(seed.0);
         let text = report::page(&told, &account, &replay);
         if let Err(error) = page.write_all(text.as_bytes()) {
             eprintln!("the report is not whole: {error}");

@@ -60,7 +60,7 @@ impl Given {
 
     /// A scenario, played on what was given; mistakes are told on stderr.
     pub(crate) fn parse(&self, source: &Source) -> Result<Scenario, ExitCode> {
-        let mut scenario = self.played_on(source)?;
+        let mut scenario = self.played_on(source).map_err(|mistakes| tell(&mistakes))?;
         if let Some(version) = self.from_version {
             scenario.begin_with(version).map_err(|wrong| {
                 eprintln!("--from-version: {wrong}");
@@ -70,14 +70,18 @@ impl Given {
         Ok(scenario)
     }
 
-    fn played_on(&self, source: &Source) -> Result<Scenario, ExitCode> {
+    /// Whether there is nothing wrong with a scenario on what was given; says nothing.
+    pub(crate) fn can_play(&self, source: &Source) -> bool {
+        self.played_on(source).is_ok()
+    }
+
+    fn played_on(&self, source: &Source) -> Result<Scenario, Vec<Diagnostic>> {
         let Some(config) = &self.config else {
-            return Scenario::parse(source).map_err(|mistakes| tell(&mistakes));
+            return Scenario::parse(source);
         };
-        let sources = read(config).map_err(|mistakes| tell(&mistakes))?;
-        let operator = Operator::read(&sources).map_err(|mistakes| tell(&mistakes))?;
+        let operator = Operator::read(&read(config)?)?;
         let nodes = self.nodes.clone().unwrap_or_default();
-        Scenario::parse_for(source, operator, &nodes).map_err(|mistakes| tell(&mistakes))
+        Scenario::parse_for(source, operator, &nodes)
     }
 }
 
@@ -143,5 +147,40 @@ fn read(path: &Path) -> Result<Vec<Source>, Vec<Diagnostic>> {
         Ok(sources)
     } else {
         Err(mistakes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        given: Given,
+    }
+
+    fn read_back(arguments: &[OsString]) -> Vec<OsString> {
+        let program = OsString::from("meridian-sim");
+        let line = Line::try_parse_from([program].iter().chain(arguments));
+        line.map(|line| line.given.arguments())
+            .expect("they were written by this program")
+    }
+
+    #[test]
+    fn what_was_given_reaches_another_process_as_it_was_given() {
+        let given = [
+            "--config",
+            "a folder/gateway.yaml",
+            "--nodes",
+            "eu-west=3,us-east=1",
+            "--from-version",
+            "1",
+        ];
+        let given: Vec<OsString> = given.into_iter().map(OsString::from).collect();
+        assert_eq!(read_back(&given), given);
+        assert!(read_back(&[]).is_empty());
     }
 }

@@ -83,7 +83,7 @@ pub(crate) async fn shrink(
     eprintln!(
         "seed {seed}: {} after {runs} runs; play it: meridian-sim run {}",
         explore::size(&best),
-        path.display()
+        run.given.told(&path.display().to_string())
     );
     let shown = path.display().to_string();
     let file_seed = best.get("seed").and_then(Value::as_u64).unwrap_or(seed);

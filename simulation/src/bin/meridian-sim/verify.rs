@@ -18,7 +18,8 @@ use tokio::{
 
 use super::{Output, Run, child::Program, limits::Interrupts, print};
 
-/// Stands between a trace and a finding on the stdout of a run that is compared. Lines of a trace begin with a digit.
+/// Stands between a trace and a finding on the stdout of a run that is compared; with `, cut short` behind it where the
+/// run was ended before its time. Lines of a trace begin with a digit.
 pub(crate) const END_OF_TRACE: &str = "end of trace";
 
 /// Plays it twice at once.
@@ -54,10 +55,22 @@ pub(crate) async fn play(run: &Run, program: &Program, seed: u64) -> io::Result<
         }
     };
     if let Some(difference) = difference {
-        print(&format!(
-            "{}, seed {seed}: DIFFERS between two processes\n{difference}",
-            run.scenario
-        ));
+        // One that was ended early is no other run, but less of the same.
+        let early = [("first", &first), ("second", &second)];
+        let early: Vec<&str> = early
+            .into_iter()
+            .filter_map(|(name, traced)| traced.is_cut_short().then_some(name))
+            .collect();
+        let says = if difference.one_had_ended && !early.is_empty() {
+            format!(
+                "cut short: the {} process was ended before its time; the {} events until then are equal\n  give the run more with --time-limit or --memory-limit\n",
+                early.join(" and the "),
+                difference.equal
+            )
+        } else {
+            format!("DIFFERS between two processes\n{}", difference.says)
+        };
+        print(&format!("{}, seed {seed}: {says}", run.scenario));
         return Ok(ExitCode::FAILURE);
     }
     let (lines, rest) = (first.lines, first.rest().await?);
@@ -79,6 +92,16 @@ struct Traced {
     from: BufReader<ChildStdout>,
     /// Lines of the trace that were read.
     lines: u64,
+    end: Option<End>,
+}
+
+/// How a trace ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The run was over.
+    Whole,
+    /// The run was ended by its bounds or a signal, or its process is gone.
+    CutShort,
 }
 
 impl Traced {
@@ -90,6 +113,7 @@ impl Traced {
             child,
             from: BufReader::with_capacity(256 << 10, stdout),
             lines: 0,
+            end: None,
         })
     }
 
@@ -100,11 +124,17 @@ impl Traced {
         let line = String::from_utf8_lossy(&line)
             .trim_end_matches('\n')
             .to_owned();
-        if line.is_empty() || line == END_OF_TRACE {
+        if line.is_empty() || line.starts_with(END_OF_TRACE) {
+            let whole = line == END_OF_TRACE;
+            self.end = Some(if whole { End::Whole } else { End::CutShort });
             return Ok(None);
         }
         self.lines += 1;
         Ok(Some(line))
+    }
+
+    fn is_cut_short(&self) -> bool {
+        self.end == Some(End::CutShort)
     }
 
     /// What comes after the trace.
@@ -115,8 +145,18 @@ impl Traced {
     }
 }
 
-/// The first event that differs, in words.
-async fn compare(first: &mut Traced, second: &mut Traced) -> io::Result<Option<String>> {
+/// Where two traces part.
+struct Difference {
+    /// Events before.
+    equal: u64,
+    /// There one of them had ended, and the other had not.
+    one_had_ended: bool,
+    /// The first event that differs, in words.
+    says: String,
+}
+
+/// The first event that differs.
+async fn compare(first: &mut Traced, second: &mut Traced) -> io::Result<Option<Difference>> {
     let mut before: VecDeque<String> = VecDeque::new();
     loop {
         // Both at once, so that neither waits with a full pipe for the other one's line.
@@ -132,7 +172,11 @@ async fn compare(first: &mut Traced, second: &mut Traced) -> io::Result<Option<S
             }
             (one, other) => {
                 let number = first.lines.max(second.lines);
-                return Ok(Some(difference(number, &before, one, other)));
+                return Ok(Some(Difference {
+                    equal: number - 1,
+                    one_had_ended: one.is_none() != other.is_none(),
+                    says: difference(number, &before, one, other),
+                }));
             }
         }
     }

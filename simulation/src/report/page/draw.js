@@ -64,6 +64,7 @@ const faults = finding.faults.map((fault) => ({
   from: fault.at_ms,
   to: fault.ended_ms ?? run.end,
   what: fault.what,
+  area: fault.area,
   signs: fault.signs,
 }));
 

@@ -72,10 +72,45 @@ const laneBreaches = {
   },
 };
 
+/** What it means that something is in trouble, for those who do not know what nodes do with it. */
+const AREAS = {
+  links: ["Links in trouble", "between regions", "what passes over it is late, lost or held back; where that is too bad nothing is promised over it, and it counts as cut"],
+  disks: ["Disks", "of nodes", "the node waits for its disk or gets errors from it; documents and votes depend on it, requests do not"],
+  clocks: ["Clocks", "of nodes", "the node takes another time for the true one; it judges tokens by it, and may refuse good ones where it is too far off"],
+  upstreams: ["Upstreams", "of regions", "the services behind the gateway do not answer as they should; nodes notice by health checks, and ask other regions"],
+  issuer: ["Issuer", "of tokens", "its keys change or cannot be had; tokens under keys that nodes have are served on, others have to wait"],
+};
+
+/** A lane of the faults that befall one kind of thing. */
+function laneArea(area) {
+  const [title, hint, means] = AREAS[area];
+  const own = faults.filter((one) => one.area === area).map((one) => ({ ...one }));
+  return {
+    title,
+    hint,
+    own,
+    rows: stack(own),
+    get height() { return 8 + 18 * this.rows; },
+    draw(height) {
+      return [...backdrop(height), ...own.filter(touches).flatMap((one) => {
+        const top = 4 + 18 * one.row;
+        return [bar(one.from, one.to, top, 15, "f-trouble", 3), label(one.from, one.to, top + 11.5, one.what)];
+      })];
+    },
+    tell(time) {
+      const now = own.filter((one) => one.from <= time && time <= one.to);
+      return now.map((one) => [title, `${one.what}, ${when(one.from)} – ${when(one.to)}: ${means}`, "warn"]);
+    },
+    describe() {
+      return own.map((one) => `${one.what} from ${when(one.from)} to ${when(one.to)}`).join("; ");
+    },
+  };
+}
+
 const cutName = (cut) => `${run.regions[cut.regions[0]]} ${cut.both ? "⇄" : "→"} ${run.regions[cut.regions[1]]}`;
 const laneCuts = {
   title: "Links cut",
-  hint: "between regions",
+  hint: "or too bad to count on",
   rows: stack(run.cuts),
   get height() { return 8 + 16 * this.rows; },
   draw() {
@@ -299,6 +334,7 @@ const lanesOfRun = [
   breaches.length > 0 && laneBreaches,
   laneFaults,
   run.cuts.length > 0 && laneCuts,
+  ...Object.keys(AREAS).map(laneArea).filter((lane) => lane.own.length > 0),
   laneLeader,
   finding.requests.sent > 0 && laneRequests,
   finding.requests.sent > 0 && laneLatency,

@@ -140,7 +140,7 @@ function laneRegion(region) {
       const dead = nodes.filter((node) => seenAt(node, time)[2] > 0).length;
       const told = [
         ["Nodes running", `${on} of ${nodes.length}`, on < nodes.length ? "bad" : ""],
-        ["Upstream", upstream ? "running" : "not running", upstream ? "" : "bad"],
+        ["Upstream", upstream ? "well" : "not answering as it should", upstream ? "" : "bad"],
       ];
       if (dead) told.push(["Taken for dead", many(dead, "node"), "bad"]);
       return told;
@@ -148,7 +148,7 @@ function laneRegion(region) {
     describe() {
       const away = [];
       eachStep(run.upstreams[region], 0, run.end, (from, to, step) => { if (!step[1]) away.push(`${when(from)} to ${when(to)}`); });
-      return away.length ? `upstream not running from ${away.join(", ")}` : "upstream running all the time";
+      return away.length ? `upstream not answering as it should from ${away.join(", ")}` : "upstream well all the time";
     },
   };
 }

@@ -314,7 +314,7 @@ const ONE_WAY: f64 = 0.25;
 /// The share of troubles that leave all promises as they are.
 const MILD: f64 = 0.5;
 
-/// The share of wrong clocks by which good tokens are refused.
+/// The share of wrong clocks by which good tokens may be refused.
 const FAR_OFF: f64 = 0.25;
 
 /// Between two new keys: nodes ask for an unknown one every 10 s at most, and an answer takes a moment

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use text::Names;
 pub(super) use text::{KINDS, Options, RawFault, Value, node_name};
 
-use crate::workload::manner::Ways;
+use crate::workload::{Area, manner::Ways};
 use crate::world::{Capacity, DiskTrouble, Drift, Part, Place, Trouble};
 
 /// Something that goes wrong for a while.
@@ -370,6 +370,39 @@ impl FaultKind {
             Self::PowerOff(_) | Self::KillUpstreams(_) | Self::UpstreamFlaps { .. }
         );
         down && self.target() == Some(Target::Region(place))
+    }
+
+    /// What it befalls.
+    pub fn area(&self) -> Area {
+        match self {
+            Self::PowerOff(_)
+            | Self::Kill(_)
+            | Self::Wipe(_)
+            | Self::Pause(_)
+            | Self::Suspend(_)
+            | Self::Upgrade(_)
+            | Self::DiskCorrupt { .. }
+            | Self::Isolate(_)
+            | Self::Join(_)
+            | Self::Stop(_) => Area::Nodes,
+            Self::Cut(_)
+            | Self::Flap { .. }
+            | Self::Slow { .. }
+            | Self::Lossy { .. }
+            | Self::Narrow { .. }
+            | Self::Flood { .. } => Area::Links,
+            Self::DiskSlow { .. }
+            | Self::DiskStall(_)
+            | Self::DiskFull(_)
+            | Self::DiskErrors(_) => Area::Disks,
+            Self::Clock { .. } => Area::Clocks,
+            Self::KillUpstreams(_)
+            | Self::UpstreamSlow { .. }
+            | Self::UpstreamErrors { .. }
+            | Self::UpstreamHangs(_)
+            | Self::UpstreamFlaps { .. } => Area::Upstreams,
+            Self::IssuerDown | Self::IssuerErrors { .. } | Self::IssuerRotates => Area::Issuer,
+        }
     }
 
     /// How what comes and goes does so, where it does.

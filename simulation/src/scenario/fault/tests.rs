@@ -258,3 +258,29 @@ fn faults_that_cannot_happen_as_they_are_listed_are_refused() {
     assert!(parse(&[kill, "{ at: 8s, for: 5s, power_off: us-east-1 }"]).is_ok());
     assert!(parse(&[kill, "{ at: 4s, for: 2s, kill: eu-west }"]).is_ok());
 }
+
+#[test]
+fn what_befalls_the_leader_and_others_at_once_is_refused_where_it_cannot_happen_whoever_leads() {
+    let kill = "{ at: 1s, for: 5s, kill: leader }";
+    let wrong = refused(&[kill, "{ at: 3s, for: 2s, stop: each }"]);
+    assert!(
+        wrong.contains("faults[1]: whoever leads does not run then"),
+        "{wrong}"
+    );
+    // The region may be another one, and the next leader is.
+    assert!(parse(&[kill, "{ at: 3s, for: 2s, kill: us-east }"]).is_ok());
+    assert!(parse(&[kill, "{ at: 3s, for: 2s, power_off: leader }"]).is_ok());
+    let wrong = refused(&[kill, "{ at: 1s, for: 2s, pause: leader-node }"]);
+    assert!(
+        wrong.contains("faults[1]: the leader does not run then"),
+        "{wrong}"
+    );
+    let clock =
+        |at: u32, whom: &str| format!("{{ at: {at}s, for: 5s, clock: {whom}, offset: 5s }}");
+    let wrong = refused(&[&clock(2, "leader-node"), &clock(2, "leader")]);
+    assert!(
+        wrong.contains("faults[1]: setting the clocks of the leader cannot be done twice"),
+        "{wrong}"
+    );
+    assert!(parse(&[&clock(2, "leader-node"), &clock(3, "us-east")]).is_ok());
+}

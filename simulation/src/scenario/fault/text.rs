@@ -223,12 +223,16 @@ impl Names<'_> {
                 whom,
                 offset_ms,
                 drift,
-            } => format!(
-                "the clocks of {} are {} off and drift by {} millionths",
-                self.whole(*whom),
-                signed_text(*offset_ms),
-                drift.0
-            ),
+            } => {
+                let off = format!("are {} off", signed_text(*offset_ms));
+                let drifts = format!("drift by {} millionths", drift.0);
+                let how = match (*offset_ms, drift.0) {
+                    (0, _) => drifts,
+                    (_, 0) => off,
+                    _ => format!("{off} and {drifts}"),
+                };
+                format!("the clocks of {} {how}", self.whole(*whom))
+            }
             FaultKind::Cut(link) => format!("the link {} is cut", self.way(*link)),
             FaultKind::UpstreamSlow { whom, latency } => format!(
                 "the upstreams of {} take {} longer",

@@ -38,9 +38,8 @@ impl Check<'_> {
                     self.mistake(*place, message);
                 }
                 if let Some(node) = self.down_twice(other, fault) {
-                    let name = node_name(&self.regions[node.place.0], node.number);
                     let message = format!(
-                        "faults[{index}]: {name} does not run then: \"{}\" (faults[{before}]) takes it down from {:?} to {:?}; let one begin when the other is over",
+                        "faults[{index}]: {node} does not run then: \"{}\" (faults[{before}]) takes it down from {:?} to {:?}; let one begin when the other is over",
                         Names {
                             regions: &self.regions
                         }
@@ -113,11 +112,9 @@ impl Check<'_> {
             return None;
         }
         match (&one.what, &other.what) {
-            (FaultKind::Clock { whom: a, .. }, FaultKind::Clock { whom: b, .. }) => {
-                let both = |spot: &Spot| a.covers(*spot).zip(b.covers(*spot)) == Some((true, true));
-                let spot = self.spots().find(both)?;
-                let name = node_name(&self.regions[spot.place.0], spot.number);
-                Some(format!("setting the clocks of {name}"))
+            (FaultKind::Clock { .. }, FaultKind::Clock { .. }) => {
+                let node = self.surely_both(one, other)?;
+                Some(format!("setting the clocks of {node}"))
             }
             (FaultKind::IssuerRotates, FaultKind::IssuerRotates) => {
                 Some("rotating the issuer's key".to_owned())
@@ -127,18 +124,64 @@ impl Check<'_> {
     }
 
     /// A node that both would have to take down at once.
-    fn down_twice(&self, one: &Fault, other: &Fault) -> Option<Spot> {
+    fn down_twice(&self, one: &Fault, other: &Fault) -> Option<String> {
         let together = overlap(one, other);
         let both = one.what.takes_down() && other.what.takes_down();
         if !together || !both {
             return None;
         }
-        let befalls = |fault: &Fault, spot| match fault.what.target() {
-            Some(target) => target.covers(spot) == Some(true),
-            None => true,
+        // Whoever leads when the later one begins is none that the earlier one took down.
+        let (earlier, later) = if one.at <= other.at {
+            (one, other)
+        } else {
+            (other, one)
         };
-        self.spots()
-            .find(|spot| befalls(one, *spot) && befalls(other, *spot))
+        if earlier.at < later.at && is_the_leaders(later) {
+            return None;
+        }
+        self.surely_both(one, other)
+    }
+
+    /// A node that both befall, whoever leads then: its name, or `the leader`. None where that depends on who leads.
+    fn surely_both(&self, one: &Fault, other: &Fault) -> Option<String> {
+        if is_the_leaders(one) && is_the_leaders(other) {
+            return (one.at == other.at).then(|| "the leader".to_owned());
+        }
+        let (ours, theirs) = (self.may_befall(one), self.may_befall(other));
+        let mut common = BTreeSet::new();
+        for (mine, its) in ours
+            .iter()
+            .flat_map(|mine| theirs.iter().map(move |its| (mine, its)))
+        {
+            let both = mine.intersection(its).next()?;
+            common.insert(*both);
+        }
+        match common.into_iter().collect::<Vec<_>>()[..] {
+            [] => None,
+            [spot] => Some(node_name(&self.regions[spot.place.0], spot.number)),
+            [..] => Some("whoever leads".to_owned()),
+        }
+    }
+
+    /// The nodes that a fault befalls: for one of the leader or its region, as often as there are nodes or regions that
+    /// may be it.
+    fn may_befall(&self, fault: &Fault) -> Vec<BTreeSet<Spot>> {
+        // Also those of an operator's regions that the file has no name for: they may lead.
+        let of = |place: Place| {
+            let numbers = 1..=self.nodes_in(place);
+            numbers.map(move |number| Spot { place, number })
+        };
+        let places = || (0..self.places()).map(Place);
+        match fault.what.target() {
+            None => vec![places().flat_map(of).collect()],
+            Some(Target::Leader) => places().map(|place| of(place).collect()).collect(),
+            Some(Target::LeaderNode) => {
+                let nodes = places().flat_map(of);
+                nodes.map(|spot| BTreeSet::from([spot])).collect()
+            }
+            Some(Target::Region(place)) => vec![of(place).collect()],
+            Some(Target::Node(spot)) => vec![BTreeSet::from([spot])],
+        }
     }
 }
 
@@ -150,6 +193,14 @@ pub(in crate::scenario) fn voters(regions: usize, nodes: usize) -> usize {
 
 /// For a node without a disk to join, to take the state from the leader, and to get a vote.
 pub(in crate::scenario) const REJOIN: Duration = Duration::from_secs(10);
+
+/// Whether it befalls the leader, or its region, whichever that is.
+fn is_the_leaders(fault: &Fault) -> bool {
+    matches!(
+        fault.what.target(),
+        Some(Target::Leader | Target::LeaderNode)
+    )
+}
 
 /// Whether two faults have a moment in common.
 fn overlap(one: &Fault, other: &Fault) -> bool {

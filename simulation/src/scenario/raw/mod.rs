@@ -162,7 +162,20 @@ impl Check<'_> {
         self.regions(raw);
         let traffic = raw.traffic.as_ref();
         let every = traffic.map(|traffic| self.interval(&traffic.rate));
-        let tenants = self.tenants(&raw.tenants, every);
+        let tenants = match &mut self.operator {
+            None => self.tenants(&raw.tenants, every),
+            Some(operator) => {
+                if !raw.tenants.is_empty() {
+                    let names: Vec<&str> = raw.tenants.iter().map(RawTenant::name).collect();
+                    operator.notes.push(format!(
+                        "tenants: the scenario's own are not played: {}; those of {} ask instead",
+                        names.join(", "),
+                        operator.name
+                    ));
+                }
+                Vec::new()
+            }
+        };
         let (links, conditions) = (self.links(&raw.network), self.conditions(&raw.network));
         let faults = self.faults(&raw.faults);
         let cluster = self.cluster(every.is_some());

@@ -104,6 +104,7 @@ impl Active {
             history.faults.push(FaultSeen {
                 at: stage.world.now(),
                 what: scenario.describe(&what),
+                area: what.area(),
                 signs,
                 orderly: false,
                 budget: budget(&what),

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 use super::leader;
 use crate::{
     scenario::stage::Stage,
-    workload::{BUDGET, FaultSeen},
+    workload::{Area, BUDGET, FaultSeen},
 };
 
 /// Nodes that are stopped and started again, one after another.
@@ -61,6 +61,7 @@ impl Round {
             history.faults.push(FaultSeen {
                 at: stage.world.now(),
                 what: format!("{} is stopped and started again", stage.nodes[node].name()),
+                area: Area::Nodes,
                 signs,
                 orderly: true,
                 budget: BUDGET,

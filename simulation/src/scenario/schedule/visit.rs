@@ -11,7 +11,7 @@ use meridian_cluster::directory::Decision;
 
 use crate::{
     scenario::stage::Stage,
-    workload::{BUDGET, FaultSeen},
+    workload::{Area, BUDGET, FaultSeen},
     world::Place,
 };
 
@@ -136,6 +136,7 @@ fn note(stage: &Stage, what: String) -> usize {
         at,
         ended: None,
         what,
+        area: Area::Nodes,
         signs: 0,
         orderly: true,
         budget: BUDGET,
