@@ -12,7 +12,8 @@ use std::{
 pub use crate::workload::BUDGET;
 use crate::{
     workload::{
-        Flow, Ground, History, Kind, Outcome, Request, client::KEEP_OFF, manner::OWN_ERROR,
+        FaultSeen, Flow, Ground, History, Kind, Outcome, Request, client::KEEP_OFF,
+        manner::OWN_ERROR,
     },
     world::Place,
 };
@@ -133,15 +134,16 @@ pub fn outages(history: &History) -> Vec<Outage> {
 /// another one breaks within the watch, or came back just before, each request is judged, and no outage. Planned stops
 /// wait for each other.
 fn is_alone(history: &History, fault: usize) -> bool {
-    let at = history.faults[fault].at;
+    let FaultSeen { at, orderly, .. } = history.faults[fault];
     let before = at.saturating_sub(SETTLE)..at;
     let mut changes = history.grounds.iter().map(|(since, _)| since);
+    let came_back = changes.any(|since| !since.is_zero() && before.contains(since));
     let mut others = history.faults.iter().enumerate();
-    history.faults[fault].orderly
-        || !changes.any(|since| !since.is_zero() && before.contains(since))
-            && others.all(|(other, seen)| {
-                other == fault || seen.at + WATCH <= at || seen.at > at + WATCH
-            })
+    (orderly || !came_back)
+        && others.all(|(other, seen)| {
+            let apart = seen.at + WATCH <= at || seen.at > at + WATCH;
+            other == fault || apart || orderly && seen.orderly
+        })
 }
 
 fn in_budget(history: &History, sent: Duration, done: Duration) -> bool {
@@ -257,7 +259,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{workload::FaultSeen, world::Place};
+    use crate::world::Place;
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -498,6 +500,23 @@ mod tests {
         history.faults.push(other);
         assert_eq!(outages(&history)[0].gap, ms(1_010));
         assert_eq!(check(&history), Vec::<String>::new());
+    }
+
+    #[test]
+    fn planned_stops_may_come_together_and_not_with_what_is_not_planned() {
+        let judged = |orderly: [bool; 2]| {
+            let mut history = history(10_000..11_100);
+            history.faults[0].orderly = orderly[0];
+            history.faults.push(FaultSeen {
+                at: ms(12_000),
+                orderly: orderly[1],
+                ..history.faults[0].clone()
+            });
+            let wrong = check(&history);
+            wrong.iter().filter(|it| it.contains("percentile")).count()
+        };
+        let told = [[true, true], [true, false], [false, true], [false, false]].map(judged);
+        assert_eq!(told, [1, 0, 0, 0]);
     }
 
     #[test]
