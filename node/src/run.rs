@@ -50,6 +50,9 @@ const HAND_OVER: Duration = Duration::from_secs(2);
 /// For asking peers what was revoked and blocked meanwhile, before clients are let in: several round trips to the
 /// farthest. Nobody there to ask: no time at all.
 const CATCH_UP: Duration = Duration::from_secs(1);
+/// For asking peers the same before a node that began with an empty disk serves its first document: it knows nothing of
+/// what was revoked, clients are served elsewhere, and a quarter of a million facts over a slow link take this long.
+const LEARN: Duration = Duration::from_secs(60);
 /// For each part that has been told to end. Each does at once; the bound keeps a mistake of ours from
 /// keeping a node alive.
 const END: Duration = Duration::from_secs(3);
@@ -225,13 +228,17 @@ async fn serve(
         current: state.current.clone(),
     };
     let (adopted, clock) = (state.clone(), host.clone());
+    let first = learn_first(cluster.clone(), stop.clone());
     let following = adopter.follow(
         host.clone(),
         cluster.directory().watch(),
         move |adoption| adopted.adopted(&adoption, clock.unix_time()),
         stop.clone(),
     );
-    tracker.spawn(following);
+    tracker.spawn(async move {
+        first.await;
+        following.await;
+    });
 
     let close_log = CancellationToken::new();
     let log_tracker = TaskTracker::new();
@@ -307,6 +314,10 @@ async fn serve(
     // One future for all of the node's life: a signal between two of them would be lost.
     let mut ending = std::pin::pin!(end(host, &cluster));
     let ready = async {
+        // One that knows of no other node has nobody to wait for.
+        if !file.fabric.join.is_empty() {
+            meet::a_document(&cluster, state.decided()).await;
+        }
         meet::all_regions(&cluster).await;
         // What was revoked and blocked while this node was away; what it knew before lies in its own files.
         cluster.facts().catch_up(CATCH_UP).await;
@@ -425,6 +436,35 @@ async fn serve(
         End::Replaced(incarnation) => Err(RunError::Replaced { id, incarnation }),
         End::Removed(index) => Err(RunError::Removed { id, index }),
         End::Broken(error) => Err(error),
+    }
+}
+
+/// A node that began without a document has lost what it knew of revocations, or never knew any: when its first document
+/// has come it asks others for them before it serves by it. Resolves at once where a document lay on its disk.
+fn learn_first(cluster: Cluster, stop: CancellationToken) -> impl Future<Output = ()> + Send {
+    let mut revisions = cluster.directory().watch();
+    let has_one = revisions.borrow().is_some();
+    async move {
+        if has_one {
+            return;
+        }
+        let learning = async {
+            // Its sender lives as long as the directory.
+            let _ = revisions.wait_for(Option::is_some).await;
+            // The first document of a cluster of one node.
+            if cluster.directory().seats().len() < 2 {
+                return;
+            }
+            let whole = cluster.facts().learn(LEARN).await;
+            tracing::trace!(target: "meridian::decision", whole, "facts learnt");
+            if !whole {
+                tracing::warn!(
+                    limit = ?LEARN,
+                    "no other node has told all that was revoked and blocked; serving without, and going on to ask"
+                );
+            }
+        };
+        stop.run_until_cancelled(learning).await;
     }
 }
 

@@ -117,8 +117,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let own = shared.held().digest();
         let peers = living(&shared.view.borrow().clone());
         if let Some((peer, _)) = doubts.choose(own, &peers, Instant::now()) {
-            let new = pull(&shared, &peer).await;
-            doubts.asked(&peer, new, Instant::now());
+            let pulled = pull(&shared, &peer).await;
+            doubts.asked(&peer, pulled.new, Instant::now());
         }
     }
 }
@@ -140,11 +140,21 @@ pub(super) fn living(view: &View) -> Vec<(NodeId, Digest)> {
         .collect()
 }
 
-/// Takes from a peer all that it has and this node lacks; how many facts were new.
-pub(super) async fn pull(shared: &Arc<Shared>, peer: &NodeId) -> usize {
+/// What came of asking a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pulled {
+    /// How many facts were new here.
+    pub(super) new: usize,
+    /// Whether the comparison came to its end: this node has all that the peer has.
+    pub(super) whole: bool,
+}
+
+/// Takes from a peer all that it has and this node lacks.
+pub(super) async fn pull(shared: &Arc<Shared>, peer: &NodeId) -> Pulled {
     let mut new = 0;
     let outcome = timeout(SESSION, session(shared, peer, &mut new)).await;
     tracing::trace!(target: "meridian::decision", %peer, new, "facts pulled");
+    let whole = matches!(outcome, Ok(Ok(())));
     match outcome {
         Ok(Ok(())) if new > 0 => {
             tracing::info!(%peer, new, "facts that were missing here came from a peer")
@@ -155,7 +165,7 @@ pub(super) async fn pull(shared: &Arc<Shared>, peer: &NodeId) -> usize {
             tracing::warn!(%peer, new, "comparing facts with a peer took too long; going on with another")
         }
     }
-    new
+    Pulled { new, whole }
 }
 
 async fn session(shared: &Arc<Shared>, peer: &NodeId, new: &mut usize) -> Result<(), CallError> {

@@ -360,6 +360,27 @@ impl Facts {
         // What is still missing then, the repair goes on to fetch.
         let _ = timeout(patience, asking).await;
     }
+
+    /// Before a node that began without anything serves its first document: waits for peers, compares with the nearest
+    /// and takes what they have, until one of them has given all. False where none had after `patience`; the repair
+    /// goes on then. Only for a node that has peers: alone it would wait in vain.
+    pub async fn learn(&self, patience: Duration) -> bool {
+        let asking = async {
+            loop {
+                let peers = repair::living(&self.shared.view.borrow().clone());
+                let mut whole = false;
+                for (peer, theirs) in peers.into_iter().take(ASKED) {
+                    whole |= theirs == self.shared.digest()
+                        || repair::pull(&self.shared, &peer).await.whole;
+                }
+                if whole {
+                    return;
+                }
+                sleep(ANNOUNCE).await;
+            }
+        };
+        timeout(patience, asking).await.is_ok()
+    }
 }
 
 /// Peers that a node asks before it lets clients in. The nearest has nearly always all; two more are for the

@@ -13,6 +13,8 @@ use crate::{exchange::Body, problem::full};
 pub struct Health {
     /// The revision it serves; none yet.
     pub revision: Option<u64>,
+    /// The newest revision that its directory has: more than it serves while it looks into it.
+    pub known: Option<u64>,
     /// A revision it could not compile, and why.
     pub rejected: Option<(u64, String)>,
     /// Whether its listeners are up.
@@ -47,6 +49,30 @@ impl Health {
         !self.quorum || self.rejected.is_some() || self.dependencies.iter().any(|d| !d.good)
     }
 
+    /// Why requests should not come here, for whoever waits for it; none where they should.
+    fn reason(&self) -> Option<String> {
+        if self.ready() {
+            return None;
+        }
+        Some(
+            match (self.draining, self.revision, &self.rejected, self.known) {
+                (true, ..) => "it takes no new work".to_owned(),
+                (_, Some(_), ..) => {
+                    "it is meeting the other regions before it lets clients in".to_owned()
+                }
+                (_, None, Some((revision, why)), _) => {
+                    format!(
+                        "it has no revision to serve: it cannot serve revision {revision}: {why}"
+                    )
+                }
+                (_, None, None, Some(revision)) => format!(
+                    "it asks other nodes for revocations and blocks before it serves revision {revision}"
+                ),
+                (_, None, None, None) => "no document has come yet".to_owned(),
+            },
+        )
+    }
+
     fn state(&self) -> &'static str {
         match (self.ready(), self.draining) {
             (_, true) => "draining",
@@ -62,10 +88,7 @@ pub fn answer(path: &str, query: Option<&str>, health: &Health) -> Option<Respon
     let state = health.state();
     let (good, body) = match path {
         "/livez" => (true, json!({ "status": "alive" })),
-        "/readyz" => (
-            health.ready(),
-            json!({ "status": state, "revision": health.revision, "quorum": health.quorum }),
-        ),
+        "/readyz" => (health.ready(), ready(state, health)),
         "/healthz" => {
             let mut body = json!({ "status": state });
             if query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose"))) {
@@ -86,6 +109,14 @@ pub fn answer(path: &str, query: Option<&str>, health: &Health) -> Option<Respon
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Some(response)
+}
+
+fn ready(state: &str, health: &Health) -> Value {
+    let mut body = json!({ "status": state, "revision": health.revision, "quorum": health.quorum });
+    if let Some(reason) = health.reason() {
+        body["reason"] = reason.into();
+    }
+    body
 }
 
 fn verbose(health: &Health) -> Value {
@@ -162,6 +193,31 @@ mod tests {
             ),
             503
         );
+    }
+
+    #[test]
+    fn a_node_that_is_not_ready_says_why() {
+        let starting = |revision, known| Health {
+            revision,
+            known,
+            listening: false,
+            ..serving()
+        };
+        let reason = |health: Health| health.reason().expect("it is not ready");
+        assert_eq!(serving().reason(), None);
+        assert_eq!(reason(starting(None, None)), "no document has come yet");
+        assert!(reason(starting(None, Some(7))).contains("before it serves revision 7"));
+        assert!(reason(starting(Some(7), Some(7))).contains("meeting the other regions"));
+        let refusing = Health {
+            rejected: Some((7, "no key".to_owned())),
+            ..starting(None, Some(7))
+        };
+        assert!(reason(refusing).ends_with("cannot serve revision 7: no key"));
+        let draining = Health {
+            draining: true,
+            ..serving()
+        };
+        assert_eq!(reason(draining), "it takes no new work");
     }
 
     #[test]

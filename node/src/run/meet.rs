@@ -1,4 +1,5 @@
-//! A node that comes back meets the others before it lets clients in.
+//! A node that comes back meets the others before it lets clients in; one that has nothing to serve hears from them
+//! first.
 //!
 //! In: the revision that lay on disk, the picture of the cluster, and the fabric's connections. Out: the
 //! moment when every region of the document can be forwarded to, or when waiting longer would help nobody.
@@ -7,9 +8,80 @@
 
 use std::time::Duration;
 
-use meridian_cluster::{Cluster, membership::Liveness};
-use meridian_config::{document::Document, name::RegionName};
-use tokio::time::{Instant, sleep_until};
+use meridian_cluster::{
+    Cluster,
+    membership::{Liveness, View},
+};
+use meridian_config::{
+    document::Document,
+    name::{NodeId, RegionName},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+/// Waits until this node has looked into a revision (`decided`), if another node has one: clients are served there
+/// meanwhile, and here they would only hear that there is nothing to serve. Where none has, it waits until every node
+/// that it is connected to has said so, at most [`ALONE`]: the cluster may be waiting for its first document.
+pub(super) async fn a_document(cluster: &Cluster, mut decided: watch::Receiver<bool>) {
+    let begun = Instant::now();
+    let mut view = cluster.membership().watch();
+    let mut peers = cluster.fabric().watch_peers();
+    loop {
+        view.mark_unchanged();
+        peers.mark_unchanged();
+        if *decided.borrow_and_update() {
+            return;
+        }
+        let others = others(cluster, &cluster.membership().view());
+        if others == Others::HaveNone {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = sleep_until(begun + ALONE), if others == Others::Unheard => return,
+            // All three senders live as long as the node.
+            _ = decided.changed() => {}
+            _ = view.changed() => {}
+            _ = peers.changed() => {}
+        }
+    }
+}
+
+/// What other nodes have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// A document.
+    HaveOne,
+    /// None of those that this node is connected to has one, and it has heard of each.
+    HaveNone,
+    /// Nobody has said yet.
+    Unheard,
+}
+
+fn others(cluster: &Cluster, view: &View) -> Others {
+    // Its own directory has one: it is being looked into.
+    if cluster.directory().current().is_some() {
+        return Others::HaveOne;
+    }
+    let members = || view.members.values().filter(|member| member.id != view.own);
+    let has_one = members()
+        .any(|member| member.announced.revision > 0 || member.announced.rejected.is_some());
+    if has_one {
+        return Others::HaveOne;
+    }
+    let peers = cluster.fabric().peers();
+    let mut connected = peers.iter().filter(|peer| peer.connected).peekable();
+    // What a node holds of facts it says from its start on.
+    let heard =
+        |id: &NodeId| members().any(|member| member.id == *id && member.announced.facts.is_some());
+    if connected.peek().is_some() && connected.all(|peer| heard(&peer.identity.id)) {
+        Others::HaveNone
+    } else {
+        Others::Unheard
+    }
+}
 
 /// Waits until every region of the last revision is up and a bulk connection to it stands: at most
 /// [`ALONE`] while no other node answers at all, at most [`WITH_OTHERS`] once one does. A node without a

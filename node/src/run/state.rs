@@ -12,6 +12,7 @@ use meridian_cluster::{
     membership::Liveness,
     renewal::{Stage, Standing, written},
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::workers::Bound;
@@ -38,6 +39,8 @@ pub(super) struct State {
     upstreams: Upstreams,
     metrics: Arc<RequestPath>,
     rejected: Mutex<Option<(u64, String)>>,
+    /// Whether any revision was looked into.
+    decided: watch::Sender<bool>,
     listening: AtomicBool,
     draining: AtomicBool,
 }
@@ -56,6 +59,7 @@ impl State {
             upstreams,
             metrics,
             rejected: Mutex::default(),
+            decided: watch::Sender::new(false),
             listening: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
@@ -78,6 +82,12 @@ impl State {
             announced.decided_ms = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
             announced.services = services;
         });
+        self.decided.send_replace(true);
+    }
+
+    /// Becomes true with the first revision that was compiled, or could not be.
+    pub(super) fn decided(&self) -> watch::Receiver<bool> {
+        self.decided.subscribe()
     }
 
     /// The listeners are up.
@@ -154,6 +164,11 @@ impl State {
         });
         Health {
             revision: self.current.load().as_ref().map(|compiled| compiled.number),
+            known: self
+                .cluster
+                .directory()
+                .current()
+                .map(|revision| revision.number),
             rejected: self.rejected().clone(),
             listening: self.listening.load(Ordering::Relaxed),
             draining: self.draining.load(Ordering::Relaxed),

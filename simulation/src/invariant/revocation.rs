@@ -2,7 +2,9 @@
 //!
 //! No node that can hear the revoker admits a revoked token later than 1 s after `revoke` returned; none does after
 //! it applied it, restart included. What a node could not hear it must heed once it can: within 10 s, as invariant 8
-//! has it. A node that lost its disk remembers nothing: what it knew before it must hear of again.
+//! has it. A node that lost its disk remembers nothing, and asks others before it serves again: it is excused for what
+//! one of them had not applied by the receipt, or has lost as well. One that lost a part of its disk serves by the rest
+//! at once, and must hear again of what it has forgotten.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -95,11 +97,25 @@ fn revocation(history: &History, badge: u64) -> Option<&Revoked> {
     history.revocations.get(usize::try_from(badge).ok()?)
 }
 
-/// Whether the node lost its disk since then.
+/// Whether the node may have forgotten the revocation since then: it lost its disk, and need not have heard of it from
+/// others before it served again.
 fn has_forgotten(history: &History, seen: &Presented, since: Duration) -> bool {
-    let lost = history.disks_lost.iter();
-    let mut lost = lost.filter(|(node, at)| *node == seen.node && *at <= seen.sent);
-    lost.any(|(_, at)| *at >= since)
+    let lost = || {
+        history
+            .disks_lost
+            .iter()
+            .filter(|lost| lost.at <= seen.sent)
+    };
+    let mut own = lost().filter(|lost| lost.node == seen.node && lost.at >= since);
+    let all_know = revocation(history, seen.badge).is_some_and(|revoked| {
+        let others = history.nodes.iter().map(|node| &node.name);
+        let mut others = others.filter(|node| **node != seen.node);
+        others.all(|node| {
+            let knew = *node == revoked.node || revoked.applied.contains(node);
+            knew && !lost().any(|lost| lost.node == *node && lost.at >= revoked.called)
+        })
+    });
+    own.any(|lost| !(lost.whole && all_know))
 }
 
 /// Whether the node could hear the revoker well before, during and after the call.
@@ -172,7 +188,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::world::Place;
+    use crate::{
+        workload::{DiskLost, NodeKnown},
+        world::Place,
+    };
 
     fn check(history: &History) -> Vec<String> {
         let told = Watch::default().look(history).into_iter();
@@ -299,13 +318,49 @@ mod tests {
         assert_eq!(told("another").1, 1);
     }
 
+    fn nodes(names: &[&str]) -> Vec<NodeKnown> {
+        let nodes = names.iter().map(|name| NodeKnown {
+            name: (*name).to_owned(),
+            place: Place(0),
+        });
+        nodes.collect()
+    }
+
+    fn lost(node: &str, at: u64, whole: bool) -> DiskLost {
+        DiskLost {
+            node: node.to_owned(),
+            at: ms(at),
+            whole,
+        }
+    }
+
+    #[test]
+    fn a_node_with_an_empty_disk_asks_the_others_before_it_serves() {
+        let told = |applied: &[&str], lost: Vec<DiskLost>| {
+            let mut history = history(applied, vec![presented(29_900, served())]);
+            history.nodes = nodes(&["a", "b", "c"]);
+            history.disks_lost = lost;
+            check(&history).len()
+        };
+        let whole = || lost("b", 25_000, true);
+        // All others know it: there is no excuse.
+        assert_eq!(told(&["b", "c"], vec![whole()]), 1);
+        // One may not: it may have been the one that was asked.
+        assert_eq!(told(&["b"], vec![whole()]), 0);
+        assert_eq!(told(&["b", "c"], vec![lost("c", 24_000, true), whole()]), 0);
+        // It served by what was left on its disk.
+        assert_eq!(told(&["b", "c"], vec![lost("b", 25_000, false)]), 0);
+    }
+
     #[test]
     fn a_node_that_lost_its_disk_may_forget_and_must_hear_of_it_again() {
         // Known by the receipt, by its own refusal, and by having heard.
-        let told = |lost: u64, sent: u64| {
+        let lost_disk = |at| lost("b", at, true);
+        let told = |at: u64, sent: u64| {
             let seen = vec![presented(20_050, refused()), presented(sent, served())];
             let mut history = history(&["b"], seen);
-            history.disks_lost = vec![("b".to_owned(), ms(lost))];
+            history.nodes = nodes(&["a", "b", "c"]);
+            history.disks_lost = vec![lost_disk(at)];
             check(&history).len()
         };
         assert_eq!(told(25_000, 24_900), 1);
@@ -323,7 +378,8 @@ mod tests {
             presented(27_000, served()),
         ];
         let mut history = history(&[], seen);
-        history.disks_lost = vec![("b".to_owned(), ms(25_000))];
+        history.nodes = nodes(&["a", "b", "c"]);
+        history.disks_lost = vec![lost("b", 25_000, true)];
         let told = check(&history);
         assert!(told[0].contains("by 26.005s"), "{told:?}");
     }

@@ -65,8 +65,8 @@ pub struct History {
     pub samples: Vec<Sample>,
     /// Faults that began.
     pub faults: Vec<FaultSeen>,
-    /// Nodes that lost what lay on their disks, or part of it, and when.
-    pub disks_lost: Vec<(String, Duration)>,
+    /// Nodes that lost what lay on their disks, or part of it.
+    pub disks_lost: Vec<DiskLost>,
     /// When a fault that comes and goes struck again.
     pub strikes: Vec<Duration>,
     /// What was healthy, from each time on.
@@ -296,6 +296,17 @@ pub struct NodeKnown {
     pub name: String,
     /// Its region.
     pub place: Place,
+}
+
+/// A node lost what lay on its disk.
+#[derive(Debug, Clone)]
+pub struct DiskLost {
+    /// Its name.
+    pub node: String,
+    /// When.
+    pub at: Duration,
+    /// All of it: the node begins with an empty disk.
+    pub whole: bool,
 }
 
 /// How far a run is.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     scenario::{Fault, FaultKind, Rhythm, Scenario, Spot, Target, Whom, stage::Stage},
-    workload::{BUDGET, FaultSeen},
+    workload::{BUDGET, DiskLost, FaultSeen},
     world::{Down, Drift, MachineId, Still, TICK},
 };
 
@@ -329,7 +329,11 @@ fn strike(what: &FaultKind, nodes: &[usize], stage: &mut Stage) -> u64 {
         }
         taken += u64::from(was_on);
         if what.takes_a_vote() {
-            let lost = (stage.nodes[*node].name(), stage.world.now());
+            let lost = DiskLost {
+                node: stage.nodes[*node].name(),
+                at: stage.world.now(),
+                whole: matches!(what, FaultKind::Wipe(_)),
+            };
             stage.oracle.history().disks_lost.push(lost);
         }
     }
