@@ -30,7 +30,7 @@ use crate::{
     directory::{Actor, Directory},
     fabric::{Handler, Transport},
     host::Host,
-    membership::View,
+    membership::{Liveness, View},
 };
 
 /// The fast lane of this node. Clones share it.
@@ -346,40 +346,45 @@ impl Facts {
         self.publish(wanted, wait).await
     }
 
-    /// Before a node that was away lets clients in: compares with the nearest peers, and takes what it has
-    /// missed. Returns at once where nobody is there to ask, and after `patience` at most.
+    /// Before a node that was away lets clients in: compares with the nearest peers and takes what it has missed, until they
+    /// have given all. Returns at once where nobody is there to ask, and after `patience` at most; what is still
+    /// missing then, the repair goes on to fetch.
     pub async fn catch_up(&self, patience: Duration) {
         let asking = async {
-            let peers = repair::living(&self.shared.view.borrow().clone());
-            for (peer, theirs) in peers.into_iter().take(ASKED) {
-                if theirs != self.shared.digest() {
-                    repair::pull(&self.shared, &peer).await;
-                }
+            while self.has_peers() && !self.compared().await {
+                sleep(ANNOUNCE).await;
             }
         };
-        // What is still missing then, the repair goes on to fetch.
         let _ = timeout(patience, asking).await;
     }
 
-    /// Before a node that began without anything serves its first document: waits for peers, compares with the nearest
-    /// and takes what they have, until one of them has given all. False where none had after `patience`; the repair
-    /// goes on then. Only for a node that has peers: alone it would wait in vain.
+    /// Before a node that began without anything serves its first document: waits for peers, and does the same. False
+    /// where they had not after `patience`. Only for a node that has peers: alone it would wait in vain.
     pub async fn learn(&self, patience: Duration) -> bool {
         let asking = async {
-            loop {
-                let peers = repair::living(&self.shared.view.borrow().clone());
-                let mut whole = false;
-                for (peer, theirs) in peers.into_iter().take(ASKED) {
-                    whole |= theirs == self.shared.digest()
-                        || repair::pull(&self.shared, &peer).await.whole;
-                }
-                if whole {
-                    return;
-                }
+            while !self.compared().await {
                 sleep(ANNOUNCE).await;
             }
         };
         timeout(patience, asking).await.is_ok()
+    }
+
+    fn has_peers(&self) -> bool {
+        let view = self.shared.view.borrow();
+        let mut members = view.members.values();
+        members.any(|member| member.id != view.own && member.liveness == Liveness::Up)
+    }
+
+    /// Compares with the nearest peers; whether there are any, and each has given all that it has: one alone may have come
+    /// back together with this node, and lack the same.
+    async fn compared(&self) -> bool {
+        let peers = repair::living(&self.shared.view.borrow().clone());
+        let mut whole = !peers.is_empty();
+        for (peer, theirs) in peers.into_iter().take(ASKED) {
+            whole &=
+                theirs == self.shared.digest() || repair::pull(&self.shared, &peer).await.whole;
+        }
+        whole
     }
 }
 
