@@ -15,7 +15,7 @@ pub(crate) use meridian_fuzz::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    bootstrap, consensus, directory, fabric, facts, membership,
+    bootstrap, consensus, directory, fabric, facts, membership, quota,
     version::{FIRST, Versions},
     wire,
 };
@@ -51,6 +51,7 @@ fn samples() -> Vec<Sample> {
     samples.extend(directory::samples());
     samples.extend(bootstrap::samples());
     samples.extend(facts::samples());
+    samples.extend(quota::samples());
     samples
 }
 

@@ -7,7 +7,7 @@
 pub(crate) use meridian_fuzz::Target;
 use meridian_fuzz::{hunt_all, memory, replay_all};
 
-use crate::{bootstrap, consensus, corpus, directory, fabric, facts, membership};
+use crate::{bootstrap, consensus, corpus, directory, fabric, facts, membership, quota};
 
 #[global_allocator]
 static MEMORY: memory::Counting = memory::Counting;
@@ -25,6 +25,7 @@ fn targets() -> Vec<Target> {
     targets.extend(directory::targets());
     targets.extend(bootstrap::targets());
     targets.extend(facts::targets());
+    targets.extend(quota::targets());
     let files = corpus::files();
     let targets = targets.into_iter();
     targets.map(|target| target.with_files(&files)).collect()

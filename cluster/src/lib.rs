@@ -22,6 +22,7 @@
 //! - [`control`]: sorts the control plane's calls by topic;
 //! - [`directory`]: the replicated document and its revisions;
 //! - [`facts`]: revocations and blocks: flooded, repaired, agreed on afterwards;
+//! - [`quota`]: cluster-wide limits: who holds how many tokens of which;
 //! - [`bootstrap`]: from an empty disk into the cluster, and back after a restart;
 //! - [`version`]: which versions of all these messages nodes read;
 //! - [`Cluster`]: all of it, put together for one node.
@@ -38,6 +39,7 @@ pub mod facts;
 mod fuzz;
 pub mod host;
 pub mod membership;
+pub mod quota;
 pub mod renewal;
 mod start;
 pub mod version;

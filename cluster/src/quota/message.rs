@@ -1,0 +1,380 @@
+//! What nodes, the ledger's leader and the ledger say to each other.
+//!
+//! ```text
+//! node ── QuotaAsk ──► leader ── Entry { Batch of asks } ──► ledger ── Outcome ──► leader ── QuotaGrant ──► node
+//! ```
+//!
+//! Messages carry state, never a difference: any may be lost, doubled, late or overtaken. An ask that is not
+//! newer than the last one of its incarnation changes nothing, and a node takes no grant that is older than the
+//! last one it took. Encoded by [`crate::wire`], bounded here.
+//!
+//! **Totals** count from a cell's birth and wrap. `given` is what the ledger has given a node beyond its base,
+//! less what it took back when a lease was over; `returned` is what the node has handed back. The node holds
+//! base + `given` - `returned`. So each side owns one of the two, and a repeat says the same again.
+
+use meridian_config::name::NodeId;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    key::KeyId,
+    terms::{Share, Terms, Unkept},
+};
+use crate::wire::{self, Unreadable};
+
+/// Items of one ask or grant at most; a node with more sends several.
+pub const ITEMS: usize = 4096;
+
+/// Different terms in one ask at most.
+pub const TERMS: usize = 1024;
+
+/// Spans of cooling tokens of one item at most: as many as a cell has slots, and some.
+pub const SPANS: usize = 80;
+
+/// Bytes of an ask, a grant or an entry at most: an entry is one message to each voter.
+pub const BYTES: usize = 1 << 20;
+
+/// Asks of one entry at most.
+pub const ASKS: usize = 1024;
+
+/// What a node tells the leader, once a tick for all its keys together, and each second if only to be heard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaAsk {
+    /// Who asks: the node that its certificate names.
+    pub node: NodeId,
+    /// Which of its lives.
+    pub incarnation: u64,
+    /// Counts the asks of this life from 1.
+    pub seq: u64,
+    /// When it was sent, in ms of the node's own clock; the answer says it again.
+    pub sent_ms: u64,
+    /// The last entry of the directory that changed a limit, as far as this node's compiled revision goes. Of
+    /// two asks that say different amounts for a key the one with the greater number is right.
+    pub as_of: u64,
+    /// How many seats there are by the share that this node spends base of; 0: it spends none.
+    pub seats: u16,
+    /// The terms of the keys below, each once.
+    pub terms: Vec<Terms>,
+    /// What it asks and returns.
+    pub items: Vec<AskItem>,
+}
+
+/// A node's word on one key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskItem {
+    /// Which.
+    pub key: KeyId,
+    /// Where its terms stand in [`QuotaAsk::terms`]; none for a key that this node was given tokens of and does
+    /// not know any more: it holds nothing of it.
+    pub terms: Option<u16>,
+    /// Numbers the cells of this life: a key that was forgotten and is met again has a greater one, and
+    /// its totals begin at 0.
+    pub born: u32,
+    /// Tokens handed back so far. They are unspent for a window, but for those in `cooling`.
+    pub returned: u32,
+    /// `given` as far as the node has seen it, and what it misses: a repeat asks for nothing more.
+    pub want: u32,
+    /// For a fixed window: the newest one that the node has counted in, what is returned is unspent in it.
+    pub window: u64,
+    /// Thousandths of a unit that are asked of it a second; a hint.
+    pub rate: u32,
+    /// Tokens it could spend now; a hint.
+    pub free: u32,
+    /// Which of the tokens handed back last are still cooling: a node that ends leaves nothing to wait for
+    /// that it could tell.
+    pub cooling: Vec<Span>,
+}
+
+/// So many tokens that may be spent again after a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// How long from the sending on, in ms of the node's clock. Nothing for a fixed window: until the next.
+    pub ms: u64,
+    /// How many.
+    pub count: u32,
+}
+
+/// What the leader tells a node: the answer to an ask, or news.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaGrant {
+    /// Whom.
+    pub node: NodeId,
+    /// Which of its lives; any other takes nothing of it.
+    pub incarnation: u64,
+    /// The entry of the ledger's log that this was true after. A node takes nothing from before what it took.
+    pub index: u64,
+    /// What it answers; none for news. It renews the node's leases, counted from its sending.
+    pub answers: Option<Echo>,
+    /// The node's base; none while it has none.
+    pub base: Option<BaseRight>,
+    /// What came of its items.
+    pub items: Vec<GrantItem>,
+}
+
+/// Which ask is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Echo {
+    /// Its number.
+    pub seq: u64,
+    /// Its `sent_ms`.
+    pub sent_ms: u64,
+}
+
+/// The right to spend base, of every key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseRight {
+    /// Which part is the node's.
+    pub share: Share,
+    /// For how long, in ms of log time, nobody else has spent of this share. A key's base may be spent when
+    /// this, and what the node has counted by its own clock since it first was told, is its window
+    /// [stretched](super::params::Params::stretched); a fixed window's in the first window that begins
+    /// after that moment and twice the clocks' offset.
+    pub unspent_ms: u64,
+    /// Whether that goes for limits with `on_lapse: deny` too: not for a node that was out of contact for so
+    /// long that their base was given to others, until it is whole again.
+    pub firm: bool,
+}
+
+/// The ledger's word on one key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantItem {
+    /// Which.
+    pub key: KeyId,
+    /// Which cell: a node whose cell of the key has another number takes nothing of it.
+    pub born: u32,
+    /// Tokens given so far.
+    pub given: u32,
+    /// For a fixed window: the tokens that are new may be spent in this window at the earliest.
+    pub window: u64,
+    /// More than this, base included, is not to be held for now: free tokens above it are asked back. A hint.
+    pub cap: Option<u32>,
+    /// Tokens nobody holds; a hint.
+    pub pool: u32,
+    /// Tokens that other nodes could spend, as they said last; a hint.
+    pub others_free: u32,
+}
+
+/// The times of an entry, by the leader that proposes it.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Stamp {
+    /// Log time in ms: what the last applied entry says, and how long ago this leader received it. It runs no
+    /// faster than time, stands still without a leader, and needs no clock to be set.
+    pub log_ms: u64,
+    /// The leader's wall clock, ms since the Unix epoch; matters to fixed windows only.
+    pub unix_ms: u64,
+}
+
+/// One entry of the ledger's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// When.
+    pub(crate) stamp: Stamp,
+    /// What.
+    pub(crate) act: Act,
+}
+
+/// What an entry does. A new one stands at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Act {
+    /// All asks that reached the leader within the batch time, as it has cut their wishes.
+    Batch(Vec<QuotaAsk>),
+    /// Leases may be over: looks at every key.
+    Expire,
+    /// A node has begun a life. It admits nothing before this is agreed on.
+    NodeUp {
+        /// Who.
+        node: NodeId,
+        /// Which life.
+        incarnation: u64,
+    },
+    /// A node is dead for certain, or has been removed: its base goes to the others.
+    NodeGone {
+        /// Who.
+        node: NodeId,
+        /// Its last life.
+        incarnation: u64,
+    },
+    /// Splits the base halves into so many parts; never fewer than before.
+    Split {
+        /// How many.
+        seats: u16,
+    },
+}
+
+/// What is not one of our messages, though it decodes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unsound {
+    /// More of something than a message holds.
+    #[error("it has {count} {what}, more than {most}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// An item that names terms which are not there.
+    #[error("an item refers to terms {0}, which the ask does not have")]
+    NoTerms(u16),
+    /// Terms out of bounds.
+    #[error(transparent)]
+    Terms(#[from] Unkept),
+}
+
+impl QuotaAsk {
+    /// Looks for what no node of ours sends.
+    pub(crate) fn check(&self) -> Result<(), Unsound> {
+        within("terms", self.terms.len(), TERMS)?;
+        within("items", self.items.len(), ITEMS)?;
+        self.terms.iter().try_for_each(Terms::check)?;
+        for item in &self.items {
+            within("spans of an item", item.cooling.len(), SPANS)?;
+            match item.terms {
+                Some(terms) if usize::from(terms) >= self.terms.len() => {
+                    return Err(Unsound::NoTerms(terms));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let ask: Self = decode(bytes)?;
+        ask.check().map_err(malformed)?;
+        Ok(ask)
+    }
+}
+
+impl QuotaGrant {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let grant: Self = decode(bytes)?;
+        within("items", grant.items.len(), ITEMS).map_err(malformed)?;
+        Ok(grant)
+    }
+}
+
+impl Entry {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let entry: Self = decode(bytes)?;
+        if let Act::Batch(asks) = &entry.act {
+            within("asks", asks.len(), ASKS).map_err(malformed)?;
+            asks.iter()
+                .try_for_each(QuotaAsk::check)
+                .map_err(malformed)?;
+        }
+        Ok(entry)
+    }
+}
+
+fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
+    if bytes.len() > BYTES {
+        return Err(Unreadable::Length(bytes.len()));
+    }
+    wire::decode(bytes)
+}
+
+fn within(what: &'static str, count: usize, most: usize) -> Result<(), Unsound> {
+    if count <= most {
+        Ok(())
+    } else {
+        Err(Unsound::TooMany { what, count, most })
+    }
+}
+
+fn malformed(why: Unsound) -> Unreadable {
+    Unreadable::Malformed(why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        super::samples::{ask, grant},
+        *,
+    };
+
+    fn asking(item: AskItem, items: usize) -> QuotaAsk {
+        QuotaAsk {
+            items: vec![item; items],
+            ..ask()
+        }
+    }
+
+    #[test]
+    fn the_largest_ask_and_grant_fit_an_entry() {
+        let item = AskItem {
+            terms: Some(1),
+            born: u32::MAX,
+            returned: u32::MAX,
+            want: u32::MAX,
+            window: u64::MAX,
+            rate: u32::MAX,
+            free: u32::MAX,
+            cooling: Vec::new(),
+            ..ask().items[0].clone()
+        };
+        let ask = asking(item, ITEMS);
+        let bytes = ask.encode();
+        assert!(bytes.len() < BYTES / 2, "{}", bytes.len());
+        assert_eq!(QuotaAsk::decode(&bytes), Ok(ask));
+        let item = GrantItem {
+            cap: Some(u32::MAX),
+            ..grant().items[0].clone()
+        };
+        let grant = QuotaGrant {
+            items: vec![item; ITEMS],
+            ..grant()
+        };
+        assert!(grant.encode().len() < BYTES / 2);
+    }
+
+    #[test]
+    fn what_no_node_sends_is_refused_with_the_bound() {
+        let item = ask().items[0].clone();
+        let refused = |ask: QuotaAsk| match QuotaAsk::decode(&ask.encode()) {
+            Err(Unreadable::Malformed(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(refused(asking(item.clone(), ITEMS + 1)).contains("4097 items, more than 4096"));
+        let strange = AskItem {
+            terms: Some(9),
+            ..item.clone()
+        };
+        assert!(refused(asking(strange, 1)).contains("terms 9"));
+        let spans = AskItem {
+            cooling: vec![Span { ms: 1, count: 1 }; SPANS + 1],
+            ..item
+        };
+        assert!(refused(asking(spans, 1)).contains("spans"));
+        let entry = Entry {
+            stamp: Stamp::default(),
+            act: Act::Batch(vec![ask(); ASKS + 1]),
+        };
+        assert!(Entry::decode(&entry.encode()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_an_answer(bytes: Vec<u8>) {
+            let _ = QuotaAsk::decode(&bytes);
+            let _ = QuotaGrant::decode(&bytes);
+            let _ = Entry::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Who may spend which quota: one limit over all regions, decided without a message in a request's way.
+//!
+//! A limit of `L` requests per window `W` is `L` tokens, each the right to admit one unit of cost once per `W`.
+//! A token is in one place: in the pool, held by a node, or cooling in the ledger. Nodes spend what they hold;
+//! the ledger, a Raft group, books who holds how many and never sees a request.
+//!
+//! ```text
+//! request ─► holder (what this node holds of every key) ── QuotaAsk ──► leader ── entry ──► ledger (every voter)
+//!               ▲                                                          │                   │
+//!               └───────────────────────── QuotaGrant ─────────────────────┴───── answers ◄────┘
+//! ```
+//!
+//! - [`terms`]: what a limit is to the quota, and a node's base share of it;
+//! - [`key`]: what names a limit of a tenant in the ledger;
+//! - [`params`]: leases, drift, ticks;
+//! - [`message`]: what nodes, leader and ledger say to each other.
+//!
+//! docs/quota.md says how it works and why a limit holds.
+
+pub mod key;
+#[cfg_attr(
+    not(test),
+    allow(
+        dead_code,
+        reason = "the tasks that send and read them are not wired yet"
+    )
+)]
+pub mod message;
+pub mod params;
+#[cfg(test)]
+mod samples;
+pub mod terms;
+
+#[cfg(test)]
+pub(crate) use samples::{samples, targets};

@@ -1,0 +1,100 @@
+//! The times that the quota rests on. Nodes and ledger take them from here, so that no message carries them.
+//!
+//! A node counts its leases by its own clock from the *sending* of the last ask that was confirmed; the ledger
+//! counts the same spans [`stretched`](Params::stretched), by log time, from the ask's entry. So a node has
+//! stopped for certain when the ledger takes back.
+
+use std::time::Duration;
+
+/// Leases, drift, ticks. Every node of a cluster has the same: they are no operator's choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Params {
+    /// How long extra tokens are valid without contact, at least. Longer windows have longer leases: a lapse
+    /// costs a whole window of the tokens it takes back.
+    pub extra_lease_least: Duration,
+    /// The same for base: how long an isolated region has the base of an `on_lapse: deny` limit.
+    pub base_lease_least: Duration,
+    /// How much faster or slower than real time a monotonic clock may run, in millionths.
+    pub drift_ppm: u32,
+    /// How far a wall clock may be off; matters to fixed windows only.
+    pub offset: Duration,
+    /// How often a node sends what it asks and returns; at once when it runs low.
+    pub tick: Duration,
+    /// How often a node sends an ask with nothing in it.
+    pub heartbeat: Duration,
+    /// How long a leader gathers asks into one entry: at most 1 / this many entries a second.
+    pub batch: Duration,
+    /// How long the leader remembers that a node wished for more than there was.
+    pub wish: Duration,
+}
+
+impl Params {
+    /// Those of every cluster.
+    pub const DEFAULT: Self = Self {
+        extra_lease_least: Duration::from_secs(30),
+        base_lease_least: Duration::from_secs(600),
+        drift_ppm: 200,
+        offset: Duration::from_millis(250),
+        tick: Duration::from_millis(100),
+        heartbeat: Duration::from_secs(1),
+        batch: Duration::from_millis(15),
+        wish: Duration::from_secs(5),
+    };
+
+    /// How long extra tokens of a key with this window are valid without contact.
+    pub fn extra_lease(&self, window: Duration) -> Duration {
+        self.extra_lease_least.max(window / 20)
+    }
+
+    /// How long base of a key with this window is valid without contact, where its limit says
+    /// `on_lapse: deny`.
+    pub fn base_lease(&self, window: Duration) -> Duration {
+        self.base_lease_least.max(window / 4)
+    }
+
+    /// A span as another clock has to measure it to be sure that it is over by this one: three times the drift
+    /// (both clocks', and one for the product of the two and for rounding), and 2 ms because log time is cut to
+    /// milliseconds at both ends.
+    pub fn stretched(&self, span: Duration) -> Duration {
+        Duration::from_millis(self.stretched_ms(span.as_millis().try_into().unwrap_or(u64::MAX)))
+    }
+
+    pub(crate) fn stretched_ms(&self, span: u64) -> u64 {
+        let drift = span.saturating_mul(3 * u64::from(self.drift_ppm));
+        let drift = drift.div_ceil(1_000_000);
+        span.saturating_add(drift).saturating_add(2)
+    }
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_grow_with_long_windows() {
+        let params = Params::DEFAULT;
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+        assert_eq!(params.extra_lease(second), Duration::from_secs(30));
+        assert_eq!(params.extra_lease(hour), Duration::from_secs(180));
+        assert_eq!(params.base_lease(second), Duration::from_secs(600));
+        assert_eq!(params.base_lease(hour), Duration::from_secs(900));
+    }
+
+    #[test]
+    fn a_stretched_span_is_over_by_every_clock_within_the_drift() {
+        let params = Params::DEFAULT;
+        let rho = f64::from(params.drift_ppm) / 1e6;
+        for ms in [1, 1000, 30_000, 3_600_000, 86_400_000, 34_560_000_000_u64] {
+            // Counted by a clock that is fast, and cut to milliseconds at both ends.
+            let real = (params.stretched_ms(ms) as f64 - 2.0) / (1.0 + rho);
+            assert!(real * (1.0 - rho) >= ms as f64, "{ms}");
+        }
+        assert_eq!(params.stretched_ms(u64::MAX), u64::MAX);
+    }
+}

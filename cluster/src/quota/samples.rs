@@ -1,0 +1,127 @@
+//! Samples of what nodes and the ledger say to each other, and the decoders of it.
+
+use std::time::Duration;
+
+use super::{
+    key::KeyId,
+    message::{Act, AskItem, BaseRight, Echo, Entry, GrantItem, QuotaAsk, QuotaGrant, Span, Stamp},
+    terms::{Kind, OnLapse, Share, Terms},
+};
+use crate::{
+    corpus::{Sample, all, every, first},
+    fuzz::Target,
+};
+
+/// An ask with an item of each sort.
+pub(super) fn ask() -> QuotaAsk {
+    let terms = |limit, seconds, kind, on_lapse| {
+        Terms::new(limit, Duration::from_secs(seconds), kind, on_lapse).unwrap()
+    };
+    let item = AskItem {
+        key: KeyId([7; 16]),
+        terms: Some(0),
+        born: 3,
+        returned: 40,
+        want: 300,
+        window: 0,
+        rate: 12_500,
+        free: 9,
+        cooling: Vec::new(),
+    };
+    QuotaAsk {
+        node: "eu-west-1".into(),
+        incarnation: 1_780_000_000_000,
+        seq: 70,
+        sent_ms: 123_456,
+        as_of: 41,
+        seats: 9,
+        terms: vec![
+            terms(1000, 3600, Kind::Sliding, OnLapse::Base),
+            terms(200, 60, Kind::Fixed, OnLapse::Deny),
+        ],
+        items: vec![
+            AskItem {
+                key: KeyId([8; 16]),
+                terms: Some(1),
+                window: 29_666_666,
+                cooling: vec![Span {
+                    ms: 30_000,
+                    count: 12,
+                }],
+                ..item.clone()
+            },
+            AskItem {
+                key: KeyId([9; 16]),
+                terms: None,
+                ..item.clone()
+            },
+            item,
+        ],
+    }
+}
+
+/// An answer.
+pub(super) fn grant() -> QuotaGrant {
+    QuotaGrant {
+        node: "eu-west-1".into(),
+        incarnation: 1_780_000_000_000,
+        index: 900,
+        answers: Some(Echo {
+            seq: 70,
+            sent_ms: 123_456,
+        }),
+        base: Some(BaseRight {
+            share: Share { seat: 2, seats: 9 },
+            unspent_ms: u64::MAX,
+            firm: true,
+        }),
+        items: vec![GrantItem {
+            key: KeyId([7; 16]),
+            born: 3,
+            given: 300,
+            window: 0,
+            cap: Some(400),
+            pool: 17,
+            others_free: 5,
+        }],
+    }
+}
+
+/// Messages and entries.
+pub(crate) fn samples() -> Vec<Sample> {
+    let entry = |act| Entry {
+        stamp: Stamp {
+            log_ms: 3_600_000,
+            unix_ms: 1_780_000_000_000,
+        },
+        act,
+    };
+    let node = || "eu-west-1".into();
+    let acts = every!(Act {
+        Batch => Act::Batch(vec![ask()]),
+        Expire => Act::Expire,
+        NodeUp => Act::NodeUp { node: node(), incarnation: 7 },
+        NodeGone => Act::NodeGone { node: node(), incarnation: 7 },
+        Split => Act::Split { seats: 9 },
+    });
+    let entries = acts.into_iter().map(|(name, act)| (name, entry(act)));
+    let mut samples = all("quota-entry", entries.collect());
+    samples.push(first("quota-ask", &ask()));
+    samples.push(first("quota-grant", &grant()));
+    samples
+}
+
+/// What a peer can say about quotas.
+pub(crate) fn targets() -> Vec<Target> {
+    vec![
+        Target::of("quota-ask", |bytes| {
+            let _ = QuotaAsk::decode(bytes);
+        }),
+        Target::of("quota-grant", |bytes| {
+            let _ = QuotaGrant::decode(bytes);
+        }),
+        Target::of("quota-entry", |bytes| {
+            let _ = Entry::decode(bytes);
+        }),
+    ]
+}
