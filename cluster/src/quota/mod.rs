@@ -5,7 +5,7 @@
 //! the ledger, a Raft group, books who holds how many and never sees a request.
 //!
 //! ```text
-//! request ─► holder (what this node holds of every key) ── QuotaAsk ──► leader ── entry ──► ledger (every voter)
+//! request ─► charge ─► cells ◄─ holder ─────────────────── QuotaAsk ──► leader ── entry ──► ledger (every voter)
 //!               ▲                                                          │                   │
 //!               └───────────────────────── QuotaGrant ─────────────────────┴───── answers ◄────┘
 //! ```
@@ -13,11 +13,21 @@
 //! - [`terms`]: what a limit is to the quota, and a node's base share of it;
 //! - [`key`]: what names a limit of a tenant in the ledger;
 //! - [`params`]: leases, drift, ticks;
-//! - [`message`]: what nodes, leader and ledger say to each other.
+//! - [`message`]: what nodes, leader and ledger say to each other;
+//! - [`clock`]: the two clocks of a node, as a charge reads them;
+//! - [`pace`]: how a window moves, in slots;
+//! - [`cell`]: one key's tokens at one node, free and cooling;
+//! - [`lease`]: until when a node may spend what it holds;
+//! - [`mod@charge`]: several limits of a request, all or none.
 //!
 //! docs/quota.md says how it works and why a limit holds.
 
+mod atomic;
+pub mod cell;
+pub mod charge;
+pub mod clock;
 pub mod key;
+pub mod lease;
 #[cfg_attr(
     not(test),
     allow(
@@ -26,10 +36,13 @@ pub mod key;
     )
 )]
 pub mod message;
+pub mod pace;
 pub mod params;
 #[cfg(test)]
 mod samples;
 pub mod terms;
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 pub(crate) use samples::{samples, targets};
