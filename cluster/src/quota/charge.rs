@@ -42,6 +42,8 @@ pub enum Answer {
     Admit(Receipt),
     /// Some account could not, and none has paid.
     Deny(Denial),
+    /// A key was put away after it was looked up, and none has paid: look them up again.
+    Again,
 }
 
 /// What a charge is given back by, once: so it is no copy.
@@ -124,24 +126,30 @@ fn settle<A: Account>(
     clock: &impl Clock,
 ) -> Answer {
     let now = clock.now();
-    let reach =
-        |account: &A, now: Now| match bounds.lease.standing(now.monotonic, account.validity()) {
+    let reach = |account: &A, now: Now| {
+        // In this order: see `Lease::contact`.
+        let contact = bounds.lease.contact(now.monotonic);
+        match contact.standing(account.validity()) {
             Standing::Valid => Reach::Held,
             Standing::BaseOnly => Reach::Base,
             Standing::Lapsed => Reach::Nothing,
-        };
+        }
+    };
     let deny = |which: usize, short: Short, now: Now| {
         let (account, cost) = items[which];
+        let (cell, pace) = (account.cell(), account.pace());
+        let (why, cools_in) = match short {
+            Short::Retired => return Answer::Again,
+            Short::Empty if account.free_elsewhere() => (Why::Local, cell.until(pace, cost, now)),
+            Short::Empty => (Why::Limit, cell.until(pace, cost, now)),
+            Short::Lapsed => (Why::Lapsed, cell.until_cooled(pace, cost, now)),
+            Short::Overloaded => (Why::Overload, cell.until_cooled(pace, cost, now)),
+        };
         account.denied(cost);
         Answer::Deny(Denial {
             which,
-            why: why(account, short),
-            cools_in: match short {
-                Short::Empty => account.cell().until(account.pace(), cost, now),
-                Short::Lapsed | Short::Overloaded => {
-                    account.cell().until_cooled(account.pace(), cost, now)
-                }
-            },
+            why,
+            cools_in,
         })
     };
     let undo = |taken: usize| {
@@ -178,15 +186,6 @@ fn settle<A: Account>(
         account.spent(*cost, cell.held().free);
     }
     Answer::Admit(Receipt { spent })
-}
-
-fn why<A: Account>(account: &A, short: Short) -> Why {
-    match short {
-        Short::Lapsed => Why::Lapsed,
-        Short::Overloaded => Why::Overload,
-        Short::Empty if account.free_elsewhere() => Why::Local,
-        Short::Empty => Why::Limit,
-    }
 }
 
 /// So many limits of one request are put in order; of more, the order is the caller's. It changes only which

@@ -49,6 +49,19 @@ impl Validity {
     }
 }
 
+impl Validity {
+    /// The same without the extra.
+    #[must_use]
+    pub fn base_only(self) -> Self {
+        Self { extra: 0, ..self }
+    }
+
+    /// Whether the extra outlives a silence of so many nanoseconds.
+    pub(super) fn outlives(self, silence: Contact) -> bool {
+        silence.0 < self.extra
+    }
+}
+
 impl Lease {
     /// Of an incarnation that has not been confirmed yet.
     #[must_use]
@@ -67,15 +80,33 @@ impl Lease {
         }
     }
 
-    /// How it stands at `now` for a key of that validity.
-    pub fn standing(&self, now: Monotonic, validity: Validity) -> Standing {
-        let since = match self.confirmed.load(Acquire).checked_sub(1) {
+    /// The incarnation is over: what another will hold is its own.
+    pub fn end(&self) {
+        self.confirmed.store(0, Release);
+    }
+
+    /// How long ago it was confirmed. To be read before what is specific to a key: when contact is found again,
+    /// the holder first marks the keys whose tokens may be the ledger's meanwhile and then confirms, so that
+    /// whoever sees the confirmation sees the marks.
+    pub fn contact(&self, now: Monotonic) -> Contact {
+        Contact(match self.confirmed.load(Acquire).checked_sub(1) {
             Some(sent) => now.0.saturating_sub(sent),
             None => FOREVER,
-        };
-        if since < validity.extra {
+        })
+    }
+}
+
+/// How long ago a lease was confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Contact(u64);
+
+impl Contact {
+    /// How it stands for a key of that validity.
+    #[must_use]
+    pub fn standing(self, validity: Validity) -> Standing {
+        if self.0 < validity.extra {
             Standing::Valid
-        } else if since < validity.base || validity.base == FOREVER {
+        } else if self.0 < validity.base || validity.base == FOREVER {
             Standing::BaseOnly
         } else {
             Standing::Lapsed

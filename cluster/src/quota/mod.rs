@@ -18,7 +18,9 @@
 //! - [`pace`]: how a window moves, in slots;
 //! - [`cell`]: one key's tokens at one node, free and cooling;
 //! - [`lease`]: until when a node may spend what it holds;
-//! - [`mod@charge`]: several limits of a request, all or none.
+//! - [`mod@charge`]: several limits of a request, all or none;
+//! - [`rate`]: how much is asked of a key;
+//! - [`holder`]: the keys of a node: what requests charge, and what is asked of the ledger for them.
 //!
 //! docs/quota.md says how it works and why a limit holds.
 
@@ -26,6 +28,7 @@ mod atomic;
 pub mod cell;
 pub mod charge;
 pub mod clock;
+pub mod holder;
 pub mod key;
 pub mod lease;
 #[cfg_attr(
@@ -38,6 +41,7 @@ pub mod lease;
 pub mod message;
 pub mod pace;
 pub mod params;
+pub mod rate;
 #[cfg(test)]
 mod samples;
 pub mod terms;

@@ -23,6 +23,8 @@ pub enum Short {
     Lapsed,
     /// The node is overloaded, and spends a part of what it holds.
     Overloaded,
+    /// The holder has put the cell away: there is another for the key, or will be.
+    Retired,
 }
 
 /// The word: free in the upper half, cool in the lower.
@@ -56,6 +58,18 @@ impl Balance {
         }
     }
 
+    /// Puts the cell away, if just so many tokens are here and all of them free.
+    pub(super) fn retire(&self, free: u32) -> bool {
+        let all = pack(free.cast_signed(), 0);
+        let none = pack(RETIRED, 0);
+        self.0.compare_exchange(all, none, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Puts the cell away, whatever is here; says what was.
+    pub(super) fn void(&self) -> Held {
+        unpack(self.0.swap(pack(RETIRED, 0), AcqRel))
+    }
+
     /// Tokens that cooled are free again.
     pub(super) fn release(&self, count: u32) {
         if count > 0 {
@@ -86,6 +100,17 @@ impl Balance {
         }
     }
 }
+
+impl Held {
+    /// Whether it is what a cell shows that was put away: less than any debt, and what was in flight then
+    /// does not lift it out of the debts.
+    pub(super) fn retired(self) -> bool {
+        self.free < RETIRED / 4 * 3
+    }
+}
+
+/// The free tokens of a cell that was put away: nothing can be taken from them.
+const RETIRED: i32 = i32::MIN;
 
 /// What is added to move tokens from cool to free. The lower half never borrows: no more come back than
 /// have gone.

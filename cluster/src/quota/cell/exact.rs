@@ -70,6 +70,21 @@ impl Exact {
         Some(Duration::from_nanos(free.saturating_sub(now.monotonic.0)))
     }
 
+    /// What cools: after how long each is free.
+    pub(super) fn spans(&self, pace: Pace, now: Now) -> impl Iterator<Item = (Duration, u32)> {
+        let spent = self
+            .0
+            .iter()
+            .filter_map(|place| instant(place.load(Acquire)));
+        spent.map(move |spent| {
+            let free = spent.0.saturating_add(pace.rest());
+            (
+                Duration::from_nanos(free.saturating_sub(now.monotonic.0)),
+                1,
+            )
+        })
+    }
+
     fn empty_where(&self, most: u32, which: impl Fn(Monotonic) -> bool) -> u32 {
         let mut emptied = 0;
         for place in &self.0 {

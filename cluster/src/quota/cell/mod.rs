@@ -22,7 +22,7 @@ mod narrow;
 mod ring;
 
 pub use balance::{Held, Short};
-pub use narrow::{Bound, Cell, Reach, WHOLE};
+pub use narrow::{Bound, Cell, Reach, Traffic, WHOLE};
 
 #[cfg(test)]
 pub(super) use narrow::NARROW_BYTES;

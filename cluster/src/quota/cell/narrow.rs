@@ -8,7 +8,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use super::{
     super::{
-        atomic::{Acquire, AtomicU32, Relaxed, Release},
+        atomic::{AcqRel, Acquire, AtomicU32, Relaxed, Release},
         clock::{Clock, Now},
         pace::Pace,
     },
@@ -38,11 +38,20 @@ struct Narrow {
     base: AtomicU32,
     /// With fewer free tokens than this, the holder asks for more.
     low: AtomicU32,
-    /// [`Marks`].
+    /// The holder's: bits that it gives a meaning to.
     marks: AtomicU32,
     /// The most that a denied charge has wanted since the holder looked.
     wanted: AtomicU32,
     ring: Ring,
+}
+
+/// What has come to a cell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Units of cost that were paid.
+    pub spent: u32,
+    /// Units that were not there.
+    pub denied: u32,
 }
 
 /// What bounds a charge besides the free tokens.
@@ -77,6 +86,9 @@ impl Bound {
 
     /// Whether `cost` more may be in use.
     fn admits(self, held: Held, cost: u32, base: &AtomicU32) -> Result<(), Short> {
+        if held.retired() {
+            return Err(Short::Retired);
+        }
         let used = u64::from(held.cool) + u64::from(cost);
         match self.reach {
             Reach::Held => {}
@@ -248,6 +260,79 @@ impl Cell {
     /// Sets what may be spent without contact.
     pub fn set_base(&self, base: u32) {
         self.narrow.base.store(base, Release);
+    }
+
+    /// Puts the cell away for ever, if it holds just `free` tokens and none of them cools: whoever still has
+    /// it finds [`Short::Retired`].
+    #[must_use]
+    pub fn retire(&self, free: u32) -> bool {
+        self.narrow.balance.retire(free)
+    }
+
+    /// Puts the cell away for ever, and says what it held.
+    pub fn void(&self) -> Held {
+        self.narrow.balance.void()
+    }
+
+    /// Whether it was put away.
+    pub fn retired(&self) -> bool {
+        self.held().retired()
+    }
+
+    /// What has come to it since it was made, wrapping.
+    pub fn traffic(&self) -> Traffic {
+        let cooled = self.narrow.cooled.load(Relaxed);
+        Traffic {
+            spent: cooled.wrapping_add(self.held().cool),
+            denied: self.narrow.denied.load(Relaxed),
+        }
+    }
+
+    /// `cost` was asked for and not there.
+    pub fn note_denied(&self, cost: u32) {
+        self.narrow.denied.fetch_add(cost, Relaxed);
+        self.narrow.wanted.fetch_max(cost, Relaxed);
+    }
+
+    /// The most that was asked for at once and not there, since this was called last.
+    pub fn take_wanted(&self) -> u32 {
+        self.narrow.wanted.swap(0, Relaxed)
+    }
+
+    /// With fewer free tokens than this, the holder wants to know.
+    pub fn set_low(&self, low: u32) {
+        self.narrow.low.store(low, Relaxed);
+    }
+
+    /// Whether so many free tokens are few.
+    pub fn is_low(&self, free: i32) -> bool {
+        i64::from(free) < i64::from(self.narrow.low.load(Relaxed))
+    }
+
+    /// The marks that are set.
+    pub fn marks(&self) -> u32 {
+        self.narrow.marks.load(Acquire)
+    }
+
+    /// Sets a mark, and says whether it was not set. A read where it was: most of the time it is.
+    pub fn mark(&self, mark: u32) -> bool {
+        self.marks() & mark == 0 && self.narrow.marks.fetch_or(mark, AcqRel) & mark == 0
+    }
+
+    /// Clears a mark.
+    pub fn unmark(&self, mark: u32) {
+        self.narrow.marks.fetch_and(!mark, AcqRel);
+    }
+
+    /// What cools, in spans: how many tokens are free again after how long. Tokens in flight are not among
+    /// them.
+    pub fn cooling(&self, pace: Pace, now: Now) -> Vec<(Duration, u32)> {
+        let mut spans = self.narrow.ring.spans(pace, now, &self.wide);
+        if let Some(exact) = &self.exact {
+            spans.extend(exact.spans(pace, now));
+        }
+        spans.sort_unstable();
+        spans
     }
 
     /// How long until a charge of `cost` can find enough free tokens, if nothing else happens; none if not

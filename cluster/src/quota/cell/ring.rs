@@ -166,6 +166,24 @@ impl Ring {
         None
     }
 
+    /// What cools: after how long how many are free.
+    pub(super) fn spans(&self, pace: Pace, now: Now, wide: &Widened) -> Vec<(Duration, u32)> {
+        let (newest, _) = self.newest();
+        let oldest = newest.saturating_sub(pace.resting());
+        let mut spans: Vec<_> = (oldest..=newest)
+            .map(|slot| {
+                let place = pace.place(slot);
+                let narrow = u32::from(self.counters[place].load(Acquire));
+                let wide = wide.get().map_or(0, |wide| wide.0[place].load(Acquire));
+                (pace.until_free(slot, now), narrow.saturating_add(wide))
+            })
+            .collect();
+        let late = self.late.load(Acquire);
+        spans.push((pace.until_free(newest + 1, now), late));
+        spans.retain(|(_, count)| *count > 0);
+        spans
+    }
+
     /// Rolls from one slot to a later one, if no other thread does. The mark and the slot are written
     /// before anything comes free: who spends what this frees must not be able to think it is still then.
     fn roll(

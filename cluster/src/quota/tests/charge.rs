@@ -16,7 +16,7 @@ fn bounds(lease: &Lease) -> Bounds<'_> {
 fn denial(answer: Answer) -> Denial {
     match answer {
         Answer::Deny(denial) => denial,
-        Answer::Admit(receipt) => panic!("admitted: {receipt:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -169,7 +169,11 @@ fn an_older_confirmation_shortens_no_lease() {
     use crate::quota::lease::Standing::{BaseOnly, Lapsed, Valid};
     let lease = Lease::new();
     let validity = Validity::new(SECOND * 30, Some(SECOND * 600));
-    let standing = |seconds: u64| lease.standing(Monotonic(seconds * 1_000_000_000), validity);
+    let standing = |seconds: u64| {
+        lease
+            .contact(Monotonic(seconds * 1_000_000_000))
+            .standing(validity)
+    };
     assert_eq!(standing(0), Lapsed);
     lease.confirm(Monotonic(10_000_000_000));
     lease.confirm(Monotonic(5_000_000_000));

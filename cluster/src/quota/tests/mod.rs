@@ -1,7 +1,9 @@
 //! Tests of the quota's cores, and what they share.
 
+mod bank;
 mod cell;
 mod charge;
+mod holder;
 mod property;
 mod stress;
 

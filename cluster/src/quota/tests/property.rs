@@ -118,6 +118,7 @@ proptest! {
                             }
                             last = Some((receipt, costs));
                         }
+                        Answer::Again => prop_assert!(false, "nothing was put away"),
                         Answer::Deny(denial) => {
                             // A token may rest a slot too long where slots are counted, else only the drift.
                             // A limit that was raised has more tokens than places: the rest are in slots.

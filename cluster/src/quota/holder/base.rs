@@ -1,0 +1,176 @@
+//! Which part of every limit a node may spend without asking, and since when.
+//!
+//! In: the base right that grants tell of. Out: the base of a key at an instant. A core.
+
+use std::time::Duration;
+
+use super::super::{
+    clock::Now,
+    message::BaseRight,
+    params::Params,
+    terms::{Kind, OnLapse, Share, Terms},
+};
+
+/// A node's base right, as far as it knows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Base(Option<Right>);
+
+#[derive(Debug, Clone, Copy)]
+struct Right {
+    share: Share,
+    /// Whether it goes for limits with `on_lapse: deny`.
+    firm: bool,
+    /// When the node learnt the following.
+    told: Now,
+    /// For how long nobody else had spent of the share by then, in ms.
+    unspent_ms: u64,
+}
+
+impl Base {
+    /// The right that a grant told of at `now`. Its time goes on from the earliest begin that is known, as
+    /// long as the seat is the same.
+    pub(super) fn told(&mut self, right: Option<BaseRight>, now: Now) {
+        let Some(new) = right else {
+            self.0 = None;
+            return;
+        };
+        let mut learnt = Right {
+            share: new.share,
+            firm: new.firm,
+            told: now,
+            unspent_ms: new.unspent_ms,
+        };
+        if let Some(old) = self.0
+            && old.share.seat == new.share.seat
+            && old.share.seats <= new.share.seats
+            && old.unspent(now) > Duration::from_millis(new.unspent_ms)
+        {
+            learnt.told = old.told;
+            learnt.unspent_ms = old.unspent_ms;
+        }
+        self.0 = Some(learnt);
+    }
+
+    /// The right of a node that started where no quorum can tell it, with the share that it had before:
+    /// limits that say `on_lapse: base` are spent at once, others not.
+    pub(super) fn assumed(share: Share, now: Now) -> Self {
+        Self(Some(Right {
+            share,
+            firm: false,
+            told: now,
+            unspent_ms: u64::MAX,
+        }))
+    }
+
+    /// How many parts the share is one of; 0 without.
+    pub(super) fn seats(&self) -> u16 {
+        self.0.map_or(0, |right| right.share.seats)
+    }
+
+    /// The share and whether it is firm: what the base of every key changes with.
+    pub(super) fn kind(&self) -> Option<(Share, bool)> {
+        self.0.map(|right| (right.share, right.firm))
+    }
+
+    /// What may be spent of a key of these terms.
+    pub(super) fn of(&self, terms: &Terms, now: Now) -> u32 {
+        let Some(right) = self.0 else {
+            return 0;
+        };
+        if terms.on_lapse() == OnLapse::Deny && !right.firm {
+            return 0;
+        }
+        if right.rested(terms, now) {
+            terms.base(right.share)
+        } else {
+            0
+        }
+    }
+}
+
+impl Right {
+    /// For how long nobody else has spent of it.
+    fn unspent(&self, now: Now) -> Duration {
+        let since = now.monotonic.0.saturating_sub(self.told.monotonic.0);
+        Duration::from_millis(self.unspent_ms).saturating_add(Duration::from_nanos(since))
+    }
+
+    /// Whether what others spent of it has cooled off.
+    fn rested(&self, terms: &Terms, now: Now) -> bool {
+        let params = Params::DEFAULT;
+        match terms.kind() {
+            Kind::Sliding => self.unspent(now) >= params.stretched(terms.window()),
+            Kind::Fixed => {
+                let begun = Duration::from_nanos(self.told.unix.0)
+                    .saturating_sub(Duration::from_millis(self.unspent_ms));
+                let window = terms.window().as_nanos().max(1);
+                let start = u128::from(now.unix.0) / window * window;
+                start >= (begun + 2 * params.offset).as_nanos()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::clock::{Monotonic, Unix};
+
+    fn at(seconds: u64) -> Now {
+        Now {
+            monotonic: Monotonic(seconds * 1_000_000_000),
+            unix: Unix((1_000_000 + seconds) * 1_000_000_000),
+        }
+    }
+
+    fn terms(kind: Kind, on_lapse: OnLapse) -> Terms {
+        Terms::new(1000, Duration::from_secs(100), kind, on_lapse).unwrap()
+    }
+
+    fn right(seat: u16, seats: u16, unspent: u64, firm: bool) -> Option<BaseRight> {
+        Some(BaseRight {
+            share: Share { seat, seats },
+            unspent_ms: unspent * 1000,
+            firm,
+        })
+    }
+
+    #[test]
+    fn base_is_spent_once_what_others_spent_has_cooled_off() {
+        let sliding = terms(Kind::Sliding, OnLapse::Base);
+        let mut base = Base::default();
+        assert_eq!(base.of(&sliding, at(0)), 0);
+        base.told(right(1, 4, 30, true), at(10));
+        assert_eq!(base.of(&sliding, at(80)), 0);
+        assert_eq!(base.of(&sliding, at(81)), 125);
+        base.told(right(1, 4, 60, true), at(20));
+        assert_eq!(base.of(&sliding, at(61)), 125, "heard of more");
+        base.told(right(1, 8, 0, true), at(62));
+        assert_eq!(base.of(&sliding, at(62)), 62, "a part of what it had");
+        base.told(right(2, 8, 0, true), at(62));
+        assert_eq!(base.of(&sliding, at(162)), 0, "another seat");
+        assert_eq!(base.of(&sliding, at(163)), 62);
+        base.told(None, at(200));
+        assert_eq!(base.of(&sliding, at(999)), 0);
+    }
+
+    #[test]
+    fn of_fixed_windows_it_is_spent_from_the_first_that_begins_after() {
+        let fixed = terms(Kind::Fixed, OnLapse::Base);
+        let mut base = Base::default();
+        base.told(right(1, 4, 3, true), at(3));
+        assert_eq!(base.of(&fixed, at(99)), 0);
+        assert_eq!(base.of(&fixed, at(100)), 125);
+    }
+
+    #[test]
+    fn what_is_not_firm_is_spent_only_where_the_limit_says_so() {
+        let deny = terms(Kind::Sliding, OnLapse::Deny);
+        let mut base = Base::assumed(Share { seat: 1, seats: 4 }, at(0));
+        assert_eq!(base.of(&deny, at(1000)), 0);
+        assert_eq!(base.of(&terms(Kind::Sliding, OnLapse::Base), at(0)), 125);
+        assert_eq!(base.of(&terms(Kind::Fixed, OnLapse::Base), at(0)), 125);
+        base.told(right(1, 4, 200, true), at(0));
+        assert_eq!(base.of(&deny, at(0)), 125);
+    }
+}

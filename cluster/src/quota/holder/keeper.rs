@@ -1,0 +1,445 @@
+//! The side of the ledger: each tick it looks at the keys in use and says what to ask; it takes in grants.
+//!
+//! In: ticks and grants, and the clock. Out: the asks to send. One for a node, used by one task.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use meridian_config::name::NodeId;
+
+use super::{
+    super::{
+        clock::{Clock, Monotonic, Now},
+        key::KeyId,
+        lease::Contact,
+        message::{AskItem, GrantItem, ITEMS, QuotaAsk, QuotaGrant, TERMS},
+        params::Params,
+        terms::{Kind, Share, Terms},
+    },
+    base::Base,
+    holding::Holder,
+    key::{DOUBTED, IN_USE, KeyHandle},
+    moves::{gone, move_tokens, spans},
+    row::{Row, Surroundings, follow_base},
+};
+
+/// Who holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    /// The node.
+    pub node: NodeId,
+    /// Which of its lives: counts its starts.
+    pub incarnation: u64,
+}
+
+/// What came of a tick.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// These are to be sent; often none.
+    Ask(Vec<QuotaAsk>),
+    /// The two clocks went on by times that differ by over a second: the machine was suspended, or a
+    /// clock was set. What is held may not be right any more and has been given up. The node takes a new
+    /// incarnation and begins with it: [`Keeper::begin`].
+    Void,
+}
+
+/// Keeps a node's holding in step with the ledger.
+#[derive(Debug)]
+pub struct Keeper {
+    holder: Arc<Holder>,
+    who: Who,
+    /// This life is over.
+    over: bool,
+    seq: u64,
+    rows: BTreeMap<KeyId, Row>,
+    /// Keys that are not in use, looked at in turn to be put away.
+    resting: VecDeque<KeyHandle>,
+    /// Keys that are not here any more and of which the ledger thinks that something is held.
+    strangers: BTreeMap<KeyId, GrantItem>,
+    ticked: Option<Now>,
+    sent: Option<u64>,
+    grant_time: Duration,
+    answered: VecDeque<u64>,
+    base: Base,
+    /// Of the last grant whose word on the base was taken.
+    base_index: u64,
+    /// Of the last grant that said something of a key that has no row any more.
+    floor: u64,
+}
+
+impl Keeper {
+    /// A keeper of what `holder` holds, for a node's life.
+    #[must_use]
+    pub fn new(holder: Arc<Holder>, who: Who) -> Self {
+        Self {
+            holder,
+            who,
+            over: false,
+            seq: 0,
+            rows: BTreeMap::new(),
+            resting: VecDeque::new(),
+            strangers: BTreeMap::new(),
+            ticked: None,
+            sent: None,
+            grant_time: GRANT_TIME,
+            answered: VecDeque::new(),
+            base: Base::default(),
+            base_index: 0,
+            floor: 0,
+        }
+    }
+
+    /// Gives up everything that is held, and begins another life.
+    pub fn begin(&mut self, who: Who) {
+        self.void();
+        *self = Self::new(self.holder.clone(), who);
+    }
+
+    /// No quorum can be asked since this life began: spends the base by the share that the node had before,
+    /// of limits that say `on_lapse: base`. A limit may then be passed by that base, once for each such start.
+    pub fn assume(&mut self, share: Share, clock: &impl Clock) {
+        if self.base.kind().is_none() {
+            self.base = Base::assumed(share, clock.now());
+            self.follow_base_everywhere(clock);
+        }
+    }
+
+    /// Looks at the keys in use. To be called each [`Params::tick`], and early when the holder is hungry.
+    pub fn tick(&mut self, clock: &impl Clock) -> Turn {
+        if self.over {
+            return Turn::Void;
+        }
+        let now = clock.now();
+        let passed = match self.ticked.replace(now) {
+            Some(then) if apart(then, now) > GAP => {
+                self.void();
+                return Turn::Void;
+            }
+            Some(then) => Duration::from_nanos(now.monotonic.0.saturating_sub(then.monotonic.0)),
+            None => Params::DEFAULT.tick,
+        };
+        for key in self.holder.bell.take_used() {
+            self.row(&key, now);
+        }
+        let around = Surroundings {
+            now,
+            passed,
+            nodes: u32::from(self.base.seats()).max(1),
+            grant_time: self.grant_time,
+            base: &self.base,
+            answered: &self.answered,
+        };
+        let mut items = Vec::new();
+        let mut tired = Vec::new();
+        for (id, row) in &mut self.rows {
+            if row.tick(&around, clock) {
+                let terms = row.key.0.terms();
+                items.push((row.item(self.seq + 1, &around), terms));
+            } else if row.rests(now) {
+                tired.push(*id);
+            }
+        }
+        for id in tired {
+            self.put_to_rest(id);
+        }
+        for (id, stranger) in std::mem::take(&mut self.strangers) {
+            items.push((gone(id, &stranger), None));
+        }
+        self.look_at_resting(clock);
+        let heartbeat = Params::DEFAULT.heartbeat;
+        let silent = self
+            .sent
+            .is_none_or(|at| Duration::from_nanos(now.monotonic.0.saturating_sub(at)) >= heartbeat);
+        if items.is_empty() && !silent {
+            return Turn::Ask(Vec::new());
+        }
+        Turn::Ask(self.asks(items, now))
+    }
+
+    /// Takes in what the ledger's leader says. Of what is meant for another node or life, of an older index
+    /// than was taken before, or of another cell of a key, nothing.
+    pub fn grant(&mut self, grant: &QuotaGrant, clock: &impl Clock) {
+        let mine = grant.node == self.who.node && grant.incarnation == self.who.incarnation;
+        if !mine || self.over {
+            return;
+        }
+        let now = clock.now();
+        if grant.index >= self.base_index {
+            self.base_index = grant.index;
+            let before = self.base.kind();
+            self.base.told(grant.base, now);
+            if self.base.kind() == before {
+                self.holder.base.store(Arc::new(self.base));
+            } else {
+                self.follow_base_everywhere(clock);
+            }
+        }
+        let sent = grant
+            .answers
+            .map(|echo| Monotonic(echo.sent_ms.saturating_mul(1_000_000)));
+        let sent = sent.filter(|sent| *sent <= now.monotonic);
+        if let Some(sent) = sent {
+            self.doubt_after(self.holder.lease.contact(sent), grant.index, now);
+        }
+        for item in &grant.items {
+            self.take(item, grant.index, now, clock);
+        }
+        if let (Some(sent), Some(echo)) = (sent, grant.answers) {
+            // After the doubts: see `Lease::contact`.
+            self.holder.lease.confirm(sent);
+            self.answered.push_back(echo.seq);
+            if self.answered.len() > ANSWERED {
+                self.answered.pop_front();
+            }
+            let took = Duration::from_nanos(now.monotonic.0 - sent.0);
+            let took = took.clamp(Duration::from_millis(20), Duration::from_secs(3));
+            self.grant_time = (self.grant_time * 7 + took) / 8;
+        }
+    }
+
+    /// Hands back everything, with when what cools is free: for a node that stops in order and has no requests
+    /// any more. Nothing can be charged afterwards.
+    pub fn farewell(&mut self, clock: &impl Clock) -> Vec<QuotaAsk> {
+        let now = clock.now();
+        let mut items = BTreeMap::new();
+        self.holder.for_each(|handle| {
+            let key = &handle.0;
+            key.cell.settle(key.form.pace, clock);
+            let cooling = key.cell.cooling(key.form.pace, now);
+            let held = key.cell.void();
+            if key.extra() <= 0 {
+                return;
+            }
+            let given = key.given.load(Relaxed);
+            key.returned.store(given, Relaxed);
+            let item = AskItem {
+                key: key.id,
+                terms: None,
+                born: key.born,
+                returned: given,
+                want: given,
+                window: match key.form.kind {
+                    Kind::Sliding => 0,
+                    Kind::Fixed => key.cell.newest_window(),
+                },
+                rate: 0,
+                free: 0,
+                cooling: spans(key, cooling, held.cool),
+            };
+            items.insert(key.id, (item, key.terms()));
+        });
+        self.rows.clear();
+        self.resting.clear();
+        self.asks(items.into_values().collect(), now)
+    }
+
+    /// How many keys are in use.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn row(&mut self, key: &KeyHandle, now: Now) -> &mut Row {
+        let floor = self.floor;
+        let row = self
+            .rows
+            .entry(key.0.id)
+            .or_insert_with(|| Row::new(key.clone(), now, floor));
+        if row.key.0.born != key.0.born {
+            *row = Row::new(key.clone(), now, floor);
+        }
+        row
+    }
+
+    fn take(&mut self, item: &GrantItem, index: u64, now: Now, clock: &impl Clock) {
+        let Some(handle) = self.holder.find(item.key) else {
+            if self.strangers.len() < ITEMS {
+                self.strangers.insert(item.key, item.clone());
+            }
+            return;
+        };
+        let key = &handle.0;
+        if key.born != item.born {
+            return;
+        }
+        key.cell.mark(IN_USE);
+        let row = self.row(&handle, now);
+        if index < row.index || !move_tokens(key, item, now, clock) {
+            return;
+        }
+        row.index = index;
+        row.granted(item.cap, now);
+        if row.doubted_at.is_some_and(|doubted| doubted <= index) {
+            row.doubted_at = None;
+            key.cell.unmark(DOUBTED);
+        }
+        key.pool.store(item.pool, Relaxed);
+        key.others.store(item.others_free, Relaxed);
+        if key.cell.held().free > 0
+            && let Some(waiting) = key.waiting.get()
+        {
+            waiting.call();
+        }
+    }
+
+    /// Contact is there again after such a silence: of keys whose extra did not outlive it, the ledger has to
+    /// say first what is left.
+    fn doubt_after(&mut self, silence: Contact, index: u64, now: Now) {
+        let mut doubted = Vec::new();
+        self.holder.for_each(|handle| {
+            let key = &handle.0;
+            if key.extra() > 0 && !key.form.outlives(silence) {
+                doubted.push(handle.clone());
+            }
+        });
+        for handle in doubted {
+            handle.0.cell.mark(IN_USE);
+            self.row(&handle, now).doubt(index);
+        }
+    }
+
+    fn follow_base_everywhere(&mut self, clock: &impl Clock) {
+        // For keys that are met from now on, then for those that are there.
+        self.holder.base.store(Arc::new(self.base));
+        let now = clock.now();
+        self.holder
+            .for_each(|handle| follow_base(&handle.0, &self.base, now));
+    }
+
+    fn put_to_rest(&mut self, id: KeyId) {
+        let Some(row) = self.rows.get(&id) else {
+            return;
+        };
+        if row.rest() {
+            self.floor = self.floor.max(row.index);
+            self.resting.push_back(row.key.clone());
+            self.rows.remove(&id);
+        }
+    }
+
+    /// Looks at some of the keys that rest, so that each is looked at once a minute.
+    fn look_at_resting(&mut self, clock: &impl Clock) {
+        let now = clock.now();
+        for _ in 0..self.resting.len().div_ceil(TICKS_A_ROUND) {
+            let Some(handle) = self.resting.pop_front() else {
+                return;
+            };
+            let key = &handle.0;
+            if key.cell.marks() & IN_USE != 0 {
+                continue;
+            }
+            key.cell.settle(key.form.pace, clock);
+            follow_base(key, &self.base, now);
+            if key.cell.held().cool > 0 {
+                self.resting.push_back(handle);
+            } else if key.extra() != 0 {
+                key.cell.mark(IN_USE);
+                let row = self.row(&handle, now);
+                row.leaving = true;
+                if key.extra() < 0 {
+                    row.say_again();
+                }
+            } else if key.cell.retire(key.cell.base()) {
+                self.holder.forget(&handle);
+            } else {
+                self.resting.push_back(handle);
+            }
+        }
+    }
+
+    /// Puts items into as many asks as it takes, at least one.
+    fn asks(&mut self, items: Vec<(AskItem, Option<Terms>)>, now: Now) -> Vec<QuotaAsk> {
+        self.sent = Some(now.monotonic.0);
+        let mut asks = vec![self.ask(now)];
+        let mut table: BTreeMap<Terms, u16> = BTreeMap::new();
+        for (mut item, terms) in items {
+            let full = asks
+                .last()
+                .is_none_or(|ask| ask.items.len() >= ITEMS_OF_AN_ASK || table.len() >= TERMS);
+            if full {
+                table.clear();
+                asks.push(self.ask(now));
+            }
+            let Some(ask) = asks.last_mut() else {
+                break;
+            };
+            item.terms = terms.map(|terms| {
+                *table.entry(terms).or_insert_with(|| {
+                    ask.terms.push(terms);
+                    u16::try_from(ask.terms.len() - 1).unwrap_or(u16::MAX)
+                })
+            });
+            ask.items.push(item);
+        }
+        // An item counts as answered with the last of them.
+        let first = asks.first().map_or(self.seq, |ask| ask.seq);
+        if let Some(rows) = (self.seq > first).then_some(&mut self.rows) {
+            for ask in &asks {
+                for item in &ask.items {
+                    if let Some(row) = rows.get_mut(&item.key) {
+                        row.said_in(ask.seq);
+                    }
+                }
+            }
+        }
+        asks
+    }
+
+    fn ask(&mut self, now: Now) -> QuotaAsk {
+        self.seq += 1;
+        QuotaAsk {
+            node: self.who.node.clone(),
+            incarnation: self.who.incarnation,
+            seq: self.seq,
+            sent_ms: now.monotonic.0 / 1_000_000,
+            as_of: self.holder.as_of(),
+            seats: self.base.seats(),
+            terms: Vec::new(),
+            items: Vec::new(),
+        }
+    }
+
+    /// Gives up everything. Nothing is taken any more that this life may still be granted: keys that are met
+    /// from here on know nothing of what it spent.
+    fn void(&mut self) {
+        self.over = true;
+        self.base = Base::default();
+        self.holder.base.store(Arc::new(self.base));
+        self.holder.lease.end();
+        let mut all = Vec::new();
+        self.holder.for_each(|handle| all.push(handle.clone()));
+        for handle in all {
+            handle.0.cell.void();
+            self.holder.forget(&handle);
+        }
+        self.rows.clear();
+        self.resting.clear();
+        self.strangers.clear();
+    }
+}
+
+/// By how much two clocks differ on how long something took.
+fn apart(then: Now, now: Now) -> Duration {
+    let monotonic = i128::from(now.monotonic.0) - i128::from(then.monotonic.0);
+    let unix = i128::from(now.unix.0) - i128::from(then.unix.0);
+    let apart = monotonic.abs_diff(unix);
+    Duration::from_nanos(u64::try_from(apart).unwrap_or(u64::MAX))
+}
+
+/// Clocks that differ by more between two ticks were set, or one of them stood still.
+const GAP: Duration = Duration::from_secs(1);
+
+/// What a grant takes until one was seen: some round trips over oceans.
+const GRANT_TIME: Duration = Duration::from_millis(300);
+
+/// So many answered asks are remembered: ticks of some seconds, longer than an answer takes.
+const ANSWERED: usize = 64;
+
+/// Keys that rest are looked at in so many ticks: a minute of them.
+const TICKS_A_ROUND: usize = 600;
+
+/// Items of an ask: half of what a message takes at most, since an item may have many spans.
+const ITEMS_OF_AN_ASK: usize = ITEMS / 2;

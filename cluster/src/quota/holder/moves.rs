@@ -1,0 +1,96 @@
+//! What a grant and a farewell do to one key's tokens. A core.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use super::{
+    super::{
+        clock::{Clock, Now},
+        key::KeyId,
+        message::{AskItem, GrantItem, SPANS, Span},
+        params::Params,
+        terms::Kind,
+    },
+    key::Key,
+};
+
+/// Brings a key's tokens to what the ledger has given. False if that can't be done now: the next grant says
+/// it again.
+pub(super) fn move_tokens(key: &Key, item: &GrantItem, now: Now, clock: &impl Clock) -> bool {
+    let change = item
+        .given
+        .wrapping_sub(key.given.load(Relaxed))
+        .cast_signed();
+    if change > 0 {
+        let held = key.cell.held();
+        let after = i64::from(held.free) + i64::from(held.cool) + i64::from(change);
+        if after > i64::from(i32::MAX) {
+            return false;
+        }
+        if key.form.kind == Kind::Fixed && !reach_window(key, item.window, now, clock) {
+            return false;
+        }
+        key.cell.credit(change.unsigned_abs());
+    } else if change < 0 {
+        key.cell.reclaim(change.unsigned_abs());
+    }
+    key.given.store(item.given, Relaxed);
+    true
+}
+
+/// Tokens that were spent elsewhere in the window before are counted in `window` or later.
+fn reach_window(key: &Key, window: u64, now: Now, clock: &impl Clock) -> bool {
+    let length = key.form.window.as_nanos();
+    let ahead = u128::from(window) * length;
+    let latest = u128::from(now.unix.0) + length + 4 * Params::DEFAULT.offset.as_nanos();
+    // A window that no clock within bounds can have come to would stop the key until then.
+    ahead <= latest && (0..TRIES).any(|_| key.cell.reach_window(key.form.pace, window, clock))
+}
+
+/// What cools of the tokens handed back. Those that cool longest count as the base's, which waits for a window
+/// anyway.
+pub(super) fn spans(key: &Key, mut cooling: Vec<(Duration, u32)>, cool: u32) -> Vec<Span> {
+    let known: u32 = cooling.iter().map(|(_, count)| count).sum();
+    if cool > known {
+        // In flight: just spent.
+        cooling.push((Duration::from_nanos(key.form.pace.rest()), cool - known));
+    }
+    let mut base = key.cell.base();
+    for (_, count) in cooling.iter_mut().rev() {
+        let kept = base.min(*count);
+        *count -= kept;
+        base -= kept;
+    }
+    cooling.retain(|(_, count)| *count > 0);
+    let of_each = cooling.len().div_ceil(SPANS).max(1);
+    let merged = cooling.chunks(of_each).map(|spans| Span {
+        ms: match key.form.kind {
+            Kind::Fixed => 0,
+            Kind::Sliding => spans
+                .last()
+                .map_or(0, |(time, _)| {
+                    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+                })
+                .saturating_add(1),
+        },
+        count: spans.iter().map(|(_, count)| count).sum(),
+    });
+    merged.collect()
+}
+
+/// What is said of a key that is not here any more.
+pub(super) fn gone(id: KeyId, item: &GrantItem) -> AskItem {
+    AskItem {
+        key: id,
+        terms: None,
+        born: item.born,
+        returned: item.given,
+        want: item.given,
+        window: item.window,
+        rate: 0,
+        free: 0,
+        cooling: Vec::new(),
+    }
+}
+
+/// A thread that rolls a cell is done in a moment; if it stands still, the grant waits for its repetition.
+const TRIES: usize = 100;

@@ -1,0 +1,431 @@
+//! What the keeper thinks of one key in use: how fast it goes, what to ask for, what to hand back.
+//!
+//! In: a look at the key each tick, and what the ledger grants. Out: whether there is something to say, and
+//! what. A core. The rules are those of docs/quota.md, "Asking and handing back"; nothing here can make a
+//! limit be passed, whatever it asks.
+
+use std::{collections::VecDeque, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use super::{
+    super::{
+        cell::{Held, Traffic},
+        clock::{Clock, Now},
+        message::AskItem,
+        params::Params,
+        rate::Rate,
+        terms::{Kind, POOLED_MOST},
+    },
+    base::Base,
+    key::{DOUBTED, HUNGRY, IN_USE, Key, KeyHandle},
+};
+
+/// One key in use.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) key: KeyHandle,
+    rate: Rate,
+    seen: Traffic,
+    /// When something was charged last, by the tick that saw it.
+    used: u64,
+    /// Since when more is free than it needs.
+    spare_since: Option<u64>,
+    wish: Option<Wish>,
+    /// Not to hold more than so many, until then.
+    cap: Option<(u32, u64)>,
+    /// Of the last grant that said something of it.
+    pub(super) index: u64,
+    /// A grant of at least this index says whether the ledger has taken the extra back.
+    pub(super) doubted_at: Option<u64>,
+    /// What was handed back is in no ask that was answered.
+    unsaid: bool,
+    /// The last ask that it was in, and when.
+    said: Option<(u64, u64)>,
+    /// Nobody uses it: all that is free is handed back.
+    pub(super) leaving: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Wish {
+    /// What `given` is to become.
+    total: u32,
+    /// How much of that was missing.
+    missing: u32,
+    /// When it was said last, and how long not to say it again.
+    at: u64,
+    pause: Duration,
+}
+
+/// What all rows of a tick have in common.
+#[derive(Debug)]
+pub(super) struct Surroundings<'a> {
+    pub(super) now: Now,
+    /// Since the last tick.
+    pub(super) passed: Duration,
+    pub(super) nodes: u32,
+    /// From an ask to its grant, lately.
+    pub(super) grant_time: Duration,
+    pub(super) base: &'a Base,
+    /// Asks that were answered lately.
+    pub(super) answered: &'a VecDeque<u64>,
+}
+
+impl Row {
+    pub(super) fn new(key: KeyHandle, now: Now, index: u64) -> Self {
+        Self {
+            rate: Rate::new(key.0.form.window),
+            // What brought it into use counts: it is seen at the first tick.
+            seen: Traffic::default(),
+            used: now.monotonic.0,
+            spare_since: None,
+            wish: None,
+            cap: None,
+            index,
+            doubted_at: None,
+            unsaid: false,
+            said: None,
+            leaving: false,
+            key,
+        }
+        .rested()
+    }
+
+    /// A key that comes into use again brings its past traffic along, but for the last slot's.
+    fn rested(mut self) -> Self {
+        let traffic = self.key.0.cell.traffic();
+        let held = self.key.0.cell.held();
+        self.seen.spent = traffic.spent.wrapping_sub(held.cool);
+        self.seen.denied = traffic.denied.wrapping_sub(u32::from(traffic.denied > 0));
+        self
+    }
+
+    /// Looks at the key. True if there is something to say of it now.
+    pub(super) fn tick(&mut self, around: &Surroundings<'_>, clock: &impl Clock) -> bool {
+        let key = &self.key.0;
+        key.cell.unmark(HUNGRY);
+        key.cell.settle(key.form.pace, clock);
+        follow_base(key, around.base, around.now);
+        let traffic = key.cell.traffic();
+        let spent = since(self.seen.spent, traffic.spent);
+        let denied = since(self.seen.denied, traffic.denied);
+        let wanted = key.cell.take_wanted();
+        self.seen = traffic;
+        let came = spent.saturating_add(denied);
+        self.rate.count(came, around.passed);
+        if came > 0 {
+            self.used = around.now.monotonic.0;
+            self.leaving = false;
+        }
+        if let Some((seq, _)) = self.said
+            && around.answered.contains(&seq)
+        {
+            self.unsaid = false;
+        }
+        let short = match denied {
+            0 => 0,
+            _ => wanted.max(came),
+        };
+        let missing = self.missing(around, short);
+        let asks = self.wish_for(missing, around);
+        let returns = missing == 0 && self.hand_back(around);
+        let repeats = self.unsaid && self.silent_for(around) >= again_after(around);
+        asks || returns || repeats
+    }
+
+    /// How many more tokens it should hold.
+    fn missing(&self, around: &Surroundings<'_>, short: u32) -> u32 {
+        let key = &self.key.0;
+        let limit = key.limit();
+        let held = key.cell.held();
+        let all = all(held);
+        let short = i64::from(short) - i64::from(held.free.max(0));
+        let ahead = if limit <= POOLED_MOST {
+            // Nothing is kept at hand: each token is a part of the limit that others feel.
+            0
+        } else {
+            self.ahead(around, held, short > 0)
+        };
+        let mut most = i64::from(limit) - all;
+        if let Some((cap, until)) = self.cap
+            && around.now.monotonic.0 < until
+        {
+            most = most.min(i64::from(cap) - all);
+        }
+        let missing = ahead.max(short).min(most);
+        u32::try_from(missing).unwrap_or(0)
+    }
+
+    /// How many it should hold for what comes until a grant can, and is not held yet.
+    fn ahead(&self, around: &Surroundings<'_>, held: Held, found_nothing: bool) -> i64 {
+        let key = &self.key.0;
+        let low = self.low(around);
+        key.cell.set_low(
+            whole(low)
+                .min(u32::MAX.into())
+                .try_into()
+                .unwrap_or(u32::MAX),
+        );
+        let mut soon = i64::from(held.free);
+        if (soon as f64) < low {
+            let cooling = key.cell.cooling(key.form.pace, around.now);
+            let in_time = cooling
+                .iter()
+                .filter(|(time, _)| *time <= around.grant_time);
+            soon += in_time.map(|(_, count)| i64::from(*count)).sum::<i64>();
+        }
+        if soon as f64 >= low && !found_nothing {
+            return 0;
+        }
+        let floor = f64::from(key.limit()) / (16.0 * f64::from(around.nodes));
+        let target = whole((low * HIGH).max(floor));
+        // What it can use in a window at all, with room for chance.
+        let window = self.rate.fast().max(self.rate.slow()) * key.form.window.as_secs_f64();
+        let need = whole(window * (1.0 + 1.0 / 40.0) + 2.0 * window.sqrt());
+        (target - soon).min(need - all(held))
+    }
+
+    fn low(&self, around: &Surroundings<'_>) -> f64 {
+        self.rate.fast() * around.grant_time.as_secs_f64() * LEAD
+    }
+
+    /// Takes down what is missing. True if it is to be said now.
+    fn wish_for(&mut self, missing: u32, around: &Surroundings<'_>) -> bool {
+        let key = &self.key.0;
+        let given = key.given.load(Relaxed);
+        let parked = key.parked() > 0;
+        if missing == 0 {
+            // Whoever waits has asked, and is still there.
+            if !parked {
+                self.wish = None;
+            }
+            if self.wish.is_none() {
+                return false;
+            }
+        }
+        let now = around.now.monotonic.0;
+        let params = Params::DEFAULT;
+        let pause = (key.form.window / 4).clamp(params.tick, Duration::from_secs(1));
+        let mut total = given.wrapping_add(missing);
+        let Some(wish) = self.wish else {
+            self.wish = Some(Wish {
+                total,
+                missing,
+                at: now,
+                pause,
+            });
+            return true;
+        };
+        let pending = since(given, wish.total);
+        if parked && pending > missing {
+            total = wish.total;
+        }
+        let grown = missing
+            > wish
+                .missing
+                .saturating_add(wish.missing / 2)
+                .saturating_add(1);
+        if !grown && elapsed(wish.at, now) < wish.pause {
+            return false;
+        }
+        // The leader keeps the wish, and tells when there is something: no use in asking on and on.
+        let pause = match key.pool.load(Relaxed) {
+            0 if pending > 0 => (wish.pause * 2).min(params.wish),
+            _ => pause,
+        };
+        self.wish = Some(Wish {
+            total,
+            missing,
+            at: now,
+            pause,
+        });
+        true
+    }
+
+    /// Hands back what it does not need. True if it did.
+    fn hand_back(&mut self, around: &Surroundings<'_>) -> bool {
+        let key = &self.key.0;
+        let now = around.now.monotonic.0;
+        let held = key.cell.held();
+        let free = i64::from(held.free);
+        let limit = key.limit();
+        let pooled = limit <= POOLED_MOST;
+        let high = whole(self.low(around) * HIGH);
+        let floor = i64::from(limit) / (16 * i64::from(around.nodes));
+        let enough = if pooled { 0 } else { 2 * high + floor };
+        if free > enough {
+            let since = *self.spare_since.get_or_insert(now);
+            let idle = match pooled {
+                true => elapsed(self.used, now).min(elapsed(since, now)),
+                false => elapsed(since, now),
+            };
+            let patience = match pooled {
+                true => Duration::from_millis(500),
+                false => {
+                    (key.form.window / 10).clamp(Duration::from_secs(2), Duration::from_secs(60))
+                }
+            };
+            if idle >= patience {
+                self.spare_since = None;
+                let keep = if pooled { 0 } else { high };
+                return self.give(free - keep);
+            }
+        } else {
+            self.spare_since = None;
+        }
+        if let Some((cap, until)) = self.cap {
+            let all = all(held);
+            if now >= until {
+                self.cap = None;
+            } else if all > i64::from(cap) + i64::from(cap) / 10 {
+                return self.give((all - i64::from(cap)).min(free));
+            }
+        }
+        self.leaving && self.give(free)
+    }
+
+    /// Hands back up to so many free tokens; never of the base, which is the node's.
+    fn give(&mut self, count: i64) -> bool {
+        let key = &self.key.0;
+        let extra = u32::try_from(key.extra()).unwrap_or(0);
+        let most = u32::try_from(count).unwrap_or(0).min(extra);
+        let out = key.cell.withdraw(most, 0);
+        if out == 0 {
+            return false;
+        }
+        let returned = key.returned.load(Relaxed).wrapping_add(out);
+        key.returned.store(returned, Relaxed);
+        self.unsaid = true;
+        true
+    }
+
+    /// What is said of it in the ask `seq`; where its terms stand there is the keeper's to say.
+    pub(super) fn item(&mut self, seq: u64, around: &Surroundings<'_>) -> AskItem {
+        self.said = Some((seq, around.now.monotonic.0));
+        let key = &self.key.0;
+        let given = key.given.load(Relaxed);
+        AskItem {
+            key: key.id,
+            terms: None,
+            born: key.born,
+            returned: key.returned.load(Relaxed),
+            want: self.wish.map_or(given, |wish| wish.total),
+            window: match key.form.kind {
+                Kind::Sliding => 0,
+                Kind::Fixed => key.cell.newest_window(),
+            },
+            rate: whole(self.rate.fast() * 1000.0)
+                .try_into()
+                .unwrap_or(u32::MAX),
+            free: u32::try_from(key.cell.held().free).unwrap_or(0),
+            cooling: Vec::new(),
+        }
+    }
+
+    /// The ask that its item came to be in.
+    pub(super) fn said_in(&mut self, seq: u64) {
+        if let Some((said, _)) = &mut self.said {
+            *said = seq;
+        }
+    }
+
+    /// Something was granted or taken back.
+    pub(super) fn granted(&mut self, cap: Option<u32>, now: Now) {
+        let window = self.key.0.form.window;
+        let lasts = (window / 2).clamp(Duration::from_secs(1), Duration::from_secs(5));
+        self.cap = cap.map(|cap| (cap, now.monotonic.0 + nanoseconds(lasts)));
+        let given = self.key.0.given.load(Relaxed);
+        if self.wish.is_some_and(|wish| since(given, wish.total) == 0) {
+            self.wish = None;
+        }
+    }
+
+    /// The ledger is to say whether it has taken the extra back, in a grant of at least this index.
+    pub(super) fn doubt(&mut self, index: u64) {
+        self.key.0.cell.mark(DOUBTED);
+        self.doubted_at = Some(index);
+        self.say_again();
+    }
+
+    /// The ledger is to be told what was handed back, and to say what it makes of it.
+    pub(super) fn say_again(&mut self) {
+        self.unsaid = true;
+        self.said = None;
+    }
+
+    /// Whether nothing need be thought of it until it is charged again.
+    pub(super) fn rests(&self, now: Now) -> bool {
+        elapsed(self.used, now.monotonic.0) >= REST_AFTER
+            && self.wish.is_none()
+            && self.cap.is_none()
+            && self.spare_since.is_none()
+            && self.doubted_at.is_none()
+            && !self.unsaid
+            && !(self.leaving && self.key.0.extra() > 0)
+    }
+
+    /// Puts the key out of use, if nothing has come to it meanwhile.
+    pub(super) fn rest(&self) -> bool {
+        let cell = &self.key.0.cell;
+        cell.unmark(IN_USE);
+        // A charge before this saw the mark and told nobody.
+        cell.traffic() == self.seen || !cell.mark(IN_USE)
+    }
+
+    fn silent_for(&self, around: &Surroundings<'_>) -> Duration {
+        let now = around.now.monotonic.0;
+        self.said.map_or(Duration::MAX, |(_, at)| elapsed(at, now))
+    }
+}
+
+/// Gives a key the base that is its node's now.
+pub(super) fn follow_base(key: &Key, base: &Base, now: Now) {
+    let Some(terms) = key.terms() else {
+        return;
+    };
+    let (is, should) = (key.cell.base(), base.of(&terms, now));
+    if should > is {
+        key.cell.credit(should - is);
+        key.cell.set_base(should);
+    } else if should < is {
+        key.cell.set_base(should);
+        key.cell.reclaim(is - should);
+    }
+}
+
+fn all(held: Held) -> i64 {
+    i64::from(held.free) + i64::from(held.cool)
+}
+
+/// How far a wrapping count went on; a step back is none.
+fn since(from: u32, to: u32) -> u32 {
+    let ahead = to.wrapping_sub(from);
+    if ahead.cast_signed() < 0 { 0 } else { ahead }
+}
+
+fn elapsed(from: u64, to: u64) -> Duration {
+    Duration::from_nanos(to.saturating_sub(from))
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn again_after(around: &Surroundings<'_>) -> Duration {
+    (around.grant_time * 2).max(Duration::from_secs(1))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a float that is cut at an integer's bounds is what is meant"
+)]
+fn whole(number: f64) -> i64 {
+    number.ceil() as i64
+}
+
+/// A node asks when what it has free lasts less than so many times as long as a grant takes.
+const LEAD: f64 = 1.5;
+
+/// And then for so many times of that.
+const HIGH: f64 = 3.0;
+
+/// A key that nobody has charged for so long, and of which nothing is to be said, costs no look each tick.
+const REST_AFTER: Duration = Duration::from_secs(10);
