@@ -4,15 +4,15 @@
 //! 16 bytes. A core.
 //!
 //! A key names what it is a limit of and not how high it is, so that a raise, a lowering, another plan or an
-//! operator's override keep what is held and spent. Another window or kind is another key: that is the limit's
-//! epoch, and needs no number.
+//! operator's override keep what is held and spent. Another window, kind or `on_lapse` is another key: that is
+//! the limit's epoch, and needs no number.
 
 use std::fmt;
 
 use meridian_config::name::TenantId;
 use serde::{Deserialize, Serialize};
 
-use super::terms::{Kind, Shape};
+use super::terms::{Kind, OnLapse, Shape};
 
 /// A key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -85,6 +85,7 @@ impl KeySpace {
         let Shape {
             window_ms,
             kind,
+            on_lapse,
             pooled,
         } = name.shape;
         text(&window_ms.to_le_bytes());
@@ -92,7 +93,11 @@ impl KeySpace {
             Kind::Sliding => 0,
             Kind::Fixed => 1,
         };
-        text(&[kind, u8::from(pooled)]);
+        let on_lapse = match on_lapse {
+            OnLapse::Base => 0,
+            OnLapse::Deny => 1,
+        };
+        text(&[kind, on_lapse, u8::from(pooled)]);
         match name.client {
             None => {}
             Some(Client::Subject(subject)) => {
@@ -119,7 +124,7 @@ mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
     use super::*;
-    use crate::quota::terms::{OnLapse, Terms};
+    use crate::quota::terms::Terms;
 
     fn terms(limit: u64, seconds: u64, kind: Kind) -> Terms {
         Terms::new(limit, Duration::from_secs(seconds), kind, OnLapse::Base).unwrap()

@@ -102,7 +102,9 @@ pub struct QuotaGrant {
     pub incarnation: u64,
     /// The entry of the ledger's log that this was true after. A node takes nothing from before what it took.
     pub index: u64,
-    /// What it answers; none for news. It renews the node's leases, counted from its sending.
+    /// What it answers; none for news. It renews the node's leases, counted from its sending. If the lease of
+    /// extra tokens of a key was over when it arrived, the node spends none of them before it has a word on
+    /// that key, here or later: they may have been taken back.
     pub answers: Option<Echo>,
     /// The node's base; none while it has none.
     pub base: Option<BaseRight>,
@@ -127,7 +129,7 @@ pub struct BaseRight {
     /// For how long, in ms of log time, nobody else has spent of this share. A key's base may be spent when
     /// this, and what the node has counted by its own clock since it first was told, is its window
     /// [stretched](super::params::Params::stretched); a fixed window's in the first window that begins
-    /// after that moment and twice the clocks' offset.
+    /// after that moment (three times the drift later than it says) and twice the clocks' offset.
     pub unspent_ms: u64,
     /// Whether that goes for limits with `on_lapse: deny` too: not for a node that was out of contact for so
     /// long that their base was given to others, until it is whole again.
@@ -177,8 +179,13 @@ pub(crate) struct Entry {
 /// What an entry does. A new one stands at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Act {
-    /// All asks that reached the leader within the batch time, as it has cut their wishes.
-    Batch(Vec<QuotaAsk>),
+    /// What reached the leader within the batch time.
+    Batch {
+        /// The asks, as it has cut what they want.
+        asks: Vec<QuotaAsk>,
+        /// What earlier asks wanted and there was none of then.
+        wishes: Vec<Wish>,
+    },
     /// Leases may be over: looks at every key.
     Expire,
     /// A node has begun a life. It admits nothing before this is agreed on.
@@ -195,11 +202,22 @@ pub(crate) enum Act {
         /// Its last life.
         incarnation: u64,
     },
-    /// Splits the base halves into so many parts; never fewer than before.
+    /// Splits the base halves into so many parts: at least twice as many as before.
     Split {
         /// How many.
         seats: u16,
     },
+}
+
+/// What a node has asked for and not been given yet: as its ask, but not a word from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wish {
+    /// Whose.
+    pub(crate) node: NodeId,
+    /// Of which life.
+    pub(crate) incarnation: u64,
+    /// The item of its last ask; [`AskItem::terms`] means nothing here.
+    pub(crate) item: AskItem,
 }
 
 /// What is not one of our messages, though it decodes.
@@ -271,8 +289,9 @@ impl Entry {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let entry: Self = decode(bytes)?;
-        if let Act::Batch(asks) = &entry.act {
+        if let Act::Batch { asks, wishes } = &entry.act {
             within("asks", asks.len(), ASKS).map_err(malformed)?;
+            within("wishes", wishes.len(), ITEMS).map_err(malformed)?;
             asks.iter()
                 .try_for_each(QuotaAsk::check)
                 .map_err(malformed)?;
@@ -364,7 +383,10 @@ mod tests {
         assert!(refused(asking(spans, 1)).contains("spans"));
         let entry = Entry {
             stamp: Stamp::default(),
-            act: Act::Batch(vec![ask(); ASKS + 1]),
+            act: Act::Batch {
+                asks: vec![ask(); ASKS + 1],
+                wishes: Vec::new(),
+            },
         };
         assert!(Entry::decode(&entry.encode()).is_err());
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::{
     key::KeyId,
-    message::{Act, AskItem, BaseRight, Echo, Entry, GrantItem, QuotaAsk, QuotaGrant, Span, Stamp},
+    message::{
+        Act, AskItem, BaseRight, Echo, Entry, GrantItem, QuotaAsk, QuotaGrant, Span, Stamp, Wish,
+    },
     terms::{Kind, OnLapse, Share, Terms},
 };
 use crate::{
@@ -98,7 +100,14 @@ pub(crate) fn samples() -> Vec<Sample> {
     };
     let node = || "eu-west-1".into();
     let acts = every!(Act {
-        Batch => Act::Batch(vec![ask()]),
+        Batch => Act::Batch {
+            asks: vec![ask()],
+            wishes: vec![Wish {
+                node: node(),
+                incarnation: 7,
+                item: ask().items[2].clone(),
+            }],
+        },
         Expire => Act::Expire,
         NodeUp => Act::NodeUp { node: node(), incarnation: 7 },
         NodeGone => Act::NodeGone { node: node(), incarnation: 7 },

@@ -134,6 +134,7 @@ impl Terms {
         Shape {
             window_ms: self.window_ms,
             kind: self.kind,
+            on_lapse: self.on_lapse,
             pooled: self.pooled(),
         }
     }
@@ -153,6 +154,7 @@ impl Terms {
 pub struct Shape {
     pub(crate) window_ms: u64,
     pub(crate) kind: Kind,
+    pub(crate) on_lapse: OnLapse,
     pub(crate) pooled: bool,
 }
 

@@ -1,0 +1,153 @@
+//! How a key is divided while its holders want more than there is. A core.
+//!
+//! In: the limit and what each holder uses in a window. Out: how much each should hold at most; a hint, which no
+//! promise rests on.
+
+use std::collections::BTreeMap;
+
+use meridian_config::name::{NodeId, RegionName};
+
+/// Who uses how many tokens in a window, by region.
+pub(crate) type Uses = BTreeMap<RegionName, BTreeMap<NodeId, u64>>;
+
+/// The caps.
+///
+/// If all use fits, each has what it uses and the rest goes in proportion to its square root: chance makes a
+/// demand vary by that much. Else regions have equal parts, and the nodes of a region equal parts of its part,
+/// but nobody more than it uses: what one does not use is the others'.
+pub(crate) fn caps(limit: u32, uses: &Uses) -> BTreeMap<NodeId, u32> {
+    let limit = u64::from(limit);
+    let all = || uses.values().flatten();
+    let sum: u64 = all().map(|(_, used)| *used).sum();
+    if sum <= limit {
+        let roots: f64 = all().map(|(_, used)| root(*used)).sum();
+        let rest = (limit - sum) as f64;
+        let capped = all().map(|(node, used)| {
+            let more = rest * root(*used) / roots.max(1.0);
+            (node.clone(), narrow(used + whole(more)))
+        });
+        return capped.collect();
+    }
+    let regions: Vec<u64> = uses.values().map(|nodes| nodes.values().sum()).collect();
+    let mut capped = BTreeMap::new();
+    for (nodes, part) in uses.values().zip(max_min(limit, &regions)) {
+        let used: Vec<u64> = nodes.values().copied().collect();
+        let parts = max_min(part, &used);
+        capped.extend(nodes.keys().cloned().zip(parts.into_iter().map(narrow)));
+    }
+    capped
+}
+
+/// Divides an amount so that the least part is as great as it can be, then the second least, and so on, none
+/// greater than its wish.
+fn max_min(amount: u64, wishes: &[u64]) -> Vec<u64> {
+    let mut order: Vec<usize> = (0..wishes.len()).collect();
+    order.sort_by_key(|at| wishes[*at]);
+    let mut parts = vec![0; wishes.len()];
+    let mut left = amount;
+    for (done, at) in order.into_iter().enumerate() {
+        let equal = left / (wishes.len() - done) as u64;
+        parts[at] = wishes[at].min(equal);
+        left -= parts[at];
+    }
+    parts
+}
+
+fn root(used: u64) -> f64 {
+    // A holder that uses nothing may begin to.
+    (used.max(1) as f64).sqrt()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is a part of a limit"
+)]
+fn whole(tokens: f64) -> u64 {
+    tokens as u64
+}
+
+fn narrow(tokens: u64) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn uses(regions: &[(&str, &[(&str, u64)])]) -> Uses {
+        let nodes = |nodes: &[(&str, u64)]| {
+            let nodes = nodes.iter();
+            nodes
+                .map(|(node, used)| (NodeId::new(*node), *used))
+                .collect()
+        };
+        let regions = regions.iter();
+        regions
+            .map(|(region, used)| (RegionName::new(*region), nodes(used)))
+            .collect()
+    }
+
+    fn cap(caps: &BTreeMap<NodeId, u32>, node: &str) -> u32 {
+        caps[&NodeId::new(node)]
+    }
+
+    #[test]
+    fn what_fits_is_had_and_the_rest_follows_the_square_roots() {
+        let caps = caps(
+            1000,
+            &uses(&[("eu", &[("a", 400), ("b", 100)]), ("us", &[("c", 100)])]),
+        );
+        assert_eq!(
+            (cap(&caps, "a"), cap(&caps, "b"), cap(&caps, "c")),
+            (600, 200, 200)
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_divided_over_regions_and_then_over_nodes() {
+        let wanted = uses(&[
+            ("ap", &[("a", 20)]),
+            ("eu", &[("b", 900), ("c", 900), ("d", 30)]),
+            ("us", &[("e", 5000)]),
+        ]);
+        let caps = caps(200, &wanted);
+        // 20 for ap, 90 each for the others, of which d takes 30.
+        assert_eq!(cap(&caps, "a"), 20);
+        assert_eq!(
+            (cap(&caps, "b"), cap(&caps, "c"), cap(&caps, "d")),
+            (30, 30, 30)
+        );
+        assert_eq!(cap(&caps, "e"), 90);
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_is_promised_what_there_is_not(
+            limit in 1..100_000_u32,
+            wanted in prop::collection::btree_map(
+                "[a-c]", prop::collection::btree_map("[a-z]{3}", 0..50_000_u64, 1..5), 1..4,
+            ),
+        ) {
+            // A node is in one region.
+            let wanted: Uses = wanted
+                .into_iter()
+                .map(|(region, nodes)| {
+                    let named = nodes.into_iter().map(|(node, used)| (NodeId::new(format!("{region}{node}")), used));
+                    (RegionName::new(region.clone()), named.collect())
+                })
+                .collect();
+            let caps = caps(limit, &wanted);
+            let sum: u64 = caps.values().map(|cap| u64::from(*cap)).sum();
+            prop_assert!(sum <= u64::from(limit));
+            let used: u64 = wanted.values().flat_map(BTreeMap::values).sum();
+            if used <= u64::from(limit) {
+                for (node, used) in wanted.values().flatten() {
+                    prop_assert!(u64::from(caps[node]) >= *used);
+                }
+            }
+        }
+    }
+}

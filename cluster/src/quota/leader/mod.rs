@@ -1,0 +1,237 @@
+//! What the ledger's leader remembers of nodes' wishes, beside what is agreed on. A core.
+//!
+//! In: asks, and the ledger as it has applied them. Out: what goes into the next entry, and news for nodes: their
+//! caps, tokens that came later, recalls. Nothing here is replicated and no promise rests on it: a new leader
+//! begins with nothing and knows it again from the next asks.
+
+mod fair;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use meridian_config::name::{NodeId, RegionName};
+
+use super::{
+    key::KeyId,
+    ledger::{Ledger, Standing},
+    message::{AskItem, ITEMS, QuotaAsk, QuotaGrant, Wish},
+    params::Params,
+};
+
+/// Keys that wishes are kept of at most: a further one is not remembered, and its node asks again.
+const WISHED_MOST: usize = 16 * 1024;
+
+/// A leader's memory.
+#[derive(Debug, Clone)]
+pub struct Leader {
+    params: Params,
+    keys: BTreeMap<KeyId, BTreeMap<NodeId, Word>>,
+}
+
+/// What a node has said of a key last.
+#[derive(Debug, Clone)]
+struct Word {
+    incarnation: u64,
+    region: RegionName,
+    item: AskItem,
+    /// When, by the leader's own clock in ms.
+    at_ms: u64,
+}
+
+/// A key that its holders want more of than there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scarcity {
+    /// How much each node should hold at most, base included.
+    pub caps: BTreeMap<NodeId, u32>,
+}
+
+impl Leader {
+    /// One that remembers nothing.
+    pub fn new(params: Params) -> Self {
+        Self {
+            params,
+            keys: BTreeMap::new(),
+        }
+    }
+
+    /// Takes note of an ask from a node in a region; `now_ms` is the leader's own clock.
+    pub fn hear(&mut self, ask: &QuotaAsk, region: &RegionName, now_ms: u64) {
+        for item in &ask.items {
+            let known = self.keys.contains_key(&item.key);
+            if item.terms.is_none() || !(known || self.keys.len() < WISHED_MOST) {
+                continue;
+            }
+            let word = Word {
+                incarnation: ask.incarnation,
+                region: region.clone(),
+                item: item.clone(),
+                at_ms: now_ms,
+            };
+            let words = self.keys.entry(item.key).or_default();
+            words.insert(ask.node.clone(), word);
+        }
+    }
+
+    /// Forgets what was said too long ago.
+    pub fn forget(&mut self, now_ms: u64) {
+        let wish = u64::try_from(self.params.wish.as_millis()).unwrap_or(u64::MAX);
+        self.keys.retain(|_, words| {
+            words.retain(|_, word| now_ms < word.at_ms.saturating_add(wish));
+            !words.is_empty()
+        });
+    }
+
+    /// How a key is divided; none where there is enough for all that want more.
+    pub fn scarcity(&self, key: &KeyId, ledger: &Ledger) -> Option<Scarcity> {
+        let words = self.keys.get(key)?;
+        let standing = ledger.standing(key)?;
+        let missing: i64 = words
+            .iter()
+            .map(|(node, word)| i64::from(missing(node, word, ledger)))
+            .sum();
+        (missing > standing.pool).then(|| Scarcity {
+            caps: fair::caps(standing.terms.limit(), &uses(words, &standing, ledger)),
+        })
+    }
+
+    /// Cuts what asks want of scarce keys to their caps, so that the order in a batch decides nothing.
+    pub fn cut(&self, asks: &mut [QuotaAsk], ledger: &Ledger) {
+        let items = asks.iter().flat_map(|ask| &ask.items);
+        let keys: BTreeSet<KeyId> = items.map(|item| item.key).collect();
+        let scarce: BTreeMap<KeyId, Scarcity> = keys
+            .into_iter()
+            .filter_map(|key| Some((key, self.scarcity(&key, ledger)?)))
+            .collect();
+        for ask in asks {
+            for item in &mut ask.items {
+                let cap = scarce.get(&item.key);
+                if let Some(cap) = cap.and_then(|scarcity| scarcity.caps.get(&ask.node)) {
+                    cut(item, &ask.node, *cap, ledger);
+                }
+            }
+        }
+    }
+
+    /// Wishes that can be met now, at least in part: for the next entry. Each is taken out of the memory's
+    /// wishes until its node asks again, or it would be proposed again before it is applied.
+    pub(crate) fn wishes(&mut self, ledger: &Ledger) -> Vec<Wish> {
+        let mut wishes = Vec::new();
+        let keys: Vec<KeyId> = self.keys.keys().copied().collect();
+        for key in keys {
+            if ledger
+                .standing(&key)
+                .is_none_or(|standing| standing.pool <= 0)
+            {
+                continue;
+            }
+            let scarcity = self.scarcity(&key, ledger);
+            let Some(words) = self.keys.get_mut(&key) else {
+                continue;
+            };
+            for (node, word) in words {
+                if wishes.len() == ITEMS || missing(node, word, ledger) == 0 {
+                    continue;
+                }
+                let mut item = word.item.clone();
+                let caps = scarcity.as_ref().map(|scarcity| &scarcity.caps);
+                if let Some(cap) = caps.and_then(|caps| caps.get(node)) {
+                    cut(&mut item, node, *cap, ledger);
+                }
+                word.item.want = word.item.returned;
+                item.cooling.clear();
+                wishes.push(Wish {
+                    node: node.clone(),
+                    incarnation: word.incarnation,
+                    item,
+                });
+            }
+        }
+        wishes
+    }
+
+    /// Puts the caps and what others have free into a grant.
+    pub fn dress(&self, grant: &mut QuotaGrant, ledger: &Ledger) {
+        for item in &mut grant.items {
+            let scarcity = self.scarcity(&item.key, ledger);
+            item.cap = scarcity.and_then(|scarcity| scarcity.caps.get(&grant.node).copied());
+            let words = self.keys.get(&item.key).into_iter().flatten();
+            let others = words.filter(|(node, _)| **node != grant.node);
+            let free = others
+                .map(|(_, word)| u64::from(word.item.free))
+                .sum::<u64>();
+            item.others_free = u32::try_from(free).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// News for those that hold a tenth more of a scarce key than their cap: they hand back what is free.
+    pub fn recalls(&self, index: u64, ledger: &Ledger) -> Vec<QuotaGrant> {
+        let mut news: BTreeMap<NodeId, QuotaGrant> = BTreeMap::new();
+        for key in self.keys.keys() {
+            let Some(scarcity) = self.scarcity(key, ledger) else {
+                continue;
+            };
+            for (node, cap) in scarcity.caps {
+                let held = u64::from(ledger.held(&node, key));
+                let (Some(mut item), Some(incarnation)) =
+                    (ledger.word(&node, key), ledger.life(&node))
+                else {
+                    continue;
+                };
+                if held <= u64::from(cap) + u64::from(cap) / 10 {
+                    continue;
+                }
+                item.cap = Some(cap);
+                let grant = news.entry(node.clone()).or_insert_with(|| QuotaGrant {
+                    base: ledger.right(&node),
+                    node,
+                    incarnation,
+                    index,
+                    answers: None,
+                    items: Vec::new(),
+                });
+                if grant.items.len() < ITEMS {
+                    grant.items.push(item);
+                }
+            }
+        }
+        news.into_values().collect()
+    }
+}
+
+/// What a node misses of a key, as the ledger stands.
+fn missing(node: &NodeId, word: &Word, ledger: &Ledger) -> u32 {
+    let given = ledger.word(node, &word.item.key);
+    let given = given.map_or(word.item.returned, |row| row.given);
+    let missing = word.item.want.wrapping_sub(given).cast_signed();
+    missing.max(0).cast_unsigned()
+}
+
+/// Cuts a wish, so that its node would hold no more than its cap.
+fn cut(item: &mut AskItem, node: &NodeId, cap: u32, ledger: &Ledger) {
+    let given = ledger.word(node, &item.key);
+    let given = given.map_or(item.returned, |row| row.given);
+    let room = cap.saturating_sub(ledger.held(node, &item.key));
+    let missing = item.want.wrapping_sub(given).cast_signed();
+    let missing = missing.max(0).cast_unsigned();
+    item.want = given.wrapping_add(missing.min(room));
+}
+
+/// What each holder uses in a window: by the rate that it has said, or as much as it holds.
+fn uses(words: &BTreeMap<NodeId, Word>, standing: &Standing, ledger: &Ledger) -> fair::Uses {
+    let window_ms = standing.terms.window_ms();
+    let mut uses = fair::Uses::new();
+    for (node, word) in words {
+        let used = u64::from(word.item.rate).saturating_mul(window_ms) / 1_000_000;
+        let missing = u64::from(missing(node, word, ledger));
+        let used = used.max(missing.min(1));
+        let region = uses.entry(word.region.clone()).or_default();
+        region.insert(node.clone(), used.min(standing.terms.limit().into()));
+    }
+    for (node, extra) in &standing.extra {
+        if !words.contains_key(node) {
+            // Where it is does not matter to anybody else: it keeps what it has.
+            let region = uses.entry(RegionName::default()).or_default();
+            region.insert(node.clone(), u64::from(*extra));
+        }
+    }
+    uses
+}

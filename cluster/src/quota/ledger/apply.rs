@@ -1,0 +1,349 @@
+//! What an entry of the log does to the ledger.
+//!
+//! In: an entry. Out: a grant for each ask that was new, computed here: the entry has none, so that no leader
+//! can give what another has given.
+
+use std::{
+    collections::btree_map,
+    ops::Bound::{Excluded, Unbounded},
+};
+
+use meridian_config::name::NodeId;
+
+use super::{
+    KEYS_MOST, Ledger, ROWS_MOST,
+    book::{Book, Row},
+    roster::{Heard, Roster},
+};
+use crate::quota::{
+    message::{Act, AskItem, Echo, Entry, GrantItem, QuotaAsk, QuotaGrant, Stamp, Wish},
+    params::Params,
+    terms::Kind,
+};
+
+/// Keys that every batch looks at for what is over, whoever asks: a pass over all keys takes a while and
+/// costs no entry.
+const SWEPT: usize = 64;
+
+/// How often all keys are searched for a deficit, in ms of log time.
+const SCAN_MS: u64 = 1000;
+
+impl Ledger {
+    /// Applies the entry at `index`.
+    pub(crate) fn apply(&mut self, index: u64, entry: &Entry) -> Vec<QuotaGrant> {
+        self.now = Stamp {
+            log_ms: self.now.log_ms.max(entry.stamp.log_ms),
+            unix_ms: entry.stamp.unix_ms,
+        };
+        let mut grants = Vec::new();
+        match &entry.act {
+            Act::Batch { asks, wishes } => {
+                for ask in asks {
+                    grants.extend(self.hear(index, ask));
+                }
+                for wish in wishes {
+                    grants.extend(self.remember(index, wish));
+                }
+                self.sweep(SWEPT.max(self.books.len() / 256));
+            }
+            Act::Expire => self.sweep(usize::MAX),
+            Act::NodeUp { node, incarnation } => self.begin(node, *incarnation),
+            Act::NodeGone { node, incarnation } => {
+                if let Some(number) = self.roster.end(node, *incarnation, self.now) {
+                    self.end_life(number);
+                }
+            }
+            Act::Split { seats } => self.roster.split_into(*seats),
+        }
+        self.confirm();
+        grants
+    }
+
+    /// Lets nodes spend base that wait for a moment without a deficit. It takes a look at every key, so once a
+    /// second and when a node has begun a life.
+    fn confirm(&mut self) {
+        let due = self
+            .scanned
+            .is_none_or(|then| self.now.log_ms >= then + SCAN_MS);
+        if due && self.roster.waiting() {
+            self.scanned = Some(self.now.log_ms);
+            if !self.short() {
+                self.roster.confirm();
+            }
+        }
+    }
+
+    fn begin(&mut self, node: &NodeId, incarnation: u64) {
+        let begun = self.roster.begin(node, incarnation, self.now, &self.params);
+        if let Some(number) = begun {
+            self.end_life(number);
+            self.scanned = None;
+        }
+    }
+
+    /// What a life that is over held goes to the pool, a window later.
+    fn end_life(&mut self, number: u16) {
+        let (now, params) = (self.now, self.params);
+        for book in self.books.values_mut() {
+            let Ok(at) = book.rows.binary_search_by_key(&number, |row| row.holder) else {
+                continue;
+            };
+            let before = book.size();
+            let row = book.rows.remove(at);
+            #[cfg(test)]
+            let cools = !self.planted.crash_without_cooling;
+            #[cfg(not(test))]
+            let cools = true;
+            if cools {
+                book.cool(row.extra(), now, &params);
+            }
+            self.rows = self.rows + book.size() - before;
+        }
+    }
+
+    fn hear(&mut self, index: u64, ask: &QuotaAsk) -> Option<QuotaGrant> {
+        let number = self.roster.find(&ask.node)?;
+        let heard = Heard {
+            number,
+            incarnation: ask.incarnation,
+            seq: ask.seq,
+            as_of: ask.as_of,
+            seats: ask.seats,
+        };
+        if !self.roster.hear(heard, self.now, &self.params) {
+            return None;
+        }
+        let items = ask.items.iter();
+        let items = items.filter_map(|item| self.take(number, Some(ask), item));
+        let items = items.collect();
+        Some(QuotaGrant {
+            node: ask.node.clone(),
+            incarnation: ask.incarnation,
+            index,
+            answers: Some(Echo {
+                seq: ask.seq,
+                sent_ms: ask.sent_ms,
+            }),
+            base: self.roster.right(number, self.now),
+            items,
+        })
+    }
+
+    /// Gives what was asked for earlier, if the node still lives that life.
+    fn remember(&mut self, index: u64, wish: &Wish) -> Option<QuotaGrant> {
+        let number = self.roster.find(&wish.node)?;
+        let member = self.roster.member(number)?;
+        if member.incarnation != wish.incarnation || !self.books.contains_key(&wish.item.key) {
+            return None;
+        }
+        let item = self.take(number, None, &wish.item)?;
+        Some(QuotaGrant {
+            node: wish.node.clone(),
+            incarnation: wish.incarnation,
+            index,
+            answers: None,
+            base: self.roster.right(number, self.now),
+            items: vec![item],
+        })
+    }
+
+    /// Takes a node's word on a key, said in this ask; none: earlier.
+    fn take(&mut self, number: u16, ask: Option<&QuotaAsk>, item: &AskItem) -> Option<GrantItem> {
+        let (now, params, cools) = (self.now, self.params, self.lapse_cools());
+        let full = self.books.len() >= KEYS_MOST;
+        let terms = ask.and_then(|ask| {
+            let terms = ask.terms.get(usize::from(item.terms?))?;
+            Some((*terms, ask.as_of))
+        });
+        let book = match (self.books.entry(item.key), terms) {
+            (btree_map::Entry::Occupied(entry), _) => entry.into_mut(),
+            (btree_map::Entry::Vacant(entry), Some((terms, as_of))) if !full => {
+                entry.insert(Book::new(terms, as_of))
+            }
+            // It holds nothing here, and is told so.
+            (btree_map::Entry::Vacant(_), _) => return Some(nothing(item)),
+        };
+        let before = book.size();
+        if let Some((terms, as_of)) = terms {
+            if terms.shape() != book.terms.shape() {
+                return None;
+            }
+            if as_of > book.as_of {
+                (book.terms, book.as_of) = (terms, as_of);
+            }
+        }
+        book.touched = now.log_ms;
+        book.reach(item.window);
+        settle(book, &self.roster, now, &params, cools);
+
+        let found = book.rows.binary_search_by_key(&number, |row| row.holder);
+        let mut row = match found {
+            Ok(at) => book.rows[at],
+            Err(_) => Row {
+                given: item.returned,
+                returned: item.returned,
+                born: item.born,
+                holder: number,
+            },
+        };
+        if row.born != item.born {
+            if newer(row.born, item.born) {
+                return None;
+            }
+            // The cell before was forgotten, which held nothing any more: what it had not seen of what it was
+            // given, and what it handed back unheard, is unspent.
+            row = Row {
+                given: item.returned,
+                returned: item.returned,
+                born: item.born,
+                holder: number,
+            };
+        }
+        hand_back(&mut row, item, book, now, &params);
+
+        // What it holds now counts, so that the pool is what all leave.
+        if let Ok(at) = found {
+            book.rows[at] = row;
+        }
+        let room = found.is_ok() || self.rows < ROWS_MOST;
+        let base = self.roster.booked(book, now, &params);
+        let pool = u32::try_from(book.pool(base, now).max(0)).unwrap_or(u32::MAX);
+        let missing = if room && newer(item.want, row.given) {
+            item.want.wrapping_sub(row.given)
+        } else {
+            0
+        };
+        let given = missing.min(pool);
+        row.given = row.given.wrapping_add(given);
+        match (found, row.extra()) {
+            (Ok(at), 0) => {
+                book.rows.remove(at);
+            }
+            (Ok(at), _) => book.rows[at] = row,
+            (Err(_), 0) => {}
+            (Err(at), _) => {
+                book.rows.reserve_exact(1);
+                book.rows.insert(at, row);
+            }
+        }
+        self.rows = self.rows + book.size() - before;
+        Some(GrantItem {
+            key: item.key,
+            born: item.born,
+            given: row.given,
+            window: book.window,
+            cap: None,
+            pool: pool - given,
+            others_free: 0,
+        })
+    }
+
+    /// Looks at so many keys for what is over, after the ones that were looked at last.
+    fn sweep(&mut self, count: usize) {
+        let (now, params, cools) = (self.now, self.params, self.lapse_cools());
+        let mut idle = Vec::new();
+        let from = self.swept.map_or(Unbounded, Excluded);
+        let mut last = None;
+        let mut looked = 0;
+        for (key, book) in self.books.range_mut((from, Unbounded)).take(count) {
+            let before = book.size();
+            settle(book, &self.roster, now, &params, cools);
+            self.rows = self.rows + book.size() - before;
+            if book.idle(now, &params) {
+                idle.push(*key);
+            }
+            last = Some(*key);
+            looked += 1;
+        }
+        for key in idle {
+            self.books.remove(&key);
+        }
+        // At the end it begins anew.
+        self.swept = last.filter(|_| looked == count);
+        if count == usize::MAX && from != Unbounded {
+            self.swept = None;
+            self.sweep(count);
+        }
+    }
+
+    fn lapse_cools(&self) -> bool {
+        #[cfg(test)]
+        return !self.planted.lapse_without_cooling;
+        #[cfg(not(test))]
+        true
+    }
+}
+
+/// Frees what has cooled, and takes back what is held under leases that are over.
+fn settle(book: &mut Book, roster: &Roster, now: Stamp, params: &Params, cools: bool) {
+    book.free(now);
+    let lease = params.extra_lease(book.terms.window()).as_millis();
+    let lease = params.stretched_ms(lease.try_into().unwrap_or(u64::MAX));
+    let mut at = 0;
+    while let Some(row) = book.rows.get(at).copied() {
+        let contact = roster.member(row.holder).map_or(0, |member| member.contact);
+        let over = contact.saturating_add(lease);
+        if over > now.log_ms {
+            at += 1;
+            continue;
+        }
+        book.rows.remove(at);
+        let then = match book.terms.kind() {
+            Kind::Sliding => Stamp {
+                log_ms: over,
+                ..now
+            },
+            // When it was by the wall clock is not known any more; it was before now.
+            Kind::Fixed => now,
+        };
+        if cools {
+            book.cool(row.extra(), then, params);
+        }
+    }
+    book.free(now);
+}
+
+/// Takes what a node has handed back.
+fn hand_back(row: &mut Row, item: &AskItem, book: &mut Book, now: Stamp, params: &Params) {
+    if !newer(item.returned, row.returned) {
+        return;
+    }
+    let back = item.returned.wrapping_sub(row.returned);
+    let held = row.extra();
+    row.returned = item.returned;
+    if back > held {
+        // A lease's end took it back before this arrived: it is cooling here already.
+        row.given = item.returned;
+    }
+    let mut left = back.min(held);
+    for span in &item.cooling {
+        let count = span.count.min(left);
+        left -= count;
+        match book.terms.kind() {
+            Kind::Sliding => {
+                let when = now.log_ms.saturating_add(params.stretched_ms(span.ms));
+                book.cool_until(count, when);
+            }
+            Kind::Fixed => book.cool(count, now, params),
+        }
+    }
+}
+
+/// For a key without a record: the node holds nothing beyond base.
+fn nothing(item: &AskItem) -> GrantItem {
+    GrantItem {
+        key: item.key,
+        born: item.born,
+        given: item.returned,
+        window: item.window,
+        cap: None,
+        pool: 0,
+        others_free: 0,
+    }
+}
+
+/// Whether a total that wraps is beyond another.
+fn newer(this: u32, other: u32) -> bool {
+    let ahead = this.wrapping_sub(other);
+    ahead != 0 && ahead < 1 << 31
+}

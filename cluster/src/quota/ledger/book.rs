@@ -1,0 +1,237 @@
+//! One key's record: who holds extra tokens of it, and which are cooling. A core.
+//!
+//! In: what a node says, what a lease's end or a life's end takes back. Out: how many tokens the pool has.
+
+use serde::{Deserialize, Serialize};
+
+use crate::quota::{
+    message::Stamp,
+    params::Params,
+    terms::{Kind, Terms},
+};
+
+/// Cooling tokens of a key are gathered in so many spans of its window.
+const SLOTS: u64 = 40;
+
+/// One node's tokens beyond its base: 16 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Row {
+    /// Total given, less what was taken back.
+    pub(super) given: u32,
+    /// Total handed back.
+    pub(super) returned: u32,
+    /// The node's cell that both count from.
+    pub(super) born: u32,
+    /// The node, by its place in the roster.
+    pub(super) holder: u16,
+}
+
+impl Row {
+    /// Tokens that the node holds beyond its base.
+    pub(super) fn extra(&self) -> u32 {
+        self.given.wrapping_sub(self.returned)
+    }
+}
+
+/// Tokens that are free from a moment on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cooling {
+    /// Log time in ms; for a fixed window the first window.
+    pub(super) when: u64,
+    pub(super) count: u32,
+}
+
+/// A key that somebody has asked about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Book {
+    pub(super) terms: Terms,
+    pub(super) as_of: u64,
+    /// For a fixed window: the newest that anybody has counted in; no token of the pool was spent in it.
+    pub(super) window: u64,
+    /// Log time of the last word on it.
+    pub(super) touched: u64,
+    /// By holder, each once.
+    pub(super) rows: Vec<Row>,
+    /// By time, each once.
+    pub(super) cooling: Vec<Cooling>,
+}
+
+impl Book {
+    pub(super) fn new(terms: Terms, as_of: u64) -> Self {
+        Self {
+            terms,
+            as_of,
+            window: 0,
+            touched: 0,
+            rows: Vec::new(),
+            cooling: Vec::new(),
+        }
+    }
+
+    /// Tokens that nobody holds, with so many booked as base; less than 0 is a deficit.
+    pub(super) fn pool(&self, base: u64, now: Stamp) -> i64 {
+        let extra: u64 = self.rows.iter().map(|row| u64::from(row.extra())).sum();
+        let taken = base + extra + self.cooling_sum(now);
+        i64::from(self.terms.limit()) - i64::try_from(taken).unwrap_or(i64::MAX / 2)
+    }
+
+    /// Tokens that are cooling here.
+    pub(super) fn cooling_sum(&self, now: Stamp) -> u64 {
+        let cooling = &self.cooling[self.cooled_spans(now)..];
+        cooling.iter().map(|span| u64::from(span.count)).sum()
+    }
+
+    fn cooled_spans(&self, now: Stamp) -> usize {
+        let reached = match self.terms.kind() {
+            Kind::Sliding => now.log_ms,
+            Kind::Fixed => self.window,
+        };
+        self.cooling.partition_point(|span| span.when <= reached)
+    }
+
+    /// Units against the bound on the ledger's size.
+    pub(super) fn size(&self) -> usize {
+        self.rows.len() + self.cooling.len()
+    }
+
+    /// Whether what was spent until `then` may be spent again.
+    pub(super) fn cooled(&self, then: Stamp, now: Stamp, params: &Params) -> bool {
+        match self.terms.kind() {
+            Kind::Sliding => {
+                let rest = params.stretched_ms(self.terms.window_ms());
+                now.log_ms >= then.log_ms.saturating_add(rest)
+            }
+            Kind::Fixed => self.window >= self.window_after(then, params),
+        }
+    }
+
+    /// The first fixed window that begins after all clocks are past this moment.
+    fn window_after(&self, then: Stamp, params: &Params) -> u64 {
+        let past = then.unix_ms.saturating_add(2 * offset_ms(params));
+        past / self.terms.window_ms() + 1
+    }
+
+    /// Cools tokens that may have been spent until `then`.
+    pub(super) fn cool(&mut self, count: u32, then: Stamp, params: &Params) {
+        let when = match self.terms.kind() {
+            Kind::Sliding => {
+                let rest = params.stretched_ms(self.terms.window_ms());
+                then.log_ms.saturating_add(rest)
+            }
+            Kind::Fixed => self.window_after(then, params),
+        };
+        self.cool_until(count, when);
+    }
+
+    /// Cools tokens until this log time, or window.
+    pub(super) fn cool_until(&mut self, count: u32, when: u64) {
+        if count == 0 {
+            return;
+        }
+        let when = match self.terms.kind() {
+            Kind::Sliding => when.next_multiple_of((self.terms.window_ms() / SLOTS).max(1)),
+            Kind::Fixed => when,
+        };
+        match self.cooling.binary_search_by_key(&when, |span| span.when) {
+            Ok(at) => self.cooling[at].count = self.cooling[at].count.saturating_add(count),
+            Err(at) => self.cooling.insert(at, Cooling { when, count }),
+        }
+    }
+
+    /// Forgets what has cooled.
+    pub(super) fn free(&mut self, now: Stamp) {
+        self.cooling.drain(..self.cooled_spans(now));
+    }
+
+    /// Takes note of a fixed window that somebody counts in.
+    pub(super) fn reach(&mut self, window: u64) {
+        if self.terms.kind() == Kind::Fixed {
+            self.window = self.window.max(window);
+        }
+    }
+
+    /// Whether nothing would be lost with it: idle keys have no record. A fixed window must be over by every
+    /// clock, lest a slow one spend again what was spent in it.
+    pub(super) fn idle(&self, now: Stamp, params: &Params) -> bool {
+        let nothing = self.rows.is_empty() && self.cooling.is_empty();
+        nothing
+            && match self.terms.kind() {
+                Kind::Sliding => true,
+                Kind::Fixed => {
+                    let span = self.terms.window_ms() + 2 * offset_ms(params);
+                    now.log_ms >= self.touched.saturating_add(params.stretched_ms(span))
+                }
+            }
+    }
+}
+
+/// How far a wall clock may be off.
+pub(super) fn offset_ms(params: &Params) -> u64 {
+    params.offset.as_millis().try_into().unwrap_or(u64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::quota::terms::OnLapse;
+
+    fn book(kind: Kind) -> Book {
+        let window = Duration::from_secs(60);
+        let terms = Terms::new(1000, window, kind, OnLapse::Base).unwrap();
+        Book::new(terms, 1)
+    }
+
+    fn at(log_ms: u64, unix_ms: u64) -> Stamp {
+        Stamp { log_ms, unix_ms }
+    }
+
+    #[test]
+    fn a_row_takes_sixteen_bytes() {
+        assert_eq!(size_of::<Row>(), 16);
+    }
+
+    #[test]
+    fn sliding_tokens_are_free_a_stretched_window_later() {
+        let (mut book, params) = (book(Kind::Sliding), Params::DEFAULT);
+        book.cool(10, at(0, 0), &params);
+        assert_eq!(book.pool(0, at(60_000, 0)), 990);
+        assert_eq!(book.pool(0, at(60_038, 0)), 990, "its slot is not over");
+        assert_eq!(book.pool(0, at(61_500, 0)), 1000);
+        book.free(at(61_500, 0));
+        assert!(book.idle(at(61_500, 0), &params));
+    }
+
+    #[test]
+    fn fixed_tokens_are_free_in_the_next_window_that_somebody_counts_in() {
+        let (mut book, params) = (book(Kind::Fixed), Params::DEFAULT);
+        // 400 ms before the end of window 4: a clock that is late would still be in it.
+        book.cool(10, at(0, 299_600), &params);
+        book.reach(5);
+        assert_eq!(book.pool(0, at(0, 0)), 990);
+        book.reach(6);
+        assert_eq!(book.pool(0, at(0, 0)), 1000);
+        book.free(at(0, 0));
+        assert!(!book.idle(at(60_000, 0), &params));
+        assert!(book.idle(at(60_600, 0), &params));
+    }
+
+    proptest! {
+        #[test]
+        fn cooling_tokens_are_few_spans_and_all_come_back(
+            spends in prop::collection::vec((0..60_000_u64, 1..9_u32), 0..400),
+        ) {
+            let (mut book, params) = (book(Kind::Sliding), Params::DEFAULT);
+            for (when, count) in &spends {
+                book.cool(*count, at(*when, 0), &params);
+            }
+            prop_assert!(book.cooling.len() <= 41);
+            let sum: u64 = spends.iter().map(|(_, count)| u64::from(*count)).sum();
+            prop_assert_eq!(book.cooling_sum(at(0, 0)), sum);
+            prop_assert_eq!(book.pool(0, at(125_000, 0)), 1000);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The ledger: who holds how many tokens of which key. What its Raft group agrees on.
+//!
+//! In: entries in the log's order. Out: a grant for each ask. A core: no clock, no randomness, no hash's order;
+//! every replica that applies the same entries has the same state.
+//!
+//! - `roster`: nodes, their lives and leases, and the seats that base goes by;
+//! - `book`: one key: who holds extra of it, what is cooling, and how the pool follows from that;
+//! - `apply`: what an entry does; `snapshot`: the whole as bytes; [`clock`]: the time in entries.
+//!
+//! Nothing is counted twice: a key's pool is its limit less what is taken, worked out when it is asked for. A
+//! change of limits, seats or leases changes no record, and a key that nobody asks about has none.
+
+mod apply;
+mod book;
+pub mod clock;
+mod roster;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use meridian_config::name::NodeId;
+
+use super::{
+    key::KeyId,
+    message::{BaseRight, GrantItem, Stamp},
+    params::Params,
+    terms::Terms,
+};
+use book::Book;
+use roster::Roster;
+
+/// Keys with a record at most. With the bound below the state is less than a snapshot may hold. A further key
+/// is given nothing beyond its base until others are idle again.
+pub const KEYS_MOST: usize = 400_000;
+
+/// Rows and spans of cooling tokens at most, of all keys together; see [`KEYS_MOST`].
+pub const ROWS_MOST: usize = 1_600_000;
+
+/// The replicated state.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    params: Params,
+    now: Stamp,
+    roster: Roster,
+    books: BTreeMap<KeyId, Book>,
+    /// Rows and spans in `books`.
+    rows: usize,
+    /// The key that was looked at last for what is over.
+    swept: Option<KeyId>,
+    /// Log time of the last search for a deficit.
+    scanned: Option<u64>,
+    #[cfg(test)]
+    pub(super) planted: Planted,
+}
+
+/// Bugs that the model must catch.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Planted {
+    /// What a dead life held is free at once.
+    pub(super) crash_without_cooling: bool,
+    /// What a lapsed lease held is free at once.
+    pub(super) lapse_without_cooling: bool,
+}
+
+/// A key as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Its terms, by the newest document that was asked under.
+    pub terms: Terms,
+    /// That document, by [`QuotaAsk::as_of`](super::message::QuotaAsk::as_of).
+    pub as_of: u64,
+    /// Tokens that nobody holds; less than 0: how many must come back before any is given.
+    pub pool: i64,
+    /// Base of all nodes, and what is cooling of it.
+    pub base: u64,
+    /// Tokens that cool in the ledger.
+    pub cooling: u64,
+    /// Who holds how many beyond base.
+    pub extra: Vec<(NodeId, u32)>,
+}
+
+impl Ledger {
+    /// An empty one.
+    pub fn new(params: Params) -> Self {
+        Self {
+            params,
+            ..Self::default()
+        }
+    }
+
+    /// The times of the last entry.
+    pub fn now(&self) -> Stamp {
+        self.now
+    }
+
+    /// How many keys have a record.
+    pub fn keys(&self) -> usize {
+        self.books.len()
+    }
+
+    /// How many rows and spans of cooling tokens there are.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How a key stands as of the last entry; none where it has no record.
+    pub fn standing(&self, key: &KeyId) -> Option<Standing> {
+        let book = self.books.get(key)?;
+        let base = self.booked(book);
+        let rows = book.rows.iter().filter(|row| row.extra() > 0);
+        Some(Standing {
+            terms: book.terms,
+            as_of: book.as_of,
+            pool: book.pool(base, self.now),
+            base,
+            cooling: book.cooling_sum(self.now),
+            extra: rows
+                .filter_map(|row| Some((self.roster.member(row.holder)?.node.clone(), row.extra())))
+                .collect(),
+        })
+    }
+
+    /// Whether a key is in deficit.
+    fn short(&self) -> bool {
+        self.books
+            .values()
+            .any(|book| book.pool(self.booked(book), self.now) < 0)
+    }
+
+    /// What a node holds of a key as the ledger has it, for news; none where it holds nothing beyond base.
+    pub(crate) fn word(&self, node: &NodeId, key: &KeyId) -> Option<GrantItem> {
+        let number = self.roster.find(node)?;
+        let book = self.books.get(key)?;
+        let at = book.rows.binary_search_by_key(&number, |row| row.holder);
+        let row = book.rows.get(at.ok()?)?;
+        let pool = book.pool(self.booked(book), self.now).max(0);
+        Some(GrantItem {
+            key: *key,
+            born: row.born,
+            given: row.given,
+            window: book.window,
+            cap: None,
+            pool: u32::try_from(pool).unwrap_or(u32::MAX),
+            others_free: 0,
+        })
+    }
+
+    fn booked(&self, book: &Book) -> u64 {
+        self.roster.booked(book, self.now, &self.params)
+    }
+
+    /// The life of a node that the ledger knows.
+    pub fn life(&self, node: &NodeId) -> Option<u64> {
+        let member = self.roster.member(self.roster.find(node)?)?;
+        Some(member.incarnation)
+    }
+
+    /// Tokens of a key that a node holds, base included.
+    pub(crate) fn held(&self, node: &NodeId, key: &KeyId) -> u32 {
+        let held = || {
+            let number = self.roster.find(node)?;
+            let book = self.books.get(key)?;
+            let right = self.roster.right(number, self.now);
+            let base = right.map_or(0, |right| book.terms.base(right.share));
+            let at = book.rows.binary_search_by_key(&number, |row| row.holder);
+            let extra = at.map_or(0, |at| book.rows[at].extra());
+            Some(base.saturating_add(extra))
+        };
+        held().unwrap_or(0)
+    }
+
+    /// A node's right to base, for news.
+    pub(crate) fn right(&self, node: &NodeId) -> Option<BaseRight> {
+        self.roster.right(self.roster.find(node)?, self.now)
+    }
+
+    /// Into how many parts base is split.
+    pub fn seats(&self) -> u16 {
+        self.roster.split()
+    }
+
+    /// Nodes without a seat.
+    pub fn unseated(&self) -> usize {
+        let members = self.roster.members();
+        members.filter(|member| member.seat.is_none()).count()
+    }
+
+    /// Whether the seats may be split further: all nodes have confirmed the last split.
+    pub fn may_split(&self) -> bool {
+        self.roster.may_split()
+    }
+
+    /// Log time at which the next lease of extra tokens is over, if nobody is heard of until then: the time for
+    /// an [`Act::Expire`](super::message::Act::Expire). None while nobody holds any.
+    pub fn next_lapse(&self) -> Option<u64> {
+        if self.rows == 0 {
+            return None;
+        }
+        let least = self.params.extra_lease(std::time::Duration::ZERO);
+        let lease = u64::try_from(least.as_millis()).unwrap_or(u64::MAX);
+        let contacts = self.roster.members().map(|member| member.contact);
+        contacts
+            .map(|contact| contact + self.params.stretched_ms(lease))
+            .filter(|due| *due > self.now.log_ms)
+            .min()
+    }
+}

@@ -1,0 +1,324 @@
+//! Which nodes there are, which lives they lead, when they were last heard of, and whose the base is. A core.
+//!
+//! In: lives, contacts, ends, splits. Out: how many tokens of a key are booked as base, and a node's right to
+//! spend its part.
+
+use std::collections::BTreeMap;
+
+use meridian_config::name::NodeId;
+use serde::{Deserialize, Serialize};
+
+use super::book::{Book, offset_ms};
+use crate::quota::{
+    message::{BaseRight, Stamp},
+    params::Params,
+    terms::{OnLapse, Share},
+};
+
+/// Seats at most.
+const SEATS_MOST: u16 = 1024;
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Member {
+    pub(super) node: NodeId,
+    pub(super) incarnation: u64,
+    /// Of its last ask.
+    pub(super) seq: u64,
+    /// Log time of its last ask, or of its life's begin.
+    pub(super) contact: u64,
+    /// How far its document goes.
+    pub(super) as_of: u64,
+    /// Its life began here; none for a node's first, before which nobody spent its base.
+    begun: Option<Stamp>,
+    pub(super) seat: Option<u16>,
+    /// It may spend base: no key was in deficit at some moment since its part counts as taken.
+    seated: bool,
+    /// That goes for keys whose base was given to others while it was out of contact, too.
+    firm: bool,
+}
+
+impl Member {
+    /// After so long without contact some of its base may be others'.
+    fn doubt(&mut self, now: Stamp, params: &Params) {
+        let lease = params.base_lease_least.as_millis();
+        let lease = params.stretched_ms(lease.try_into().unwrap_or(u64::MAX));
+        if now.log_ms >= self.contact.saturating_add(lease) {
+            self.firm = false;
+        }
+    }
+}
+
+/// The right to one part of all base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Seat {
+    holder: Option<u16>,
+    /// The split its holder spends by.
+    split: u16,
+    /// When an earlier holder's spending ended; none: there was no other.
+    vacated: Option<Stamp>,
+    /// Coarser splits it was spent by, and until when, the oldest first.
+    wider: Vec<(u16, Stamp)>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Roster {
+    /// By number; a gone node's is used again.
+    members: Vec<Option<Member>>,
+    seats: Vec<Seat>,
+    #[serde(skip)]
+    numbers: BTreeMap<NodeId, u16>,
+}
+
+impl Roster {
+    /// Of what a snapshot holds.
+    pub(super) fn indexed(mut self) -> Self {
+        let numbered = (0..).zip(&self.members);
+        self.numbers = numbered
+            .filter_map(|(number, member)| Some((member.as_ref()?.node.clone(), number)))
+            .collect();
+        self
+    }
+
+    pub(super) fn find(&self, node: &NodeId) -> Option<u16> {
+        self.numbers.get(node).copied()
+    }
+
+    pub(super) fn member(&self, number: u16) -> Option<&Member> {
+        self.members.get(usize::from(number))?.as_ref()
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().flatten()
+    }
+
+    fn member_mut(&mut self, number: u16) -> Option<&mut Member> {
+        self.members.get_mut(usize::from(number))?.as_mut()
+    }
+
+    /// Begins a node's life. None: it is no new one. Else the node's number, whose earlier life is over.
+    pub(super) fn begin(
+        &mut self,
+        node: &NodeId,
+        incarnation: u64,
+        now: Stamp,
+        params: &Params,
+    ) -> Option<u16> {
+        if let Some(number) = self.find(node) {
+            let member = self.member_mut(number)?;
+            if incarnation <= member.incarnation {
+                return None;
+            }
+            member.doubt(now, params);
+            member.incarnation = incarnation;
+            member.seq = 0;
+            member.contact = now.log_ms;
+            member.begun = Some(now);
+            return Some(number);
+        }
+        let vacant = self.members.iter().position(Option::is_none);
+        let number = u16::try_from(vacant.unwrap_or(self.members.len())).ok()?;
+        let member = Member {
+            node: node.clone(),
+            incarnation,
+            seq: 0,
+            contact: now.log_ms,
+            as_of: 0,
+            begun: None,
+            seat: None,
+            seated: false,
+            firm: true,
+        };
+        match vacant {
+            Some(vacant) => self.members[vacant] = Some(member),
+            None => self.members.push(Some(member)),
+        }
+        self.numbers.insert(node.clone(), number);
+        self.take_seats();
+        Some(number)
+    }
+
+    /// Ends a node. None: it is not known by this life or an earlier one. Else its number.
+    pub(super) fn end(&mut self, node: &NodeId, incarnation: u64, now: Stamp) -> Option<u16> {
+        let number = self.find(node)?;
+        if self.member(number)?.incarnation > incarnation {
+            return None;
+        }
+        self.numbers.remove(node);
+        self.members[usize::from(number)] = None;
+        for seat in &mut self.seats {
+            if seat.holder == Some(number) {
+                seat.holder = None;
+                seat.vacated = Some(now);
+            }
+        }
+        self.take_seats();
+        Some(number)
+    }
+
+    /// Notes an ask. False: it is of another life, or not newer than the last.
+    pub(super) fn hear(&mut self, ask: Heard, now: Stamp, params: &Params) -> bool {
+        let split = self.split();
+        let Some(member) = self.member_mut(ask.number) else {
+            return false;
+        };
+        if ask.incarnation != member.incarnation || ask.seq <= member.seq {
+            return false;
+        }
+        member.doubt(now, params);
+        member.seq = ask.seq;
+        member.contact = now.log_ms;
+        member.as_of = member.as_of.max(ask.as_of);
+        let seat = member.seat;
+        let seat = seat.and_then(|seat| self.seats.get_mut(usize::from(seat)));
+        if let Some(seat) = seat
+            && ask.seats == split
+            && seat.split < split
+        {
+            seat.wider.push((seat.split, now));
+            seat.split = split;
+        }
+        true
+    }
+
+    /// Into how many parts base is split.
+    pub(super) fn split(&self) -> u16 {
+        u16::try_from(self.seats.len()).unwrap_or(SEATS_MOST)
+    }
+
+    pub(super) fn may_split(&self) -> bool {
+        let split = self.split();
+        self.seats.iter().all(|seat| seat.split == split)
+    }
+
+    /// Splits base at least twice as finely, if everybody has confirmed the last split: two splits together take
+    /// all of a limit, a third would take more.
+    pub(super) fn split_into(&mut self, seats: u16) {
+        let before = self.split();
+        let finer = before == 0 || seats / 2 >= before;
+        if seats == 0 || seats > SEATS_MOST || !finer || !self.may_split() {
+            return;
+        }
+        // The new seats' parts come of what the split before the last leaves.
+        let left = self
+            .seats
+            .iter()
+            .flat_map(|seat| seat.wider.iter().map(|(_, left)| *left));
+        let left = left.max_by_key(|left| left.log_ms);
+        for seat in self.seats.iter_mut().filter(|seat| seat.holder.is_none()) {
+            if let Some(vacated) = seat.vacated {
+                seat.wider.push((before, vacated));
+            }
+            seat.split = seats;
+        }
+        self.seats.resize(
+            usize::from(seats),
+            Seat {
+                holder: None,
+                split: seats,
+                vacated: left,
+                wider: Vec::new(),
+            },
+        );
+        self.take_seats();
+    }
+
+    fn take_seats(&mut self) {
+        let numbered = (0_u16..).zip(&mut self.members);
+        let waiting = numbered.filter_map(|(number, member)| Some((number, member.as_mut()?)));
+        let waiting = waiting.filter(|(_, member)| member.seat.is_none());
+        let vacant = (0_u16..).zip(&mut self.seats);
+        let vacant = vacant.filter(|(_, seat)| seat.holder.is_none());
+        for ((number, member), (at, seat)) in waiting.zip(vacant) {
+            seat.holder = Some(number);
+            member.seat = Some(at);
+            member.seated = false;
+        }
+    }
+
+    /// Whether somebody waits for a moment without a deficit.
+    pub(super) fn waiting(&self) -> bool {
+        self.members()
+            .any(|member| member.seat.is_some() && !(member.seated && member.firm))
+    }
+
+    /// No key is in deficit, with all base counted as taken.
+    pub(super) fn confirm(&mut self) {
+        for member in self.members.iter_mut().flatten() {
+            member.seated = member.seat.is_some();
+            member.firm = true;
+        }
+    }
+
+    /// A node's right to base.
+    pub(super) fn right(&self, number: u16, now: Stamp) -> Option<BaseRight> {
+        let member = self.member(number)?;
+        let at = member.seat.filter(|_| member.seated)?;
+        let seat = self.seats.get(usize::from(at))?;
+        let since = [member.begun, seat.vacated].into_iter().flatten();
+        let since = since.map(|stamp| stamp.log_ms).max();
+        Some(BaseRight {
+            share: Share {
+                seat: at,
+                seats: self.split(),
+            },
+            unspent_ms: since.map_or(u64::MAX, |since| now.log_ms.saturating_sub(since)),
+            firm: member.firm,
+        })
+    }
+
+    /// Tokens of a key that nodes may spend as base, or have spent as base and are cooling.
+    pub(super) fn booked(&self, book: &Book, now: Stamp, params: &Params) -> u64 {
+        if book.terms.pooled() {
+            return 0;
+        }
+        let seats = (0_u16..).zip(&self.seats);
+        let parts = seats.filter_map(|(at, seat)| {
+            let over = |then: Stamp| book.cooled(then, now, params);
+            // The oldest that is not over is the greatest.
+            let wider = seat.wider.iter().find(|(_, left)| !over(*left));
+            let split = match wider {
+                Some((split, _)) => *split,
+                None if seat
+                    .holder
+                    .is_some_and(|holder| self.keeps_base(holder, book, now, params)) =>
+                {
+                    seat.split
+                }
+                None if seat.vacated.is_some_and(|then| !over(then)) => seat.split,
+                None => return None,
+            };
+            let share = Share {
+                seat: at,
+                seats: split,
+            };
+            Some(u64::from(book.terms.base(share)))
+        });
+        parts.sum()
+    }
+
+    fn keeps_base(&self, holder: u16, book: &Book, now: Stamp, params: &Params) -> bool {
+        match (book.terms.on_lapse(), self.member(holder)) {
+            (OnLapse::Deny, Some(member)) => {
+                let ms =
+                    |span: std::time::Duration| span.as_millis().try_into().unwrap_or(u64::MAX);
+                let lease = params.stretched_ms(ms(params.base_lease(book.terms.window())));
+                // For a fixed window it is the next one by all clocks, too.
+                let rest = params.stretched_ms(book.terms.window_ms() + 2 * offset_ms(params));
+                let over = member.contact.saturating_add(lease).saturating_add(rest);
+                now.log_ms < over
+            }
+            _ => true,
+        }
+    }
+}
+
+/// What the roster takes of an ask.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heard {
+    pub(super) number: u16,
+    pub(super) incarnation: u64,
+    pub(super) seq: u64,
+    pub(super) as_of: u64,
+    pub(super) seats: u16,
+}

@@ -1,0 +1,502 @@
+//! The ledger by itself, entry by entry. [`crate::quota::model`] plays it with nodes and a network.
+
+use std::time::{Duration, Instant};
+
+use meridian_fuzz::memory;
+use proptest::prelude::*;
+
+use super::*;
+use crate::quota::{
+    message::{Act, AskItem, Entry, QuotaAsk, QuotaGrant, Span, Wish},
+    terms::{Kind, OnLapse},
+};
+
+const KEY: KeyId = KeyId([1; 16]);
+
+/// A ledger under hand.
+struct Desk {
+    ledger: Ledger,
+    index: u64,
+    log_ms: u64,
+}
+
+impl Desk {
+    /// With nodes `a`, `b`, `c`, ... in seats.
+    fn with(nodes: u64) -> Self {
+        let mut desk = Self {
+            ledger: Ledger::new(Params::DEFAULT),
+            index: 0,
+            log_ms: 0,
+        };
+        desk.act(Act::Split {
+            seats: u16::try_from(nodes).unwrap(),
+        });
+        for number in 0..nodes {
+            desk.act(Act::NodeUp {
+                node: name(number),
+                incarnation: 1,
+            });
+        }
+        desk
+    }
+
+    fn act(&mut self, act: Act) -> Vec<QuotaGrant> {
+        self.index += 1;
+        let stamp = Stamp {
+            log_ms: self.log_ms,
+            unix_ms: self.log_ms,
+        };
+        self.ledger.apply(self.index, &Entry { stamp, act })
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.log_ms += seconds * 1000;
+        self.act(Act::Expire);
+    }
+
+    fn hear(&mut self, ask: QuotaAsk) -> Option<QuotaGrant> {
+        let mut grants = self.act(Act::Batch {
+            asks: vec![ask],
+            wishes: Vec::new(),
+        });
+        grants.pop()
+    }
+
+    fn pool(&self) -> i64 {
+        self.ledger.standing(&KEY).unwrap().pool
+    }
+}
+
+fn name(number: u64) -> NodeId {
+    NodeId::new(char::from(b'a' + u8::try_from(number).unwrap()).to_string())
+}
+
+fn terms(limit: u64) -> Terms {
+    let minute = Duration::from_secs(60);
+    Terms::new(limit, minute, Kind::Sliding, OnLapse::Base).unwrap()
+}
+
+fn ask(node: &str, seq: u64, returned: u32, want: u32) -> QuotaAsk {
+    QuotaAsk {
+        node: node.into(),
+        incarnation: 1,
+        seq,
+        sent_ms: seq,
+        as_of: 1,
+        seats: 0,
+        terms: vec![terms(1000)],
+        items: vec![AskItem {
+            key: KEY,
+            terms: Some(0),
+            born: 1,
+            returned,
+            want,
+            window: 0,
+            rate: 0,
+            free: 0,
+            cooling: Vec::new(),
+        }],
+    }
+}
+
+fn given(grant: Option<QuotaGrant>) -> u32 {
+    grant.unwrap().items[0].given
+}
+
+#[test]
+fn half_is_base_and_the_pool_is_given_until_it_is_empty() {
+    let mut desk = Desk::with(2);
+    let grant = desk.hear(ask("a", 1, 0, 300)).unwrap();
+    assert_eq!(grant.items[0].given, 300);
+    assert_eq!(grant.items[0].pool, 200);
+    let right = grant.base.unwrap();
+    assert_eq!(terms(1000).base(right.share), 250);
+    assert_eq!(right.unspent_ms, u64::MAX);
+    assert_eq!(given(desk.hear(ask("b", 1, 0, 300))), 200);
+    let standing = desk.ledger.standing(&KEY).unwrap();
+    assert_eq!((standing.pool, standing.base), (0, 500));
+    assert_eq!(standing.extra, [(name(0), 300), (name(1), 200)]);
+}
+
+#[test]
+fn a_repeat_asks_for_nothing_more_and_an_overtaken_ask_changes_nothing() {
+    let mut desk = Desk::with(2);
+    assert_eq!(given(desk.hear(ask("a", 2, 0, 300))), 300);
+    assert_eq!(given(desk.hear(ask("a", 3, 0, 300))), 300);
+    let before = desk.ledger.encode();
+    assert_eq!(desk.hear(ask("a", 3, 0, 400)), None);
+    assert_eq!(desk.hear(ask("a", 1, 0, 400)), None);
+    let stranger = QuotaAsk {
+        incarnation: 2,
+        ..ask("a", 9, 0, 400)
+    };
+    assert_eq!(desk.hear(stranger), None);
+    assert_eq!(desk.ledger.encode(), before);
+}
+
+#[test]
+fn what_is_handed_back_is_free_at_once_and_an_idle_key_has_no_record() {
+    let mut desk = Desk::with(2);
+    desk.hear(ask("a", 1, 0, 300));
+    assert_eq!(given(desk.hear(ask("a", 2, 300, 300))), 300);
+    assert_eq!((desk.ledger.keys(), desk.ledger.rows()), (0, 0));
+    // The node's totals go on where they were.
+    assert_eq!(given(desk.hear(ask("a", 3, 300, 350))), 350);
+    assert_eq!(desk.pool(), 450);
+}
+
+#[test]
+fn a_lapse_takes_back_and_frees_a_window_later() {
+    let mut desk = Desk::with(2);
+    desk.hear(ask("a", 1, 0, 500));
+    desk.pass(30);
+    assert_eq!(desk.pool(), 0);
+    desk.pass(1);
+    let standing = desk.ledger.standing(&KEY).unwrap();
+    assert_eq!((standing.pool, standing.cooling), (0, 500));
+    desk.pass(59);
+    assert_eq!(
+        desk.pool(),
+        0,
+        "a window after the lease, not after the contact"
+    );
+    desk.pass(3);
+    assert_eq!(desk.ledger.keys(), 0);
+
+    // The node hears of it. What it has handed back meanwhile isn't taken from its base.
+    assert_eq!(given(desk.hear(ask("a", 2, 20, 500))), 500);
+    assert_eq!(desk.pool(), 20);
+}
+
+#[test]
+fn a_return_that_arrives_after_the_lapse_is_not_counted_twice() {
+    let mut desk = Desk::with(2);
+    desk.hear(ask("a", 1, 0, 500));
+    desk.hear(ask("b", 1, 0, 0));
+    desk.pass(31);
+    assert_eq!(given(desk.hear(ask("a", 2, 20, 0))), 20, "base + 20 - 20");
+    let standing = desk.ledger.standing(&KEY).unwrap();
+    assert_eq!((standing.pool, standing.cooling), (0, 500));
+}
+
+#[test]
+fn a_new_life_holds_nothing_and_the_old_ones_tokens_cool() {
+    let mut desk = Desk::with(2);
+    desk.hear(ask("a", 1, 0, 500));
+    desk.log_ms += 5000;
+    let up = |incarnation| Act::NodeUp {
+        node: name(0),
+        incarnation,
+    };
+    desk.act(up(2));
+    let standing = desk.ledger.standing(&KEY).unwrap();
+    assert_eq!((standing.pool, standing.cooling), (0, 500));
+    let before = desk.ledger.encode();
+    desk.act(up(2));
+    desk.act(up(1));
+    assert_eq!(desk.ledger.encode(), before);
+    desk.log_ms += 7000;
+    let second = QuotaAsk {
+        incarnation: 2,
+        ..ask("a", 1, 0, 10)
+    };
+    let grant = desk.hear(second).unwrap();
+    assert_eq!(grant.items[0].given, 0);
+    assert_eq!(grant.base.unwrap().unspent_ms, 7000);
+    desk.pass(62);
+    assert_eq!(desk.ledger.keys(), 0);
+}
+
+#[test]
+fn an_orderly_end_leaves_nothing_to_wait_for_that_it_could_tell() {
+    let mut desk = Desk::with(2);
+    desk.hear(ask("a", 1, 0, 500));
+    let mut last = ask("a", 2, 500, 500);
+    last.items[0].cooling = vec![Span {
+        ms: 10_000,
+        count: 100,
+    }];
+    desk.hear(last);
+    desk.act(Act::NodeUp {
+        node: name(0),
+        incarnation: 2,
+    });
+    let standing = desk.ledger.standing(&KEY).unwrap();
+    assert_eq!((standing.pool, standing.cooling), (400, 100));
+    desk.pass(12);
+    assert_eq!(desk.ledger.keys(), 0);
+}
+
+#[test]
+fn a_lowered_limit_is_in_deficit_until_enough_has_come_back() {
+    let mut desk = Desk::with(2);
+    desk.hear(ask("a", 1, 0, 500));
+    let lowered = |seq, returned, want| QuotaAsk {
+        as_of: 2,
+        terms: vec![terms(600)],
+        ..ask("a", seq, returned, want)
+    };
+    assert_eq!(given(desk.hear(lowered(2, 0, 500))), 500);
+    assert_eq!(desk.pool(), -200);
+    // A node that has not heard of it asks under the new terms all the same.
+    assert_eq!(given(desk.hear(ask("b", 1, 0, 50))), 0);
+    desk.hear(lowered(3, 250, 500));
+    assert_eq!(desk.pool(), 50);
+    let raised = QuotaAsk {
+        as_of: 3,
+        terms: vec![terms(1000)],
+        ..ask("a", 4, 250, 500)
+    };
+    desk.hear(raised);
+    assert_eq!(desk.pool(), 250);
+}
+
+#[test]
+fn a_cell_that_was_forgotten_is_met_again_with_totals_from_0() {
+    let mut desk = Desk::with(2);
+    // It has not seen what it was given.
+    desk.hear(ask("a", 1, 0, 300));
+    let mut fresh = ask("a", 2, 0, 40);
+    fresh.items[0].born = 2;
+    assert_eq!(given(desk.hear(fresh)), 40);
+    assert_eq!(desk.pool(), 460);
+    // A key that it was told of and does not know.
+    let mut unknown = ask("a", 3, 0, 0);
+    unknown.items[0].born = 3;
+    unknown.items[0].terms = None;
+    assert_eq!(given(desk.hear(unknown)), 0);
+    assert_eq!(desk.ledger.keys(), 0);
+}
+
+#[test]
+fn a_wish_is_given_when_there_is_some_and_is_no_contact() {
+    let mut desk = Desk::with(2);
+    desk.hear(ask("a", 1, 0, 500));
+    let wanted = ask("b", 1, 0, 100);
+    let wish = Wish {
+        node: name(1),
+        incarnation: 1,
+        item: wanted.items[0].clone(),
+    };
+    assert_eq!(given(desk.hear(wanted)), 0);
+    desk.hear(ask("a", 2, 80, 500));
+    let grants = desk.act(Act::Batch {
+        asks: Vec::new(),
+        wishes: vec![wish],
+    });
+    assert_eq!(grants[0].items[0].given, 80);
+    assert_eq!(grants[0].answers, None);
+}
+
+#[test]
+fn a_node_that_comes_has_base_when_no_key_is_in_deficit() {
+    let mut desk = Desk::with(2);
+    desk.act(Act::Split { seats: 4 });
+    let split = |node: &str, seq, returned, want| QuotaAsk {
+        seats: 4,
+        ..ask(node, seq, returned, want)
+    };
+    desk.hear(split("a", 1, 0, 500));
+    desk.hear(split("b", 1, 0, 0));
+    // The wider parts count until a window later: nothing is left for a third.
+    desk.act(Act::NodeUp {
+        node: name(2),
+        incarnation: 1,
+    });
+    assert_eq!(desk.pool(), -125);
+    assert_eq!(desk.hear(ask("c", 1, 0, 0)).unwrap().base, None);
+    desk.hear(split("a", 2, 130, 500));
+    desk.pass(1);
+    let right = desk.hear(ask("c", 2, 0, 0)).unwrap().base.unwrap();
+    assert_eq!((right.share.seat, right.share.seats), (2, 4));
+    // A window later a and b have the narrower ones.
+    desk.pass(95);
+    desk.hear(ask("b", 2, 0, 0));
+    let standing = desk.ledger.standing(&KEY);
+    assert_eq!(standing.map(|standing| standing.base), None);
+    desk.hear(ask("b", 3, 0, 1));
+    assert_eq!(desk.ledger.standing(&KEY).unwrap().base, 3 * 125);
+}
+
+#[test]
+fn a_node_that_is_gone_leaves_its_base_to_the_pool_a_window_later() {
+    let mut desk = Desk::with(2);
+    desk.hear(ask("a", 1, 0, 1));
+    desk.act(Act::NodeGone {
+        node: name(1),
+        incarnation: 1,
+    });
+    assert_eq!(desk.ledger.standing(&KEY).unwrap().base, 500);
+    desk.log_ms += 25_000;
+    desk.hear(ask("a", 2, 0, 1));
+    desk.log_ms += 25_000;
+    desk.hear(ask("a", 3, 0, 1));
+    desk.log_ms += 25_000;
+    desk.hear(ask("a", 4, 0, 1));
+    assert_eq!(desk.ledger.standing(&KEY).unwrap().base, 250);
+    // Its seat is the next one's, who must wait for nobody.
+    desk.act(Act::NodeUp {
+        node: name(2),
+        incarnation: 1,
+    });
+    let right = desk.hear(ask("c", 1, 0, 0)).unwrap().base.unwrap();
+    assert_eq!((right.share.seat, right.unspent_ms), (1, 75_000));
+}
+
+#[test]
+fn a_node_out_of_contact_gets_its_firm_base_back_when_nothing_is_short() {
+    let mut desk = Desk::with(2);
+    let minute = Duration::from_secs(60);
+    let deny = Terms::new(1000, minute, Kind::Sliding, OnLapse::Deny).unwrap();
+    let denying = |node: &str, seq, returned, want| QuotaAsk {
+        terms: vec![deny],
+        ..ask(node, seq, returned, want)
+    };
+    let mut seq = 0;
+    let mut returned = 0;
+    for _ in 0..40 {
+        seq += 1;
+        desk.hear(denying("a", seq, 0, 750));
+        desk.log_ms += 20_000;
+    }
+    assert_eq!(desk.pool(), 0);
+    let standing = desk.ledger.standing(&KEY).unwrap();
+    assert_eq!(standing.base, 250, "b's went to a");
+    let grant = desk.hear(denying("b", 1, 0, 0)).unwrap();
+    assert!(!grant.base.unwrap().firm);
+    assert_eq!(desk.pool(), -250);
+    seq += 1;
+    returned += 250;
+    desk.log_ms += 1000;
+    desk.hear(denying("a", seq, returned, 750));
+    assert!(desk.hear(denying("b", 2, 0, 0)).unwrap().base.unwrap().firm);
+}
+
+/// Many tenants, each with a row for every node.
+fn busy(tenants: u32, nodes: u64) -> Desk {
+    let mut desk = Desk::with(nodes);
+    for (seq, first) in (1..).zip((0..tenants).step_by(1000)) {
+        for node in 0..nodes {
+            let mut asking = ask(name(node).as_str(), seq, 0, 20);
+            let item = asking.items[0].clone();
+            asking.items = (first..tenants.min(first + 1000))
+                .map(|tenant| AskItem {
+                    key: key(tenant),
+                    ..item.clone()
+                })
+                .collect();
+            desk.hear(asking);
+        }
+    }
+    desk
+}
+
+fn key(tenant: u32) -> KeyId {
+    let mut id = [0; 16];
+    let spread = u64::from(tenant).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    id[..8].copy_from_slice(&spread.to_le_bytes());
+    KeyId(id)
+}
+
+/// Tenants of the next test; `MERIDIAN_QUOTA_TENANTS` measures more.
+const TENANTS: u32 = 10_000;
+
+#[test]
+fn tenants_in_use_take_so_much_memory_and_idle_ones_none() {
+    let asked = std::env::var("MERIDIAN_QUOTA_TENANTS").ok();
+    let tenants = asked.map_or(TENANTS, |asked| asked.parse().unwrap());
+    let (mut desk, taken) = memory::measure(|| busy(tenants, 9));
+    let (keys, rows) = (desk.ledger.keys(), desk.ledger.rows());
+    assert_eq!((keys, rows), (tenants as usize, 9 * tenants as usize));
+    let per_key = taken.peak / keys;
+    let snapshot = desk.ledger.encode();
+    println!(
+        "{keys} keys with 9 rows each: {} KiB, {per_key} bytes a key, of which rows 144; {} KiB as a snapshot",
+        taken.peak >> 10,
+        snapshot.len() >> 10,
+    );
+    assert!(per_key < 500, "{per_key}");
+    assert!(snapshot.len() / keys < 300);
+    let read = Ledger::decode(&snapshot, Params::DEFAULT).unwrap();
+    assert_eq!((read.keys(), read.rows()), (keys, rows));
+    // All leases are over, and a window later all has cooled.
+    desk.pass(31);
+    desk.pass(62);
+    assert_eq!((desk.ledger.keys(), desk.ledger.rows()), (0, 0));
+}
+
+#[test]
+fn how_many_items_a_second_are_applied() {
+    let mut desk = busy(2000, 9);
+    let mut asks = Vec::new();
+    for seq in 100..110 {
+        for node in 0..9 {
+            let mut asking = ask(name(node).as_str(), seq, 0, 20);
+            let item = asking.items[0].clone();
+            asking.items = (0..200)
+                .map(|tenant| AskItem {
+                    key: key(tenant * 10),
+                    returned: u32::try_from(seq - 100).unwrap(),
+                    want: 20 + u32::try_from(seq - 100).unwrap(),
+                    ..item.clone()
+                })
+                .collect();
+            asks.push(asking);
+        }
+    }
+    let entries = asks.into_iter().map(|ask| {
+        let act = Act::Batch {
+            asks: vec![ask],
+            wishes: Vec::new(),
+        };
+        let stamp = Stamp::default();
+        Entry { stamp, act }.encode()
+    });
+    let entries: Vec<_> = entries.collect();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it is printed, and nothing depends on it"
+    )]
+    let begin = Instant::now();
+    let mut answered = 0;
+    for bytes in &entries {
+        let entry = Entry::decode(bytes).unwrap();
+        let grants = desk.ledger.apply(1000, &entry);
+        answered += grants.iter().map(|grant| grant.items.len()).sum::<usize>();
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    println!(
+        "{:.0} items a second on one core, decoding included",
+        answered as f64 / seconds
+    );
+    assert_eq!(answered, 18_000);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_asks_leave_no_more_tokens_than_the_limit(
+        asks in prop::collection::vec((0..3_u64, 0..4_u32, any::<u32>(), any::<u32>(), 1..4_u32), 1..60),
+    ) {
+        let mut desk = Desk::with(3);
+        for (seq, (node, step, returned, want, born)) in (1..).zip(asks) {
+            let mut asking = ask(name(node).as_str(), seq, returned, want);
+            asking.items[0].born = born;
+            desk.hear(asking);
+            desk.log_ms += u64::from(step) * 9000;
+            if let Some(standing) = desk.ledger.standing(&KEY) {
+                prop_assert!(standing.pool >= 0);
+                let extra: u64 = standing.extra.iter().map(|(_, extra)| u64::from(*extra)).sum();
+                let sum = standing.base + extra + standing.cooling + standing.pool.unsigned_abs();
+                prop_assert_eq!(sum, 1000);
+            }
+        }
+        let read = Ledger::decode(&desk.ledger.encode(), Params::DEFAULT).unwrap();
+        prop_assert_eq!(read.encode(), desk.ledger.encode());
+    }
+
+    #[test]
+    fn any_bytes_give_an_answer(bytes: Vec<u8>) {
+        let _ = Ledger::decode(&bytes, Params::DEFAULT);
+    }
+}

@@ -1,0 +1,111 @@
+//! The quota, whole, against all that may happen: messages that are lost, doubled, late and overtaken, cuts,
+//! crashes with restart, lost leaders and regions, clocks that drift, costs of 1 to 4, short leases, documents that
+//! change and delete limits, hints that mean nothing.
+//!
+//! After every event the oracle sums up what was admitted, by true time, and every node with a valid lease is
+//! compared with what the ledger books for it. Each planted bug must be found.
+
+mod dice;
+mod holder;
+mod oracle;
+mod wants;
+mod world;
+
+use self::world::{Bugs, Seen, World};
+use super::ledger::Planted;
+
+/// Length of a run, in microseconds.
+const SPAN: u64 = 12_000_000;
+
+/// Seeds played with every run of the tests; `MERIDIAN_QUOTA_SEEDS` plays more.
+const SEEDS: u64 = 16;
+
+fn seeds() -> u64 {
+    let asked = std::env::var("MERIDIAN_QUOTA_SEEDS").ok();
+    asked.map_or(SEEDS, |asked| {
+        asked.parse().expect("MERIDIAN_QUOTA_SEEDS is a number")
+    })
+}
+
+fn run(seed: u64, bugs: Bugs) -> Result<Seen, String> {
+    World::new(seed, bugs).play(SPAN)
+}
+
+#[test]
+fn no_window_admits_more_than_the_limit_whatever_happens() {
+    let mut all = Seen::default();
+    let mut full = 0;
+    for seed in 0..seeds() {
+        let seen = run(seed, Bugs::default()).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        all.events += seen.events;
+        all.admitted += seen.admitted;
+        all.lapses += seen.lapses;
+        all.crashes += seen.crashes;
+        all.leaders += seen.leaders;
+        all.documents += seen.documents;
+        all.gone += seen.gone;
+        all.splits += seen.splits;
+        all.left += seen.left;
+        full += u64::from(seen.full_windows);
+    }
+    println!("{all:?}, in {full} runs a window was more than nine tenths full");
+    // It was put to the test: limits were used up, leases ran out, all that may happen did.
+    assert!(full * 2 > seeds(), "{full}");
+    for count in [
+        all.lapses,
+        all.crashes,
+        all.leaders,
+        all.documents,
+        all.gone,
+        all.splits,
+        all.left,
+    ] {
+        assert!(count > 0, "{all:?}");
+    }
+}
+
+/// Plays seeds from one on that finds it soon.
+fn caught(first: u64, bugs: Bugs) {
+    let found = (first..first + 200).find_map(|seed| Some((seed, run(seed, bugs).err()?)));
+    let (seed, why) = found.expect("a planted bug is found");
+    println!("seed {seed}: {why}");
+}
+
+#[test]
+fn a_crash_without_cooling_is_caught() {
+    caught(
+        0,
+        Bugs {
+            ledger: Planted {
+                crash_without_cooling: true,
+                ..Planted::default()
+            },
+            ..Bugs::default()
+        },
+    );
+}
+
+#[test]
+fn a_lapse_without_cooling_is_caught() {
+    caught(
+        60,
+        Bugs {
+            ledger: Planted {
+                lapse_without_cooling: true,
+                ..Planted::default()
+            },
+            ..Bugs::default()
+        },
+    );
+}
+
+#[test]
+fn a_node_that_ignores_its_deadline_is_caught() {
+    caught(
+        4,
+        Bugs {
+            node_ignores_its_deadline: true,
+            ..Bugs::default()
+        },
+    );
+}
