@@ -135,8 +135,9 @@ impl Writer {
                 Some(Verdict::Stopped(cause)) if way_is_here(&status, group.own()) => {
                     return Err(WriteError::Stopped { cause });
                 }
-                Some(Verdict::Unknown) => doubtful = true,
-                Some(Verdict::NotLeader | Verdict::Stopped(_)) | None => {}
+                // A leader that stopped, for its disk failed, may have had others agree on it before.
+                Some(Verdict::Unknown | Verdict::Stopped(_)) => doubtful = true,
+                Some(Verdict::NotLeader) | None => {}
             }
             if !another_try(group, &mut changes, &way, deadline).await {
                 return Err(if doubtful {
