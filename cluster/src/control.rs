@@ -22,6 +22,8 @@ pub enum Topic {
     Bootstrap = 2,
     /// How far the directory's leader has committed, for reads that must not be old.
     ReadIndex = 3,
+    /// Who holds how many tokens of which limit.
+    Quota = 4,
 }
 
 impl Topic {

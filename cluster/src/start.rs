@@ -13,6 +13,7 @@ use crate::{
     facts::{Facts, Parts},
     host::Host,
     membership::Membership,
+    quota::service::Quota,
     renewal::Renewals,
     version::Versions,
 };
@@ -23,6 +24,7 @@ pub struct Cluster {
     fabric: Fabric,
     membership: Membership,
     directory: Directory,
+    quota: Quota,
     renewals: Renewals,
     facts: Facts,
     restorer: Restorer,
@@ -108,11 +110,12 @@ impl Cluster {
             profile: options.profile,
             check: options.check,
             versions: options.versions,
+            incarnation: fabric.incarnation(),
             greeting: Arc::new(fabric.clone()),
             tracker: tracker.clone(),
             stop: stop.clone(),
         };
-        let (directory, restorer) = bootstrap::start(start, &|kind, handler| {
+        let (directory, quota, restorer) = bootstrap::start(start, &|kind, handler| {
             fabric.register(kind, handler);
         })
         .await?;
@@ -124,6 +127,7 @@ impl Cluster {
             fabric,
             membership,
             directory,
+            quota,
             renewals,
             facts,
             restorer,
@@ -159,6 +163,11 @@ impl Cluster {
             advice.push(Advice::AwaitsRestore);
         }
         advice
+    }
+
+    /// What this node holds of limits that all nodes share.
+    pub fn quota(&self) -> &Quota {
+        &self.quota
     }
 
     /// What restores a backup.

@@ -47,12 +47,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    consensus::{Foundation, Group, Profile},
+    consensus::{Answering, Foundation, Group, Profile},
     control::{Switchboard, Topic},
     directory::{Directory, DocumentCheck, Marks, OpenError},
     fabric::{Handler, Kind, Transport},
     host::Host,
     membership::View,
+    quota::service::{Parts, Quota},
     version::Versions,
 };
 pub use advice::Advice;
@@ -84,6 +85,8 @@ pub struct Start {
     pub check: DocumentCheck,
     /// The versions of messages this node reads.
     pub versions: Versions,
+    /// Counts this node's starts.
+    pub incarnation: u64,
     /// Told what goes into every hello from then on.
     pub greeting: Arc<dyn Greeting>,
     /// The node's tasks.
@@ -167,29 +170,45 @@ struct Shared {
 pub async fn start(
     start: Start,
     register: &(dyn Fn(Kind, Arc<dyn Handler>) + Sync),
-) -> Result<(Directory, Restorer), BootstrapError> {
+) -> Result<(Directory, Quota, Restorer), BootstrapError> {
     let identity = Identity::claim(&*start.host, &start.cluster, &start.own).await?;
     let lost_identity = Identity::was_lost(&*start.host).await?;
     if let Some(cluster_id) = &identity.cluster_id {
         start.greeting.set_member(cluster_id, identity.seat);
     }
+    let foundation = |group| Foundation {
+        host: Arc::clone(&start.host),
+        transport: Arc::clone(&start.transport),
+        group,
+        own: start.own.clone(),
+        profile: start.profile,
+        view: start.view.clone(),
+        tracker: start.tracker.clone(),
+        stop: start.stop.clone(),
+    };
     let opened = Directory::open(
         Arc::clone(&start.host),
         Arc::clone(&start.transport),
         start.check,
         start.versions,
-        |group| Foundation {
-            host: Arc::clone(&start.host),
-            transport: Arc::clone(&start.transport),
-            group,
-            own: start.own.clone(),
-            profile: start.profile,
-            view: start.view.clone(),
-            tracker: start.tracker.clone(),
-            stop: start.stop.clone(),
-        },
+        foundation,
     )
     .await?;
+    let cluster_id = watch::Sender::new(identity.cluster_id.clone());
+    let parts = Parts {
+        host: Arc::clone(&start.host),
+        transport: Arc::clone(&start.transport),
+        directory: opened.directory.clone(),
+        electorate: opened.group.clone(),
+        cluster_id: cluster_id.subscribe(),
+        own: start.own.clone(),
+        incarnation: start.incarnation,
+        tracker: start.tracker.clone(),
+        stop: start.stop.clone(),
+    };
+    let ledger = Quota::open(parts, foundation)
+        .await
+        .map_err(OpenError::from)?;
     let ids = start.host.entropy("cluster-id");
     let shared = Arc::new(Shared {
         host: start.host,
@@ -203,8 +222,8 @@ pub async fn start(
         lost_identity,
         ids: Mutex::new(StdRng::from_seed(ids)),
         group: opened.group,
-        settled: Mutex::new(identity.cluster_id.clone().map(|id| (id, identity.seat))),
-        cluster_id: watch::Sender::new(identity.cluster_id),
+        settled: Mutex::new(identity.cluster_id.map(|id| (id, identity.seat))),
+        cluster_id,
         greeting: start.greeting,
         seating: Mutex::default(),
         elsewhere: watch::Sender::new(None),
@@ -214,11 +233,13 @@ pub async fn start(
             "--await-restore has no effect here: a backup is restored at the lowest id of `cluster.bootstrap`"
         );
     }
-    register(Kind::Raft, opened.raft.raft);
-    register(Kind::Snapshot, opened.raft.snapshots);
+    let (raft, snapshots) = Answering::handlers(vec![opened.raft, ledger.raft]);
+    register(Kind::Raft, raft);
+    register(Kind::Snapshot, snapshots);
     let control = Switchboard::default()
         .with(Topic::Directory, opened.writes)
         .with(Topic::ReadIndex, opened.reads)
+        .with(Topic::Quota, ledger.desk)
         .with(Topic::Bootstrap, Arc::clone(&shared) as Arc<dyn Handler>);
     register(Kind::Control, Arc::new(control));
     let directory = opened.directory;
@@ -240,7 +261,7 @@ pub async fn start(
             );
         }
     });
-    Ok((directory, restorer))
+    Ok((directory, ledger.quota, restorer))
 }
 
 fn spawn_until_stop(

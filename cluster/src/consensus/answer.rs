@@ -38,7 +38,10 @@ pub(super) struct Answerer {
     pub(super) heard: watch::Sender<Option<Heard>>,
 }
 
-impl Handler for Answerer {
+/// The answering sides of all groups.
+pub(super) struct Answerers(pub(super) Vec<Arc<Answerer>>);
+
+impl Handler for Answerers {
     fn answer(
         self: Arc<Self>,
         from: PeerIdentity,
@@ -51,22 +54,23 @@ impl Handler for Answerer {
             };
             let (era, ask): (_, Ask) =
                 decode_in(&body).map_err(|why| CallError::unread(&from.id, &why))?;
-            if ask.group != self.group {
+            let Some(group) = self.0.iter().find(|each| each.group == ask.group) else {
                 return Err(refused(format!("no group {} here", ask.group)));
-            }
+            };
             if ask.question.asker().0 != from.id {
                 return Err(refused("a Raft message in another node's name".to_owned()));
             }
             tracing::trace!(
                 target: "meridian::decision",
                 from = %from.id,
+                group = ask.group.name(),
                 question = ask.question.name(),
                 length = body.len(),
                 "raft asked"
             );
-            let fits = fits(self.admitted.borrow().as_ref(), era);
+            let fits = fits(group.admitted.borrow().as_ref(), era);
             let answer = match fits {
-                Ok(()) => self.ask_raft(&from.id, ask.question).await,
+                Ok(()) => group.ask_raft(&from.id, ask.question).await,
                 Err(why) => Answer::Unavailable(why.to_owned()),
             };
             Ok(wire::encode(&answer).into())

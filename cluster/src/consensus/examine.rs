@@ -25,6 +25,9 @@ use crate::{
 const TOGETHER: u64 = 16;
 
 /// Opens what this node has of a group. Blocking.
+///
+/// All groups lie in one store, and what is damaged of one sets all of it aside. So the first group to be opened,
+/// the directory's, has all of them examined, before Raft runs on any.
 pub(super) fn open(
     host: &dyn Host,
     group: GroupId,
@@ -34,31 +37,17 @@ pub(super) fn open(
         Err(StoreError::Damaged { place, cause }) => set_log_aside(host, &place, &cause)?,
         opened => opened?,
     };
-    if let Some(cause) = damage_of_log(&*store, group)? {
-        drop(store);
-        store = set_log_aside(host, group.name(), &cause)?;
-    }
-    let files = host.files();
-    let failed = |error: io::Error| state(group, error.to_string());
-    if let Some(cause) = damage_of_snapshot(&*files, group)? {
-        let name = file_of(group);
-        let ms = host.unix_time().as_millis();
-        let aside = set_file_aside(&*files, &name, ms).map_err(failed)?;
-        // A log that begins at its start makes the state again.
-        if store.marker(group, PURGED)?.is_some() {
-            tracing::error!("the file {name} is damaged ({cause}) and is now {aside}");
-            drop(store);
-            let why = "the snapshot that it goes on from is damaged";
-            store = set_log_aside(host, group.name(), why)?;
-        } else {
-            tracing::error!(
-                "the file {name} is damaged ({cause}) and is now {aside}; the log has all of it, and the node goes on with that"
-            );
+    if group == GroupId::Directory {
+        for each in GroupId::ALL {
+            store = examine(host, store, each)?;
         }
     }
+    let files = host.files();
     let admitted = Admission::read(&*store, group)?;
     match &admitted {
-        None => set_aside_orphan(&*files, group).map_err(failed)?,
+        None => {
+            set_aside_orphan(&*files, group).map_err(|error| state(group, error.to_string()))?
+        }
         Some(admitted) => {
             let stored = admitted.node.clone().unwrap_or_else(|| own.clone());
             if stored != *own {
@@ -70,6 +59,37 @@ pub(super) fn open(
         }
     }
     Ok((store, admitted))
+}
+
+/// The store as it is, or an empty one where this group's part of it was damaged.
+fn examine(
+    host: &dyn Host,
+    mut store: Arc<dyn LogStore>,
+    group: GroupId,
+) -> Result<Arc<dyn LogStore>, GroupError> {
+    if let Some(cause) = damage_of_log(&*store, group)? {
+        drop(store);
+        store = set_log_aside(host, group.name(), &cause)?;
+    }
+    let files = host.files();
+    let Some(cause) = damage_of_snapshot(&*files, group)? else {
+        return Ok(store);
+    };
+    let name = file_of(group);
+    let ms = host.unix_time().as_millis();
+    let aside = set_file_aside(&*files, &name, ms)
+        .map_err(|error: io::Error| state(group, error.to_string()))?;
+    // A log that begins at its start makes the state again.
+    if store.marker(group, PURGED)?.is_some() {
+        tracing::error!("the file {name} is damaged ({cause}) and is now {aside}");
+        drop(store);
+        let why = "the snapshot that it goes on from is damaged";
+        return set_log_aside(host, group.name(), why);
+    }
+    tracing::error!(
+        "the file {name} is damaged ({cause}) and is now {aside}; the log has all of it, and the node goes on with that"
+    );
+    Ok(store)
 }
 
 /// Renames a file of the node; its new name.

@@ -25,12 +25,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Changes, GroupStatus, Profile, Role,
     admission::{Admission, Era},
-    answer::{Answerer, Heard},
+    answer::{Answerer, Answerers, Heard},
     examine,
     grants::Grants,
     log::Log,
     network::Network,
-    receive::Receiver,
+    receive::{Receiver, Receivers},
     state_machine::{Machine, StateMachine},
     status,
     types::{Id, Payload, Raft, Seat},
@@ -94,10 +94,19 @@ pub(crate) enum ProposeError {
 
 /// Who answers peers on behalf of a group.
 pub(crate) struct Answering {
-    /// Calls of kind Raft.
-    pub(crate) raft: Arc<dyn Handler>,
-    /// Calls of kind Snapshot.
-    pub(crate) snapshots: Arc<dyn Handler>,
+    raft: Arc<Answerer>,
+    snapshots: Arc<Receiver>,
+}
+
+impl Answering {
+    /// The handlers of all groups of a node: of calls of kind Raft, and of kind Snapshot.
+    pub(crate) fn handlers(groups: Vec<Self>) -> (Arc<dyn Handler>, Arc<dyn Handler>) {
+        let (raft, snapshots) = groups
+            .into_iter()
+            .map(|group| (group.raft, group.snapshots))
+            .unzip();
+        (Arc::new(Answerers(raft)), Arc::new(Receivers(snapshots)))
+    }
 }
 
 /// Why a leader cannot say how far a reader must have applied.

@@ -49,7 +49,10 @@ pub(super) struct Coming {
     touched: Instant,
 }
 
-impl Handler for Receiver {
+/// The receiving sides of all groups.
+pub(super) struct Receivers(pub(super) Vec<Arc<Receiver>>);
+
+impl Handler for Receivers {
     fn answer(
         self: Arc<Self>,
         from: PeerIdentity,
@@ -62,15 +65,15 @@ impl Handler for Receiver {
             };
             let (era, message): (_, Message) =
                 decode_in(&body).map_err(|why| CallError::unread(&from.id, &why))?;
-            if message.group != self.group {
+            let Some(group) = self.0.iter().find(|each| each.group == message.group) else {
                 return Err(refused(format!("no group {} here", message.group)));
-            }
+            };
             if message.vote.leader_id.node_id.0 != from.id {
                 return Err(refused("a snapshot in another node's name".to_owned()));
             }
-            let fits = fits(self.admitted.borrow().as_ref(), era);
+            let fits = fits(group.admitted.borrow().as_ref(), era);
             let answer = match fits {
-                Ok(()) => self
+                Ok(()) => group
                     .follow(&from.id, message)
                     .await
                     .unwrap_or_else(Answer::No),

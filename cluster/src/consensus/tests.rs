@@ -17,7 +17,7 @@ use super::{
     types::{Id, Seat, Types, Vote},
 };
 use crate::{
-    fabric::{CallError, Kind, PeerIdentity, Transport},
+    fabric::{CallError, Handler, Kind, PeerIdentity, Transport},
     host::{
         BoxFuture, GroupId, Host, LogStore,
         memory::{Disk, MemoryHost},
@@ -114,7 +114,7 @@ impl Transport for Nowhere {
     }
 }
 
-async fn group() -> (Group, Answering) {
+async fn group() -> (Group, Arc<dyn Handler>) {
     let view = View {
         own: "a".into(),
         own_region: "eu".into(),
@@ -131,18 +131,19 @@ async fn group() -> (Group, Answering) {
         tracker: TaskTracker::new(),
         stop: CancellationToken::new(),
     };
-    Group::start(foundation, Box::new(Counter::default()))
+    let (group, answering) = Group::start(foundation, Box::new(Counter::default()))
         .await
-        .unwrap()
+        .unwrap();
+    (group, Answering::handlers(vec![answering]).0)
 }
 
-async fn ask(handler: &Answering, body: Vec<u8>) -> Result<Answer, CallError> {
+async fn ask(handler: &Arc<dyn Handler>, body: Vec<u8>) -> Result<Answer, CallError> {
     let from = PeerIdentity {
         id: "b".into(),
         region: "us".into(),
         incarnation: 1,
     };
-    let answer = Arc::clone(&handler.raft).answer(from, body.into()).await?;
+    let answer = Arc::clone(handler).answer(from, body.into()).await?;
     Ok(wire::decode(&answer).unwrap())
 }
 

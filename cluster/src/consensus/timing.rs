@@ -55,6 +55,12 @@ impl Profile {
 
     pub(crate) fn config(self, group: GroupId) -> Arc<Config> {
         let (heartbeat_interval, election_timeout_min, election_timeout_max) = self.millis();
+        // The directory's commands are documents, few and large: its log is kept short. The ledger's are small,
+        // up to 66 a second, and its state may be large.
+        let (snapshot_after, kept, together) = match group {
+            GroupId::Directory => (64, 64, 64),
+            GroupId::Ledger => (4096, 1024, 256),
+        };
         let config = Config {
             cluster_name: group.name().to_owned(),
             heartbeat_interval,
@@ -64,11 +70,10 @@ impl Profile {
             enable_pre_vote: Some(true),
             // A restarted leader asks for votes again; until then it must not call itself leader.
             enable_leader_restore: Some(false),
-            // Commands are documents, few and large: keep the log short.
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(64),
-            max_in_snapshot_log_to_keep: 64,
-            max_payload_entries: 64,
-            // Writes are an operator's; a queue this long means that something is stuck.
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(snapshot_after),
+            max_in_snapshot_log_to_keep: kept,
+            max_payload_entries: together,
+            // A queue this long means that something is stuck.
             api_channel_size: Some(1024),
             notification_channel_size: Some(4096),
             backoff: "100ms 200ms 400ms ...1s".to_owned(),

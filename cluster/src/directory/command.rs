@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     actor::{Actor, clipped},
     changes::Changes,
+    founders::Founders,
     marks::Decision,
     packed::Packed,
 };
@@ -83,6 +84,8 @@ pub(crate) enum Action {
         /// The version.
         level: u8,
     },
+    /// Settles who founds the quota's ledger; the first word on it stays.
+    FoundLedger(Founders),
 }
 
 /// A document to become the newest revision.
@@ -177,7 +180,7 @@ impl Action {
             | Self::KeepFacts(_)
             | Self::Mark { .. }
             | Self::Acknowledge(_) => FIRST,
-            Self::Raise { .. } => 2,
+            Self::Raise { .. } | Self::FoundLedger(_) => 2,
         }
     }
 
@@ -191,9 +194,11 @@ impl Action {
     pub(crate) fn act(&self) -> Option<Act> {
         let (name, target) = match self {
             // Each fact has an entry of its own, under the name of the operator who made it.
-            Self::Found { .. } | Self::KeepFacts(_) | Self::Acknowledge(_) | Self::Raise { .. } => {
-                return None;
-            }
+            Self::Found { .. }
+            | Self::KeepFacts(_)
+            | Self::Acknowledge(_)
+            | Self::Raise { .. }
+            | Self::FoundLedger(_) => return None,
             Self::Apply(_) => ("apply", "document".to_owned()),
             Self::Rollback(back) => ("rollback", format!("revision {}", back.revision)),
             Self::Note(note) => (note.act.as_str(), note.target.clone()),

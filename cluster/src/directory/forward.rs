@@ -130,7 +130,8 @@ impl Proposer {
             | Action::KeepFacts(_)
             | Action::Mark { .. }
             | Action::Acknowledge(_)
-            | Action::Raise { .. } => return Ok(()),
+            | Action::Raise { .. }
+            | Action::FoundLedger(_) => return Ok(()),
         };
         check_message(message)?;
         let Some(files) = files else {

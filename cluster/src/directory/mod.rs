@@ -15,6 +15,7 @@ mod changes;
 mod command;
 mod error;
 mod forward;
+mod founders;
 mod machine;
 mod marks;
 mod packed;
@@ -41,6 +42,7 @@ pub use backup::{About, Backup, BackupError, NotABackup};
 pub use changes::Changes;
 pub use command::{Ack, Note};
 pub use error::{OpenError, WriteError};
+pub(crate) use founders::{Founder, Founders};
 pub use marks::{Decision, Mark, MarkError, Marks};
 pub use packed::{DOCUMENT_LIMIT, digest};
 pub use read::ReadError;
@@ -397,6 +399,17 @@ impl Directory {
     /// reads it.
     pub(crate) async fn raise(&self, level: u8) -> Result<u64, WriteError> {
         self.done(Actor::system(), Action::Raise { level }).await
+    }
+
+    /// Has the cluster agree on who founds the quota's ledger, unless it has.
+    pub(crate) async fn found_ledger(&self, founders: Founders) -> Result<u64, WriteError> {
+        self.done(Actor::system(), Action::FoundLedger(founders))
+            .await
+    }
+
+    /// Who founds the quota's ledger, once this node has applied it.
+    pub(crate) fn founders(&self) -> Option<Founders> {
+        self.shown.state().founders().cloned()
     }
 
     /// Follows the version of what is replicated, as far as this node has applied it.

@@ -24,8 +24,8 @@ use super::{
 
 #[derive(Clone, Default)]
 struct Tables {
-    entries: BTreeMap<u64, Bytes>,
-    markers: BTreeMap<String, Bytes>,
+    entries: BTreeMap<(GroupId, u64), Bytes>,
+    markers: BTreeMap<(GroupId, String), Bytes>,
 }
 
 /// What of a node outlives it.
@@ -59,7 +59,10 @@ impl Disk {
     /// Changes the bytes of an entry of the log, while no node runs.
     pub(crate) fn change_entry(&self, index: u64, change: impl FnOnce(&mut Vec<u8>)) {
         let mut durable = self.durable.lock().unwrap();
-        let entry = durable.entries.get_mut(&index).unwrap();
+        let entry = durable
+            .entries
+            .get_mut(&(GroupId::Directory, index))
+            .unwrap();
         let mut bytes = entry.to_vec();
         change(&mut bytes);
         *entry = bytes.into();
@@ -67,7 +70,8 @@ impl Disk {
 
     /// Takes an entry out of the log, while no node runs.
     pub(crate) fn remove_entry(&self, index: u64) {
-        let removed = self.durable.lock().unwrap().entries.remove(&index);
+        let key = (GroupId::Directory, index);
+        let removed = self.durable.lock().unwrap().entries.remove(&key);
         assert!(removed.is_some());
     }
 
@@ -97,52 +101,62 @@ impl MemoryStore {
 }
 
 impl LogStore for MemoryStore {
-    fn append(&self, _: GroupId, entries: &[Entry]) -> Result<(), StoreError> {
+    fn append(&self, group: GroupId, entries: &[Entry]) -> Result<(), StoreError> {
         let mut live = self.live.lock().unwrap();
         for entry in entries {
-            live.entries.insert(entry.index, entry.bytes.clone());
+            let key = (group, entry.index);
+            live.entries.insert(key, entry.bytes.clone());
         }
         Ok(())
     }
 
-    fn truncate(&self, _: GroupId, from: u64) -> Result<(), StoreError> {
-        self.live.lock().unwrap().entries.split_off(&from);
-        Ok(())
-    }
-
-    fn purge(&self, _: GroupId, upto: u64) -> Result<(), StoreError> {
+    fn truncate(&self, group: GroupId, from: u64) -> Result<(), StoreError> {
         let mut live = self.live.lock().unwrap();
-        live.entries.retain(|index, _| *index > upto);
+        live.entries
+            .retain(|(of, index), _| *of != group || *index < from);
         Ok(())
     }
 
-    fn read(&self, _: GroupId, range: RangeInclusive<u64>) -> Result<Vec<Entry>, StoreError> {
+    fn purge(&self, group: GroupId, upto: u64) -> Result<(), StoreError> {
+        let mut live = self.live.lock().unwrap();
+        live.entries
+            .retain(|(of, index), _| *of != group || *index > upto);
+        Ok(())
+    }
+
+    fn read(&self, group: GroupId, range: RangeInclusive<u64>) -> Result<Vec<Entry>, StoreError> {
         if range.is_empty() {
             return Ok(Vec::new());
         }
         let live = self.live.lock().unwrap();
-        let found = live.entries.range(range).map(|(index, bytes)| Entry {
+        let range = (group, *range.start())..=(group, *range.end());
+        let found = live.entries.range(range).map(|((_, index), bytes)| Entry {
             index: *index,
             bytes: bytes.clone(),
         });
         Ok(found.collect())
     }
 
-    fn bounds(&self, _: GroupId) -> Result<Option<(u64, u64)>, StoreError> {
+    fn bounds(&self, group: GroupId) -> Result<Option<(u64, u64)>, StoreError> {
         let live = self.live.lock().unwrap();
-        let (first, last) = (live.entries.keys().next(), live.entries.keys().next_back());
-        Ok(first.copied().zip(last.copied()))
+        let mut indices = live
+            .entries
+            .range((group, 0)..=(group, u64::MAX))
+            .map(|((_, index), _)| *index);
+        let first = indices.next();
+        Ok(first.map(|first| (first, indices.next_back().unwrap_or(first))))
     }
 
-    fn set_marker(&self, _: GroupId, name: &str, value: &[u8]) -> Result<(), StoreError> {
+    fn set_marker(&self, group: GroupId, name: &str, value: &[u8]) -> Result<(), StoreError> {
         let mut live = self.live.lock().unwrap();
         live.markers
-            .insert(name.to_owned(), Bytes::copy_from_slice(value));
+            .insert((group, name.to_owned()), Bytes::copy_from_slice(value));
         Ok(())
     }
 
-    fn marker(&self, _: GroupId, name: &str) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.live.lock().unwrap().markers.get(name).cloned())
+    fn marker(&self, group: GroupId, name: &str) -> Result<Option<Bytes>, StoreError> {
+        let live = self.live.lock().unwrap();
+        Ok(live.markers.get(&(group, name.to_owned())).cloned())
     }
 
     fn flush(&self) -> Result<(), StoreError> {
@@ -199,6 +213,7 @@ type OpenStore = Box<dyn Fn() -> Result<Arc<dyn LogStore>, StoreError> + Send + 
 pub(crate) struct MemoryHost {
     disk: Disk,
     open_store: OpenStore,
+    store: Mutex<Option<Arc<dyn LogStore>>>,
     seed: u8,
     start: tokio::time::Instant,
 }
@@ -226,6 +241,7 @@ impl MemoryHost {
         Self {
             disk,
             open_store,
+            store: Mutex::default(),
             seed,
             start: tokio::time::Instant::now(),
         }
@@ -258,10 +274,15 @@ impl Host for MemoryHost {
     }
 
     fn log_store(&self) -> Result<Arc<dyn LogStore>, StoreError> {
-        (self.open_store)()
+        let mut store = self.store.lock().unwrap();
+        if store.is_none() {
+            *store = Some((self.open_store)()?);
+        }
+        Ok(store.clone().unwrap())
     }
 
     fn set_log_aside(&self) -> io::Result<String> {
+        *self.store.lock().unwrap() = None;
         *self.disk.durable.lock().unwrap() = Tables::default();
         self.disk.log_damaged.store(false, Ordering::Relaxed);
         Ok("aside".to_owned())

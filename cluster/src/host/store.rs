@@ -13,13 +13,19 @@ use bytes::Bytes;
 pub enum GroupId {
     /// Documents, revocations, certificates: every node is a voter or a learner.
     Directory,
+    /// Who holds how many tokens of which limit: the directory's voters alone.
+    Ledger,
 }
 
 impl GroupId {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Directory, Self::Ledger];
+
     /// The group's name in metrics and logs, and its prefix in storage keys.
     pub fn name(self) -> &'static str {
         match self {
             Self::Directory => "directory",
+            Self::Ledger => "ledger",
         }
     }
 }

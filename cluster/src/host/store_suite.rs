@@ -23,6 +23,7 @@ pub fn check(empty: &dyn Fn() -> Opener) {
     purge_takes_the_beginning(&empty());
     a_log_purged_whole_goes_on(&empty());
     markers_are_replaced(&empty());
+    groups_lie_apart(&empty());
     large_and_empty_entries_pass(&empty());
     what_was_flushed_is_there_after_reopening(&empty());
     truncate_and_purge_last(&empty());
@@ -142,6 +143,28 @@ fn markers_are_replaced(open: &Opener) {
     assert_eq!(marker("committed").as_deref(), Some(&b""[..]));
     assert_eq!(marker("vot"), None);
     assert_eq!(bounds(&*store), None, "a marker is no entry");
+}
+
+fn groups_lie_apart(open: &Opener) {
+    let store = open();
+    append(&*store, &entries(1..=4));
+    let other = GroupId::Ledger;
+    assert_eq!(store.bounds(other).expect("bounds"), None);
+    store
+        .append(other, &[entry(3, "other"), entry(4, "other")])
+        .expect("append");
+    store.set_marker(GROUP, "vote", b"a").expect("marker");
+    store.set_marker(other, "vote", b"b").expect("marker");
+    store.truncate(other, 4).expect("truncate");
+    store.purge(GROUP, 2).expect("purge");
+    store.flush().expect("flush");
+    drop(store);
+    let store = open();
+    assert_eq!(bounds(&*store), Some((3, 4)));
+    assert_eq!(store.bounds(other).expect("bounds"), Some((3, 3)));
+    assert_eq!(all(&*store), entries(3..=4));
+    let vote = |group| store.marker(group, "vote").expect("marker").expect("set");
+    assert_eq!((&vote(GROUP)[..], &vote(other)[..]), (&b"a"[..], &b"b"[..]));
 }
 
 fn large_and_empty_entries_pass(open: &Opener) {

@@ -259,10 +259,12 @@ impl QuotaAsk {
         Ok(())
     }
 
+    #[cfg(test)]
     pub(crate) fn encode(&self) -> Vec<u8> {
         wire::encode(self)
     }
 
+    #[cfg(test)]
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let ask: Self = decode(bytes)?;
         ask.check().map_err(malformed)?;
@@ -271,13 +273,20 @@ impl QuotaAsk {
 }
 
 impl QuotaGrant {
+    /// Looks for what no leader of ours sends.
+    pub(crate) fn check(&self) -> Result<(), Unsound> {
+        within("items", self.items.len(), ITEMS)
+    }
+
+    #[cfg(test)]
     pub(crate) fn encode(&self) -> Vec<u8> {
         wire::encode(self)
     }
 
+    #[cfg(test)]
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let grant: Self = decode(bytes)?;
-        within("items", grant.items.len(), ITEMS).map_err(malformed)?;
+        grant.check().map_err(malformed)?;
         Ok(grant)
     }
 }

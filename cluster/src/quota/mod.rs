@@ -22,7 +22,8 @@
 //! - [`rate`]: how much is asked of a key;
 //! - [`holder`]: the keys of a node: what requests charge, and what is asked of the ledger for them;
 //! - [`ledger`]: who holds how many tokens of which key;
-//! - [`leader`]: what the leader remembers of wishes: caps, pushes, recalls.
+//! - [`leader`]: what the leader remembers of wishes: caps, pushes, recalls;
+//! - [`service`]: the tasks, messages and files around all of these, on a running node.
 //!
 //! docs/quota.md says how it works and why a limit holds.
 
@@ -32,24 +33,9 @@ pub mod charge;
 pub mod clock;
 pub mod holder;
 pub mod key;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the task that leads is not wired yet")
-)]
 pub mod leader;
 pub mod lease;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the group that agrees on it is not wired yet")
-)]
 pub mod ledger;
-#[cfg_attr(
-    not(test),
-    allow(
-        dead_code,
-        reason = "the tasks that send and read them are not wired yet"
-    )
-)]
 pub mod message;
 #[cfg(test)]
 mod model;
@@ -58,6 +44,7 @@ pub mod params;
 pub mod rate;
 #[cfg(test)]
 mod samples;
+pub mod service;
 pub mod terms;
 #[cfg(test)]
 mod tests;

@@ -117,12 +117,13 @@ pub(crate) fn samples() -> Vec<Sample> {
     let mut samples = all("quota-entry", entries.collect());
     samples.push(first("quota-ask", &ask()));
     samples.push(first("quota-grant", &grant()));
+    samples.extend(super::service::samples());
     samples
 }
 
 /// What a peer can say about quotas.
 pub(crate) fn targets() -> Vec<Target> {
-    vec![
+    let mut targets = vec![
         Target::of("quota-ask", |bytes| {
             let _ = QuotaAsk::decode(bytes);
         }),
@@ -132,5 +133,7 @@ pub(crate) fn targets() -> Vec<Target> {
         Target::of("quota-entry", |bytes| {
             let _ = Entry::decode(bytes);
         }),
-    ]
+    ];
+    targets.extend(super::service::targets());
+    targets
 }

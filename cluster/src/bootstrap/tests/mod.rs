@@ -4,6 +4,7 @@ mod agreement;
 mod damage;
 mod founding;
 mod lifecycle;
+mod quota;
 mod reading;
 mod restoring;
 mod upgrade;

@@ -22,6 +22,7 @@ use crate::{
         memory::{Disk, MemoryHost},
     },
     membership::{Announced, Liveness, Member, View},
+    quota::service::Quota,
     version::Versions,
 };
 
@@ -121,6 +122,7 @@ impl Greeting for Unheard {
 struct Node {
     disk: Disk,
     directory: Directory,
+    quota: Quota,
     restorer: Restorer,
     view: watch::Sender<Arc<View>>,
     stop: CancellationToken,
@@ -219,13 +221,14 @@ impl World {
                 bad.map_or(Ok(()), |file| Err(vec![format!("{} is bad", file.name)]))
             }),
             versions: self.versions_of(&id),
+            incarnation: u64::from(self.starts),
             greeting: Arc::new(Unheard),
             tracker: tracker.clone(),
             stop: stop.clone(),
         };
         let links = Arc::clone(&self.mesh.links);
         let own = id.clone();
-        let (directory, restorer) = start(start_with, &move |kind, handler| {
+        let (directory, quota, restorer) = start(start_with, &move |kind, handler| {
             let mut links = links.lock().unwrap();
             links.handlers.insert((own.clone(), kind), handler);
         })
@@ -233,6 +236,7 @@ impl World {
         let node = Node {
             disk,
             directory,
+            quota,
             restorer,
             view,
             stop,
@@ -258,7 +262,7 @@ impl World {
         self.renew_views();
         node.stop.cancel();
         node.tracker.close();
-        drop((node.directory, node.restorer));
+        drop((node.directory, node.quota, node.restorer));
         node.tracker.wait().await;
         disk
     }
@@ -314,6 +318,10 @@ impl World {
 
     pub(super) fn directory(&self, id: &str) -> &Directory {
         &self.nodes[&NodeId::from(id)].directory
+    }
+
+    pub(super) fn quota(&self, id: &str) -> &Quota {
+        &self.nodes[&NodeId::from(id)].quota
     }
 
     pub(super) fn restorer(&self, id: &str) -> &Restorer {

@@ -139,8 +139,9 @@ async fn member(id: &str, road: &Arc<Mutex<Road>>, disk: Disk, length: usize) ->
     group.admit(None, 0).await.unwrap();
     let mut links = road.lock().unwrap();
     let handlers = &mut links.handlers;
-    handlers.insert((id.into(), Kind::Raft), answering.raft);
-    handlers.insert((id.into(), Kind::Snapshot), answering.snapshots);
+    let (raft, snapshots) = Answering::handlers(vec![answering]);
+    handlers.insert((id.into(), Kind::Raft), raft);
+    handlers.insert((id.into(), Kind::Snapshot), snapshots);
     drop(links);
     Member { group, disk, stop }
 }

@@ -19,6 +19,7 @@ pub use documents::Summary;
 
 use super::{
     command::{Action, Command, Outcome, ProposalId},
+    founders::Founders,
     marks::{Mark, Marks},
 };
 use crate::{
@@ -47,6 +48,9 @@ pub(crate) struct State {
     /// In a snapshot it stands before the state, and only from version 2 on.
     #[serde(skip)]
     level: Level,
+    /// As the level.
+    #[serde(skip)]
+    since_two: SinceTwo,
     settled: VecDeque<(ProposalId, Outcome)>,
     /// The document.
     pub(crate) documents: Documents,
@@ -56,6 +60,13 @@ pub(crate) struct State {
     pub(crate) facts: FactSet,
     /// What operators have decided about nodes.
     pub(crate) marks: Marks,
+}
+
+/// What version 2 brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct SinceTwo {
+    /// Who founds the quota's ledger.
+    founders: Option<Founders>,
 }
 
 /// The version of what is replicated, that every member reads.
@@ -73,7 +84,7 @@ impl State {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self.level.0 {
             FIRST => wire::encode(self),
-            level => wire::encode_as(2, &(level, self)),
+            level => wire::encode_as(2, &(level, &self.since_two, self)),
         }
     }
 
@@ -83,7 +94,7 @@ impl State {
         match found {
             FIRST => wire::decode_state(FIRST, bytes),
             2 if known >= 2 => {
-                let (level, state): (u8, Self) = wire::decode_state(2, bytes)?;
+                let (level, since_two, state): (u8, SinceTwo, Self) = wire::decode_state(2, bytes)?;
                 if level < 2 {
                     let why = format!("level {level} has another form");
                     return Err(Unreadable::Malformed(why));
@@ -96,6 +107,7 @@ impl State {
                 }
                 Ok(Self {
                     level: Level(level),
+                    since_two,
                     ..state
                 })
             }
@@ -150,6 +162,10 @@ impl State {
             }
             Action::Raise { level } => {
                 self.level = Level(self.level.0.max(level));
+                Outcome::Done { index }
+            }
+            Action::FoundLedger(founders) => {
+                self.since_two.founders.get_or_insert(founders);
                 Outcome::Done { index }
             }
         };
@@ -211,6 +227,8 @@ impl State {
             marks: Marks::default(),
             // Its members read eras: those of the first version are refused.
             level: Level(self.level.0.max(ERAS)),
+            // The ledger of the cluster that was is lost with it.
+            since_two: SinceTwo::default(),
             ..self
         }
     }
@@ -218,6 +236,11 @@ impl State {
     /// The cluster's id, once it has one.
     pub(crate) fn cluster_id(&self) -> Option<&str> {
         self.cluster_id.as_deref()
+    }
+
+    /// Who founds the quota's ledger, once that is settled.
+    pub(crate) fn founders(&self) -> Option<&Founders> {
+        self.since_two.founders.as_ref()
     }
 
     /// The version of what is replicated.

@@ -149,7 +149,11 @@ impl Keeper {
             items.push((gone(id, &stranger), None));
         }
         self.look_at_resting(clock);
-        let heartbeat = Params::DEFAULT.heartbeat;
+        // Without base it waits for a word on that.
+        let heartbeat = match self.base.kind() {
+            Some(_) => Params::DEFAULT.heartbeat,
+            None => Params::DEFAULT.heartbeat / 4,
+        };
         let silent = self
             .sent
             .is_none_or(|at| Duration::from_nanos(now.monotonic.0.saturating_sub(at)) >= heartbeat);
@@ -194,9 +198,12 @@ impl Keeper {
             if self.answered.len() > ANSWERED {
                 self.answered.pop_front();
             }
-            let took = Duration::from_nanos(now.monotonic.0 - sent.0);
-            let took = took.clamp(Duration::from_millis(20), Duration::from_secs(3));
-            self.grant_time = (self.grant_time * 7 + took) / 8;
+            // An ask with nothing in it waits at the leader for others.
+            if !grant.items.is_empty() {
+                let took = Duration::from_nanos(now.monotonic.0 - sent.0);
+                let took = took.clamp(Duration::from_millis(20), Duration::from_secs(3));
+                self.grant_time = (self.grant_time * 7 + took) / 8;
+            }
         }
     }
 
@@ -233,7 +240,16 @@ impl Keeper {
         });
         self.rows.clear();
         self.resting.clear();
+        // Keys that are met from here on have no base.
+        self.base = Base::default();
+        self.holder.base.store(Arc::new(self.base));
         self.asks(items.into_values().collect(), now)
+    }
+
+    /// The share of every limit's base that this node has; none while it has none.
+    #[must_use]
+    pub fn share(&self) -> Option<Share> {
+        self.base.kind().map(|(share, _)| share)
     }
 
     /// How many keys are in use.

@@ -53,7 +53,10 @@ impl Ledger {
                     self.end_life(number);
                 }
             }
-            Act::Split { seats } => self.roster.split_into(*seats),
+            Act::Split { seats } => {
+                self.roster.split_into(*seats);
+                self.scanned = None;
+            }
         }
         self.confirm();
         grants

@@ -13,6 +13,7 @@
 mod apply;
 mod book;
 pub mod clock;
+pub(crate) mod machine;
 mod roster;
 mod snapshot;
 #[cfg(test)]
@@ -170,6 +171,12 @@ impl Ledger {
             Some(base.saturating_add(extra))
         };
         held().unwrap_or(0)
+    }
+
+    /// Every node that the ledger knows, with its life and the log time at which it was last heard of.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&NodeId, u64, u64)> {
+        let members = self.roster.members();
+        members.map(|member| (&member.node, member.incarnation, member.contact))
     }
 
     /// A node's right to base, for news.

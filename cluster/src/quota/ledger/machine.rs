@@ -1,0 +1,107 @@
+//! The ledger as a Raft group's machine, and what the task that leads sees of it.
+//!
+//! In: the group's log. Out: the grants of each entry, as the answer to who proposed it; the newest state and log
+//! time for readers on this node. The core is [`Ledger`].
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Ledger, clock::LogClock};
+use crate::{
+    consensus::Machine,
+    quota::{message::Entry, params::Params},
+    wire::{self, Unreadable},
+};
+
+/// The newest state on this node.
+pub(crate) struct Shown {
+    state: Mutex<Applied>,
+    /// What this node's monotonic time is counted from.
+    origin: Instant,
+}
+
+/// A state, and the entry it is of.
+pub(crate) struct Applied {
+    /// The state.
+    pub(crate) ledger: Ledger,
+    /// The entry's place in the log; of a state that came as a snapshot, an earlier one's.
+    pub(crate) index: u64,
+    clock: LogClock,
+}
+
+impl Shown {
+    /// An empty ledger.
+    pub(crate) fn new(params: Params) -> Self {
+        Self {
+            state: Mutex::new(Applied {
+                ledger: Ledger::new(params),
+                index: 0,
+                clock: LogClock::default(),
+            }),
+            origin: Instant::now(),
+        }
+    }
+
+    /// The state, for a moment: never held across an await.
+    pub(crate) fn applied(&self) -> MutexGuard<'_, Applied> {
+        // `apply` leaves nothing half done that a reader or the next entry would stumble over.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This node's monotonic time in ms.
+    pub(crate) fn now_ms(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Log time now, in ms: what an entry is to say that this node proposes.
+    pub(crate) fn log_ms(&self) -> u64 {
+        let now_ms = self.now_ms();
+        self.applied().clock.read(now_ms)
+    }
+}
+
+/// The machine; its readers hold the [`Shown`].
+pub(crate) struct LedgerMachine {
+    shown: Arc<Shown>,
+    params: Params,
+}
+
+impl LedgerMachine {
+    /// A machine that shows its state there.
+    pub(crate) fn new(shown: Arc<Shown>, params: Params) -> Self {
+        Self { shown, params }
+    }
+}
+
+impl Machine for LedgerMachine {
+    fn apply(&mut self, index: u64, command: &[u8]) -> Result<Bytes, Unreadable> {
+        let entry = Entry::decode(command)?;
+        let now_ms = self.shown.now_ms();
+        let mut applied = self.shown.applied();
+        let grants = applied.ledger.apply(index, &entry);
+        applied.index = index;
+        applied.clock.advance(entry.stamp.log_ms, now_ms);
+        Ok(wire::encode(&grants).into())
+    }
+
+    fn snapshot(&self) -> Bytes {
+        self.shown.applied().ledger.encode().into()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Unreadable> {
+        let ledger = Ledger::decode(snapshot, self.params)?;
+        let now_ms = self.shown.now_ms();
+        let mut applied = self.shown.applied();
+        applied.clock.advance(ledger.now().log_ms, now_ms);
+        applied.ledger = ledger;
+        Ok(())
+    }
+
+    fn take_files(&mut self) -> Vec<(&'static str, Vec<u8>)> {
+        Vec::new()
+    }
+
+    fn publish(&mut self) {}
+}

@@ -1,0 +1,278 @@
+//! Keeps what this node holds in step with the ledger: one task around the [`Keeper`].
+//!
+//! In: ticks, keys that run low, replies and news. Out: asks. It begins when the cluster has a ledger, or had one in an
+//! earlier life of this node.
+
+use std::{future::poll_fn, sync::Arc, time::Duration};
+
+use meridian_config::name::NodeId;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    NodeClock,
+    courier::Courier,
+    message::{Reply, Said},
+};
+use crate::{
+    consensus::Group,
+    directory::Directory,
+    host::{Host, blocking},
+    quota::{
+        holder::{Holder, Keeper, Turn, Who},
+        message::{QuotaAsk, QuotaGrant},
+        params::Params,
+        terms::Share,
+    },
+};
+
+/// What the share was that the node had last: by it an isolated node goes on after a restart. That the file is there
+/// says that the cluster has a ledger.
+const FILE: &str = "quota-share";
+
+/// Between two looks whether the cluster has a ledger.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Between two ticks that hungry keys cause.
+const GAP: Duration = Duration::from_millis(10);
+
+/// Asks on their way at most: those of three seconds.
+const ON_THE_WAY: usize = 32;
+
+/// A node that no ledger answers for so long since its start goes on with the share that it had.
+const UNANSWERED: Duration = Duration::from_secs(5);
+
+/// How far a node's quota has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// The cluster has no ledger, as far as this node knows: each node counts alone.
+    #[default]
+    Alone,
+    /// It has, and has not answered this life of the node yet.
+    Unanswered,
+    /// No quorum has answered this life yet: the node spends the base share it had before.
+    Assumed,
+    /// The ledger has answered, and this node has no base yet: extra is all that it can get.
+    Seatless,
+    /// The ledger has answered, and this node has its base share.
+    Answered,
+}
+
+/// What the task stands on.
+pub(super) struct Keeping {
+    pub(super) host: Arc<dyn Host>,
+    pub(super) holder: Arc<Holder>,
+    pub(super) clock: Arc<NodeClock>,
+    pub(super) courier: Arc<Courier>,
+    pub(super) directory: Directory,
+    pub(super) electorate: Group,
+    pub(super) node: NodeId,
+    /// Which life of the node this is; grows with each start, and when its clocks come apart.
+    pub(super) life: u64,
+    pub(super) stage: watch::Sender<Stage>,
+    pub(super) tracker: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+impl Keeping {
+    /// Keeps in step until the node parts.
+    pub(super) async fn run(
+        mut self,
+        mut news: mpsc::Receiver<QuotaGrant>,
+        mut partings: mpsc::Receiver<oneshot::Sender<()>>,
+    ) {
+        let mut stored = self.stored().await;
+        if stored.is_none() {
+            while self.directory.founders().is_none() {
+                sleep(LOOK).await;
+            }
+        }
+        self.stage.send_replace(Stage::Unanswered);
+        let born = Instant::now();
+        let mut keeper = Keeper::new(self.holder.clone(), self.who());
+        let (replies, mut replied) = mpsc::channel(ON_THE_WAY);
+        let mut on_the_way = 0;
+        let mut ticks = interval(Params::DEFAULT.tick);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut early = Instant::now();
+        loop {
+            let holder = self.holder.clone();
+            let hungry = async move {
+                sleep_until(early).await;
+                poll_fn(|context| holder.poll_hungry(context)).await;
+            };
+            tokio::select! {
+                biased;
+                Some(done) = partings.recv() => {
+                    self.part(&mut keeper).await;
+                    let _ = done.send(());
+                    return;
+                }
+                Some(grant) = news.recv() => keeper.grant(&grant, &*self.clock),
+                Some(reply) = replied.recv() => {
+                    on_the_way -= 1;
+                    self.take(reply, &mut keeper);
+                    self.store(&mut stored, keeper.share());
+                    continue;
+                }
+                _ = ticks.tick() => {}
+                () = hungry => {}
+            }
+            early = Instant::now() + GAP;
+            self.assume(born, stored.flatten(), &mut keeper);
+            self.clock.set_wall(self.host.unix_time());
+            match keeper.tick(&*self.clock) {
+                Turn::Ask(asks) => {
+                    for ask in asks {
+                        // Further ones are said again by later ticks.
+                        if on_the_way < ON_THE_WAY {
+                            on_the_way += 1;
+                            self.say(ask, replies.clone());
+                        }
+                    }
+                }
+                Turn::Void => {
+                    tracing::warn!(
+                        "this machine was suspended, or a clock was set by over a second: the quota held here is given up and asked for anew"
+                    );
+                    self.live(self.life + 1, &mut keeper);
+                }
+            }
+        }
+    }
+
+    fn who(&self) -> Who {
+        Who {
+            node: self.node.clone(),
+            incarnation: self.life,
+        }
+    }
+
+    fn live(&mut self, life: u64, keeper: &mut Keeper) {
+        self.life = life;
+        keeper.begin(self.who());
+        self.stage.send_replace(Stage::Unanswered);
+    }
+
+    fn say(&self, ask: QuotaAsk, replies: mpsc::Sender<Reply>) {
+        let (courier, stop) = (self.courier.clone(), self.stop.clone());
+        self.tracker
+            .spawn(stop.run_until_cancelled_owned(async move {
+                let reply = courier.say(Said::Ask(ask)).await;
+                // The keeper listens as long as the node lives.
+                let _ = replies.send(reply.unwrap_or(Reply::Later)).await;
+            }));
+    }
+
+    fn take(&mut self, reply: Reply, keeper: &mut Keeper) {
+        match reply {
+            Reply::Granted(grant) => {
+                keeper.grant(&grant, &*self.clock);
+                if grant.incarnation == self.life {
+                    let now = match grant.base {
+                        Some(_) => Stage::Answered,
+                        None => Stage::Seatless,
+                    };
+                    self.stage.send_if_modified(|stage| {
+                        let before = std::mem::replace(stage, now);
+                        before != now
+                    });
+                }
+            }
+            Reply::Outlived { known } if known >= self.life => self.live(known + 1, keeper),
+            _ => {}
+        }
+    }
+
+    /// Goes on with the share that the node had, where no quorum can tell it another.
+    fn assume(&mut self, born: Instant, had: Option<Share>, keeper: &mut Keeper) {
+        let Some(share) = had.filter(|_| *self.stage.borrow() == Stage::Unanswered) else {
+            return;
+        };
+        let cut_off = !self.electorate.status().quorum && !self.electorate.is_young();
+        if cut_off || born.elapsed() >= UNANSWERED {
+            tracing::warn!(
+                "no quorum of the quota's ledger answers: this node spends the base share that it had before it was started"
+            );
+            keeper.assume(share, &*self.clock);
+            self.stage.send_replace(Stage::Assumed);
+        }
+    }
+
+    /// Hands everything back, before a planned stop.
+    async fn part(&self, keeper: &mut Keeper) {
+        let asks = keeper.farewell(&*self.clock);
+        let said = asks.into_iter().map(|ask| self.courier.say(Said::Ask(ask)));
+        // What is not heard comes back when the lease is over.
+        let _ = futures_util::future::join_all(said).await;
+    }
+
+    /// The share that an earlier life had; none where there is no file.
+    #[allow(
+        clippy::option_option,
+        reason = "no file, or one of a node without a share"
+    )]
+    async fn stored(&self) -> Option<Option<Share>> {
+        let files = self.host.files();
+        match blocking(&*self.host, move || files.read(FILE)).await {
+            Ok(bytes) => bytes.map(|bytes| read(&bytes)),
+            Err(error) => {
+                tracing::error!("the file {FILE} cannot be read and is left out: {error}");
+                None
+            }
+        }
+    }
+
+    fn store(&self, stored: &mut Option<Option<Share>>, share: Option<Share>) {
+        if *stored == Some(share) {
+            return;
+        }
+        *stored = Some(share);
+        let (host, text) = (self.host.clone(), write(share));
+        self.tracker.spawn(async move {
+            let files = host.files();
+            let written = blocking(&*host, move || files.write(FILE, text.as_bytes())).await;
+            if let Err(error) = written {
+                tracing::error!("the file {FILE} cannot be written: {error}");
+            }
+        });
+    }
+}
+
+/// Asks the task to hand everything back, and waits for it no longer than that.
+pub(super) async fn part(partings: &mpsc::Sender<oneshot::Sender<()>>, patience: Duration) {
+    let (done, heard) = oneshot::channel();
+    if partings.try_send(done).is_ok() {
+        let _ = timeout(patience, heard).await;
+    }
+}
+
+fn read(bytes: &[u8]) -> Option<Share> {
+    let (seat, seats) = str::from_utf8(bytes).ok()?.trim().split_once('/')?;
+    let (seat, seats) = (seat.parse().ok()?, seats.parse().ok()?);
+    (seat < seats).then_some(Share { seat, seats })
+}
+
+fn write(share: Option<Share>) -> String {
+    share.map_or_else(String::new, |Share { seat, seats }| {
+        format!("{seat}/{seats}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_reads_back_and_damage_is_none() {
+        let share = Some(Share { seat: 3, seats: 9 });
+        assert_eq!(read(write(share).as_bytes()), share);
+        assert_eq!(read(write(None).as_bytes()), None);
+        for damaged in ["9/9", "3", "a/9", "3/70000", "\u{fffd}"] {
+            assert_eq!(read(damaged.as_bytes()), None, "{damaged}");
+        }
+    }
+}

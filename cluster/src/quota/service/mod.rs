@@ -1,0 +1,289 @@
+//! The quota of a running node: the cores around which this folder puts tasks, messages and files.
+//!
+//! ```text
+//! requests ─► Quota::shared ─► Holder ◄─ keeping ─ courier ──► desk (at the leader) ─► leading ─► the ledger's group
+//!                                           ▲                                             │
+//!                                           └────────── replies, news ◄────────────────────┘
+//! member: the ledger's group is founded once, and has the directory's voters
+//! ```
+
+mod clock;
+mod courier;
+mod desk;
+mod keeping;
+mod leading;
+mod member;
+mod message;
+#[cfg(test)]
+mod samples;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use meridian_config::name::NodeId;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use clock::NodeClock;
+pub use keeping::Stage;
+pub use message::Holdings;
+#[cfg(test)]
+pub(crate) use samples::{samples, targets};
+
+use super::{
+    holder::Holder,
+    key::{KeyId, KeySpace},
+    ledger::{
+        Standing,
+        machine::{LedgerMachine, Shown},
+    },
+    message::QuotaGrant,
+    params::Params,
+};
+use crate::{
+    consensus::{Answering, Foundation, Group, GroupError, GroupStatus},
+    directory::Directory,
+    fabric::{Handler, Transport},
+    host::{GroupId, Host},
+};
+use courier::Courier;
+use desk::{Asked, Desk, INBOX};
+use keeping::Keeping;
+use leading::Leading;
+use member::Members;
+use message::{Reply, Said};
+
+/// Keys that a node counts at most. Each takes some 300 bytes.
+const KEYS_MOST: usize = 1 << 20;
+
+/// What the quota stands on.
+pub(crate) struct Parts {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) directory: Directory,
+    /// The directory's group, whose voters agree on the ledger too.
+    pub(crate) electorate: Group,
+    /// The cluster's id, once it has one.
+    pub(crate) cluster_id: watch::Receiver<Option<String>>,
+    pub(crate) own: NodeId,
+    /// Counts the node's starts.
+    pub(crate) incarnation: u64,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+/// The quota of this node. Clones share it.
+#[derive(Clone)]
+pub struct Quota(Arc<Inner>);
+
+struct Inner {
+    holder: Arc<Holder>,
+    clock: Arc<NodeClock>,
+    keys: ArcSwapOption<KeySpace>,
+    stage: watch::Receiver<Stage>,
+    group: Group,
+    shown: Arc<Shown>,
+    courier: Arc<Courier>,
+    partings: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+/// What a request is charged with, in a cluster that has a ledger.
+#[derive(Debug)]
+pub struct Shared<'a> {
+    /// The keys of this node.
+    pub holder: &'a Holder,
+    /// Names keys.
+    pub keys: Arc<KeySpace>,
+    /// The clocks that charges read.
+    pub clock: &'a NodeClock,
+}
+
+/// A quota and who answers its peers.
+pub(crate) struct Opened {
+    pub(crate) quota: Quota,
+    /// Raft calls and snapshots of the ledger's group.
+    pub(crate) raft: Answering,
+    /// Calls on the topic of quotas.
+    pub(crate) desk: Arc<dyn Handler>,
+}
+
+impl Quota {
+    /// Reads the ledger back from disk, where this node has a part in it, and begins to keep this node's keys.
+    pub(crate) async fn open(
+        parts: Parts,
+        foundation: impl FnOnce(GroupId) -> Foundation,
+    ) -> Result<Opened, GroupError> {
+        let params = Params::DEFAULT;
+        let shown = Arc::new(Shown::new(params));
+        let machine = LedgerMachine::new(shown.clone(), params);
+        let (group, raft) = Group::start(foundation(GroupId::Ledger), Box::new(machine)).await?;
+        let (asked, inbox) = mpsc::channel::<Asked>(INBOX);
+        let (news, incoming) = mpsc::channel::<QuotaGrant>(INBOX);
+        let (partings, parting) = mpsc::channel(1);
+        let members = Arc::new(Members {
+            own: parts.own.clone(),
+            group: group.clone(),
+            electorate: parts.electorate.clone(),
+            directory: parts.directory.clone(),
+            turn: tokio::sync::Mutex::default(),
+        });
+        let desk = Arc::new(Desk {
+            group: group.clone(),
+            directory: parts.directory.clone(),
+            shown: shown.clone(),
+            members: members.clone(),
+            asked,
+            news: news.clone(),
+        });
+        let courier = Arc::new(Courier {
+            own: parts.own.clone(),
+            group: group.clone(),
+            directory: parts.directory.clone(),
+            transport: parts.transport.clone(),
+            desk: desk.clone(),
+            last: Mutex::default(),
+        });
+        let leading = Leading {
+            host: parts.host.clone(),
+            transport: parts.transport,
+            group: group.clone(),
+            directory: parts.directory.clone(),
+            shown: shown.clone(),
+            params,
+            tracker: parts.tracker.clone(),
+            stop: parts.stop.clone(),
+            news,
+        };
+        let holder = Arc::new(Holder::new(KEYS_MOST));
+        let clock = Arc::new(NodeClock::new(parts.host.unix_time()));
+        let (stage, staged) = watch::channel(Stage::Alone);
+        let keeping = Keeping {
+            host: parts.host,
+            holder: holder.clone(),
+            clock: clock.clone(),
+            courier: courier.clone(),
+            directory: parts.directory,
+            electorate: parts.electorate,
+            node: parts.own,
+            // Room for new lives within a start.
+            life: parts.incarnation << 16,
+            stage,
+            tracker: parts.tracker.clone(),
+            stop: parts.stop.clone(),
+        };
+        let quota = Self(Arc::new(Inner {
+            holder,
+            clock,
+            keys: ArcSwapOption::empty(),
+            stage: staged,
+            group,
+            shown,
+            courier: courier.clone(),
+            partings,
+        }));
+        let until_stop = |work: futures_util::future::BoxFuture<'static, ()>| {
+            let stop = parts.stop.clone();
+            parts
+                .tracker
+                .spawn(async move { stop.run_until_cancelled(work).await });
+        };
+        until_stop(Box::pin(members.keep(courier)));
+        until_stop(Box::pin(leading.run(inbox)));
+        until_stop(Box::pin(keeping.run(incoming, parting)));
+        until_stop(Box::pin(name_keys(quota.clone(), parts.cluster_id)));
+        Ok(Opened { quota, raft, desk })
+    }
+
+    /// What requests are charged with; none while the cluster has no ledger, as far as this node knows: then each node
+    /// counts alone.
+    pub fn shared(&self) -> Option<Shared<'_>> {
+        if *self.0.stage.borrow() == Stage::Alone {
+            return None;
+        }
+        Some(Shared {
+            holder: &self.0.holder,
+            keys: self.0.keys.load_full()?,
+            clock: &self.0.clock,
+        })
+    }
+
+    /// How far this node has come.
+    pub fn stage(&self) -> Stage {
+        *self.0.stage.borrow()
+    }
+
+    /// Waits until the ledger has answered this life of the node, at most so long: a node that opens to clients before
+    /// that has nothing to spend. At once where there is no ledger.
+    pub async fn answered(&self, patience: Duration) {
+        let mut stage = self.0.stage.clone();
+        let settled = stage.wait_for(|stage| !matches!(stage, Stage::Unanswered | Stage::Seatless));
+        // Late: requests are denied until it answers.
+        let _ = tokio::time::timeout(patience, settled).await;
+    }
+
+    /// Before a planned stop: hands back everything that this node holds, and the lead if it has it. Nothing of a
+    /// shared limit is admitted here afterwards. Waits no longer than that.
+    pub async fn part(&self, patience: Duration) {
+        keeping::part(&self.0.partings, patience).await;
+        self.0.group.hand_over(|_| true).await;
+    }
+
+    /// The ledger's group as this node sees it.
+    pub fn status(&self) -> GroupStatus {
+        self.0.group.status()
+    }
+
+    /// How keys stand by the ledger's leader, in their order; none for one that nobody holds more of than its base.
+    /// No answer: no leader was found in time.
+    pub async fn look(&self, keys: Vec<KeyId>) -> Option<Vec<Option<Holdings>>> {
+        match self.0.courier.say(Said::Look(keys)).await? {
+            Reply::Standings(standings) => Some(standings),
+            _ => None,
+        }
+    }
+
+    /// Keys with a record in the ledger, and rows, as far as this node has applied it.
+    pub fn size(&self) -> (usize, usize) {
+        let applied = self.0.shown.applied();
+        (applied.ledger.keys(), applied.ledger.rows())
+    }
+}
+
+impl std::fmt::Debug for Quota {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Quota")
+            .field("stage", &self.stage())
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<Standing> for Holdings {
+    fn from(standing: Standing) -> Self {
+        Self {
+            limit: standing.terms.limit(),
+            pool: standing.pool,
+            base: standing.base,
+            cooling: standing.cooling,
+            holders: standing
+                .extra
+                .into_iter()
+                .map(|(node, extra)| (node, i64::from(extra)))
+                .collect(),
+        }
+    }
+}
+
+/// Makes keys by the cluster's id, once it has one.
+async fn name_keys(quota: Quota, mut cluster_id: watch::Receiver<Option<String>>) {
+    loop {
+        if let Some(id) = cluster_id.borrow_and_update().as_deref() {
+            quota.0.keys.store(Some(Arc::new(KeySpace::new(id))));
+        }
+        if cluster_id.changed().await.is_err() {
+            return;
+        }
+    }
+}
