@@ -111,8 +111,7 @@ pub fn size_text(bytes: u64) -> String {
 /// So many in a span of time: `1000/hour`, `20/second`, `5/30s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate {
-    /// How many; at least 1, at most 999 999 999 999 999 (the largest integer of RFC 9651, in which
-    /// the `RateLimit` fields are written).
+    /// How many; from 1 to [`AMOUNT_MOST`].
     pub amount: u64,
     /// In what span; whole seconds, at least 1 s, at most 366 days.
     pub span: Duration,
@@ -142,8 +141,10 @@ pub fn rate(text: &str) -> Result<Rate, String> {
             "{text:?} admits nothing; the amount must be at least 1"
         ));
     }
-    if amount > MAX_AMOUNT {
-        return Err(format!("{text:?}: the amount must be at most {MAX_AMOUNT}"));
+    if amount > AMOUNT_MOST {
+        return Err(format!(
+            "{text:?}: the amount must be at most {AMOUNT_MOST}"
+        ));
     }
     let span = span_of(span).ok_or_else(|| {
         if span.starts_with(|c: char| c.is_ascii_digit()) {
@@ -240,7 +241,9 @@ const SPANS: [(&str, u64); 4] = [
 const MAX_MILLIS: u64 = 366 * 86_400_000;
 /// 1 TiB: more is a slip of the pen.
 const MAX_BYTES: u64 = 1 << 40;
-const MAX_AMOUNT: u64 = 999_999_999_999_999;
+
+/// The greatest amount of a rate: 2^30, so that the sum of a few fits the 32 bits of a counter.
+pub const AMOUNT_MOST: u64 = 1 << 30;
 
 #[cfg(test)]
 mod tests {
@@ -314,6 +317,8 @@ mod tests {
         assert_eq!((hour.amount, hour.span.as_secs()), (1000, 3600));
         assert_eq!(rate("5/30s").expect("a rate").span_word(), "30s");
         assert_eq!(rate("5/60s").expect("a rate").span_word(), "minute");
+        let year = rate("1073741824/8760h").expect("a rate");
+        assert_eq!((year.amount, year.span.as_secs()), (1 << 30, 31_536_000));
         for (text, reason) in [
             (
                 "1000",
@@ -322,6 +327,14 @@ mod tests {
             (
                 "0/hour",
                 "\"0/hour\" admits nothing; the amount must be at least 1",
+            ),
+            (
+                "1099511627776/hour",
+                "\"1099511627776/hour\": the amount must be at most 1073741824",
+            ),
+            (
+                "20/1ms",
+                "\"20/1ms\": the span must be whole seconds, at least 1s, at most 8784h",
             ),
             (
                 "20/sec",
@@ -356,7 +369,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(millis in 0..=MAX_MILLIS, bytes in 0..=MAX_BYTES, amount in 1..=MAX_AMOUNT, seconds in 1..=MAX_MILLIS / 1000) {
+        fn what_is_written_is_read_back(millis in 0..=MAX_MILLIS, bytes in 0..=MAX_BYTES, amount in 1..=AMOUNT_MOST, seconds in 1..=MAX_MILLIS / 1000) {
             let span = Duration::from_millis(millis);
             prop_assert_eq!(duration(&duration_text(span)), Ok(span));
             prop_assert_eq!(size(&size_text(bytes)), Ok(bytes));

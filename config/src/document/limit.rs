@@ -1,4 +1,4 @@
-//! Limits: so many requests in a span of time.
+//! Limits: so many requests in a span of time, and what becomes of one request more.
 
 use std::time::Duration;
 
@@ -8,13 +8,51 @@ pub struct Limit {
     /// Where it stands and its window (`tenant-hour`, `route.plants-second`), or the operator's `name:`.
     /// Unique in its place; also its name in `RateLimit-Policy`.
     pub id: String,
-    /// Requests admitted per window; at least 1.
+    /// What is admitted per window, in units of a route's cost; from 1 to [`AMOUNT_MOST`](crate::units::AMOUNT_MOST).
     pub amount: u64,
-    /// The window's length; at least 1 s.
+    /// The window's length: whole seconds, from 1 s to 366 days.
     pub span: Duration,
     /// How the window moves.
     pub window: Window,
+    /// What becomes of a request that finds nothing.
+    pub on_empty: OnEmpty,
+    /// What a node does that has been out of contact for long.
+    pub on_lapse: OnLapse,
+    /// Who has a count of its own.
+    pub per: Per,
+    /// Of requests that an overloaded node can't serve, those of limits with less go first; from 0 to 100.
+    pub priority: u8,
+    /// Counted and reported, and turns nobody away. Such a limit makes nobody wait either.
+    pub shadow: bool,
 }
+
+impl Limit {
+    /// So many requests in a span, with the defaults for everything else.
+    pub fn new(id: impl Into<String>, amount: u64, span: Duration) -> Self {
+        Self {
+            id: id.into(),
+            amount,
+            span,
+            window: Window::default(),
+            on_empty: OnEmpty::default_for(amount),
+            on_lapse: OnLapse::default(),
+            per: Per::default(),
+            priority: PRIORITY,
+            shadow: false,
+        }
+    }
+}
+
+/// Limits up to this amount have no part at each node: it would be a few requests each, most of them where
+/// nobody comes. All of it is where it is used, and a request at another node must wait for it.
+pub const SMALL_MOST: u64 = 64;
+
+/// The priority of a limit that names none: the middle.
+pub const PRIORITY: u8 = 50;
+
+/// The most limits that stand in one place (a plan, a route). Each is a cell to be charged, and two entries
+/// of some 30 bytes in a response's header.
+pub const LIMITS_MOST: usize = 128;
 
 /// How a limit's window moves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,4 +62,50 @@ pub enum Window {
     Sliding,
     /// Windows are aligned to the Unix epoch; each holds at most the amount.
     Fixed,
+}
+
+/// What becomes of a request that finds nothing left at this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnEmpty {
+    /// It is denied.
+    Deny,
+    /// It waits at most so long, from 1 ms to 5 s, for what is left elsewhere to come.
+    Wait(Duration),
+}
+
+impl OnEmpty {
+    /// What holds for a limit that does not say: nothing waits; but without waiting, a small limit that is
+    /// used at several nodes would admit almost nothing.
+    pub fn default_for(amount: u64) -> Self {
+        if amount <= SMALL_MOST {
+            Self::Wait(SMALL_WAIT)
+        } else {
+            Self::Deny
+        }
+    }
+}
+
+/// A grant takes a round trip to the leader of another region, its quorum's, and the time of a batch.
+const SMALL_WAIT: Duration = Duration::from_millis(400);
+
+/// What a node does with its part of a limit when it has been out of contact for long: max(10 min, span / 4).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnLapse {
+    /// It goes on to spend its part; nobody else is given it. The default.
+    #[default]
+    Base,
+    /// It denies, so that the limit holds whatever happens.
+    Deny,
+}
+
+/// Who has a count of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Per {
+    /// The tenant; of requests that no identity was asked of, all of them together.
+    #[default]
+    Tenant,
+    /// Each subject of the tenant.
+    Subject,
+    /// Each client address, of each tenant: whole for IPv4, the /64 for IPv6.
+    ClientIp,
 }

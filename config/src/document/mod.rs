@@ -23,10 +23,10 @@ use ipnet::IpNet;
 pub(crate) use check::host_name;
 pub use check::network;
 pub use env::{EnvError, expand_env};
-pub use limit::{Limit, Window};
+pub use limit::{LIMITS_MOST, Limit, OnEmpty, OnLapse, PRIORITY, Per, SMALL_MOST, Window};
 pub use route::{
-    Access, Action, Exempt, FixedResponse, HeaderChanges, HostPattern, Matching, RequestRules,
-    ResponseRules, Route,
+    Access, Action, Exempt, Exemption, FixedResponse, HeaderChanges, HostPattern, Listener,
+    Matching, RequestRules, ResponseRules, Route,
 };
 pub use service::{Balance, Endpoint, Health, Protocol, Retries, RetryOn, Service, Timeouts};
 pub use template::{Part, Template};
@@ -86,7 +86,9 @@ impl Document {
         // Half a document would be full of names that are missing only because a file could not be read.
         let document = tree(sources, &mut findings).and_then(|tree| {
             let raw = raw::DocumentRaw::read(&tree, &Path::default(), &mut findings)?;
-            Some(check::document(&raw, tree.place, &mut findings))
+            let document = check::document(&raw, tree.place, &mut findings);
+            check::unbuilt(&raw, &mut findings);
+            Some(document)
         });
         let warnings = findings.end()?;
         Ok(Parsed {
@@ -149,8 +151,9 @@ pub struct Edge {
 pub struct Defaults {
     /// The plan of a listed tenant that names none.
     pub plan: Option<PlanName>,
-    /// The limits of requests that no identity was asked of, per client address. Ids are
-    /// `unidentified-minute` and the like. Empty: not limited.
+    /// The limits of requests that no identity was asked of: those of each client ([`Per::ClientIp`]) with ids
+    /// such as `unidentified-minute`, then those of all together ([`Per::Tenant`]) with ids such as
+    /// `unidentified-all-minute`. Empty: not limited.
     pub unidentified: Vec<Limit>,
 }
 

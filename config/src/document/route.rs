@@ -1,7 +1,7 @@
 //! Routes: rules from request to upstream.
 
 use super::{Limit, Template};
-use crate::name::{IssuerName, RouteName, ServiceName};
+use crate::name::{IssuerName, RouteName, ServiceName, TenantId};
 
 /// A rule from request to upstream, or to a fixed answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,8 +18,11 @@ pub struct Route {
     pub exempt: Exempt,
     /// What the identity must hold.
     pub access: Access,
-    /// Its own limits, per tenant, charged together with the tenant's. Ids are `route.NAME-second`.
+    /// Its own limits, charged together with the tenant's. Ids are `route.NAME-second`. Those of a route that
+    /// needs no token are per client address.
     pub limits: Vec<Limit>,
+    /// What a request takes of every limit; at least 1, and at most what the least of them admits.
+    pub cost: u32,
     /// What happens to the request on its way.
     pub request: RequestRules,
     /// What happens to the response on its way.
@@ -68,12 +71,38 @@ pub struct FixedResponse {
 }
 
 /// What a route is exempt from. It stands only in the document; nothing in a request can exempt.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exempt {
     /// No limit is charged.
     pub limits: bool,
     /// No token is needed; charged to `defaults.unidentified`.
     pub auth: bool,
+    /// Requests that no limit is charged for: those that any of these names.
+    pub some: Vec<Exemption>,
+}
+
+/// Names requests, by what a client cannot write into them: its verified identity, and how it came. All that
+/// is given must hold; at least one thing is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exemption {
+    /// The token's tenant is one of these; empty: any, or none.
+    pub tenants: Vec<TenantId>,
+    /// The token holds one of these roles; empty: whatever it holds. Never without tenants: the issuer of any
+    /// tenant can give its users any role.
+    pub roles: Vec<String>,
+    /// The token's subject is one of these; empty: anybody's. Never without tenants.
+    pub subjects: Vec<String>,
+    /// It came in by one of these; empty: by either.
+    pub listeners: Vec<Listener>,
+}
+
+/// A listener that clients reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// Plain HTTP.
+    Http,
+    /// HTTPS.
+    Https,
 }
 
 /// What the identity must hold: every scope, and one of the roles.

@@ -36,11 +36,12 @@ fn the_example_passes_the_check() {
 }
 
 /// Documents that are wrong; each ends with what must be said of it, a line each after `#!`.
-const WRONG: [(&str, &str); 8] = [
+const WRONG: [(&str, &str); 9] = [
     ("keys", include_str!("../../golden/keys.yaml")),
     ("identity", include_str!("../../golden/identity.yaml")),
     ("services", include_str!("../../golden/services.yaml")),
     ("limits", include_str!("../../golden/limits.yaml")),
+    ("terms", include_str!("../../golden/terms.yaml")),
     ("routes", include_str!("../../golden/routes.yaml")),
     ("reach", include_str!("../../golden/reach.yaml")),
     ("yaml", include_str!("../../golden/yaml.yaml")),
@@ -101,14 +102,17 @@ fn the_example_shows_what_is_not_supported_and_each_of_it_is_refused() {
         "allow",
         "auth",
         "balance",
+        "cap",
         "circuit_breaker",
         "cors",
         "cost",
+        "exempt",
         "on_empty",
         "on_lapse",
         "on_region_loss",
         "per",
         "priority",
+        "shadow",
     ];
     assert_eq!(shown, all);
 }
@@ -184,6 +188,165 @@ fn the_issuers_of_a_route_are_those_of_its_auth() {
     assert_eq!(
         parsed.document.routes["plants"].issuers,
         [IssuerName::new("auth0")]
+    );
+}
+
+/// A document that says all that a document may, whether this version does it or not.
+fn whole(text: &str) -> Document {
+    let sources = [source("g.yaml", text)];
+    let mut findings = Findings::in_sources(&sources);
+    let tree = tree(&sources, &mut findings).unwrap();
+    let raw = raw::DocumentRaw::read(&tree, &Path::default(), &mut findings).unwrap();
+    let document = check::document(&raw, tree.place, &mut findings);
+    findings.end().unwrap();
+    document
+}
+
+const TERMS: &str = "\
+meridian: 1
+regions: { eu: {} }
+issuers: { i: { issuer: https://i/, audiences: [a] } }
+plans:
+  p:
+    limits:
+      - { rate: 1000/hour, on_empty: { wait: 400ms }, on_lapse: deny, priority: 80 }
+      - { rate: 10/minute, per: subject, on_empty: { wait: 1s }, on_lapse: deny }
+      - { rate: 5/second, name: try, shadow: true, per: client_ip }
+      - 64/30s
+      - 65/40s
+tenants: { t: { plan: p } }
+defaults: { unidentified: { limits: [60/minute], cap: [9000/minute] } }
+routes:
+  r:
+    match: { path: / }
+    respond: { status: 204 }
+    per: subject
+    cost: 5
+    limits: [20/second, { rate: 30/minute, per: tenant }]
+    exempt:
+      - limits: { tenants: [t], roles: [ops, admin], subjects: [probe], listeners: [http] }
+      - limits: { listeners: [https] }
+  open: { match: { path: /open }, respond: { status: 204 }, exempt: [auth], per: client_ip, limits: [70/second] }
+";
+
+#[test]
+fn all_that_a_limit_may_say_is_read() {
+    let document = whole(TERMS);
+    let secs = Duration::from_secs;
+    let wait = |millis| OnEmpty::Wait(Duration::from_millis(millis));
+    let plan = &document.plans["p"].limits;
+    assert_eq!(
+        *plan,
+        [
+            Limit {
+                on_empty: wait(400),
+                on_lapse: OnLapse::Deny,
+                priority: 80,
+                ..Limit::new("tenant-hour", 1000, secs(3600))
+            },
+            Limit {
+                per: Per::Subject,
+                on_empty: wait(1000),
+                on_lapse: OnLapse::Deny,
+                ..Limit::new("tenant-minute", 10, secs(60))
+            },
+            Limit {
+                per: Per::ClientIp,
+                shadow: true,
+                on_empty: OnEmpty::Deny,
+                ..Limit::new("try", 5, secs(1))
+            },
+            Limit::new("tenant-30s", 64, secs(30)),
+            Limit::new("tenant-40s", 65, secs(40)),
+        ]
+    );
+    assert_eq!(
+        (plan[3].on_empty, plan[4].on_empty),
+        (wait(400), OnEmpty::Deny)
+    );
+    assert_eq!(
+        (plan[4].on_lapse, plan[4].priority),
+        (OnLapse::Base, PRIORITY)
+    );
+    let counted: Vec<_> = document
+        .defaults
+        .unidentified
+        .iter()
+        .map(|limit| (limit.id.as_str(), limit.per))
+        .collect();
+    assert_eq!(
+        counted,
+        [
+            ("unidentified-minute", Per::ClientIp),
+            ("unidentified-all-minute", Per::Tenant),
+        ]
+    );
+    let route = &document.routes["r"];
+    assert_eq!(route.cost, 5);
+    assert_eq!(
+        (route.limits[0].per, route.limits[1].per),
+        (Per::Subject, Per::Tenant)
+    );
+    let text = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
+    assert_eq!(
+        route.exempt.some,
+        [
+            Exemption {
+                tenants: vec!["t".into()],
+                roles: text(&["ops", "admin"]),
+                subjects: text(&["probe"]),
+                listeners: vec![Listener::Http],
+            },
+            Exemption {
+                listeners: vec![Listener::Https],
+                ..Exemption::default()
+            },
+        ]
+    );
+    let open = &document.routes["open"];
+    assert_eq!((open.cost, open.limits[0].per), (1, Per::ClientIp));
+    let nodes = [source("g.yaml", TERMS)];
+    let nodes = tree::parse(&nodes, &mut Findings::in_sources(&nodes)).unwrap();
+    crate::schema_test::accepts(&schema(), &nodes[0]);
+}
+
+#[test]
+fn what_is_not_built_is_refused_at_each_place() {
+    let told = mistakes(TERMS);
+    let places: Vec<&str> = told
+        .iter()
+        .map(|line| {
+            let (place, reason) = line.split_once(": ").unwrap();
+            assert!(
+                reason.ends_with(": not supported by this version; leave it out"),
+                "{line}"
+            );
+            place.trim_start_matches("g.yaml:")
+        })
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "7:28", "7:55", "7:71", "8:28", "8:42", "8:66", "9:38", "9:52", "13:50", "18:5",
+            "19:5", "22:9", "23:9",
+        ]
+    );
+}
+
+#[test]
+fn a_hundred_limits_in_one_place_pass_and_a_few_more_do_not() {
+    let text = |count: u32| {
+        let limits: Vec<_> = (1..=count).map(|n| format!("100/{n}s")).collect();
+        format!(
+            "meridian: 1\nroutes:\n  r:\n    match: {{ path: / }}\n    respond: {{ status: 204 }}\n    limits: [{}]\n",
+            limits.join(", ")
+        )
+    };
+    assert_eq!(mistakes(&text(100)), [""; 0]);
+    assert_eq!(mistakes(&text(128)), [""; 0]);
+    assert_eq!(
+        mistakes(&text(129)),
+        ["g.yaml:6:13: routes.r.limits: has 129 limits; 128 is the most in one place"]
     );
 }
 
@@ -311,7 +474,7 @@ fn the_schema_takes_the_example_and_knows_every_key_that_is_read() {
         for node in tree::parse(&wrong, &mut Findings::in_sources(&wrong)).unwrap_or_default() {
             let refused = crate::schema_test::check(&schema(), &schema(), &node, "");
             // What is wrong only beside something else is beyond a schema.
-            if ["keys", "identity", "services", "routes", "limits"].contains(&name) {
+            if ["keys", "identity", "services", "routes", "limits", "terms"].contains(&name) {
                 assert!(refused.is_err(), "{name}.yaml");
             }
         }

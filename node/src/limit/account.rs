@@ -172,10 +172,8 @@ mod tests {
 
     fn limit(id: &str, amount: u64, seconds: u64, window: Kind) -> Limit {
         Limit {
-            id: id.to_owned(),
-            amount,
-            span: Duration::from_secs(seconds),
             window,
+            ..Limit::new(id, amount, Duration::from_secs(seconds))
         }
     }
 

@@ -157,17 +157,13 @@ const SWEEP_WHEN_FULL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use meridian_config::document::{Limit, Window};
+    use meridian_config::document::Limit;
 
     use super::*;
 
     fn per_minute(amount: u64) -> Vec<Limit> {
-        vec![Limit {
-            id: "unidentified-minute".to_owned(),
-            amount,
-            span: Duration::from_secs(60),
-            window: Window::Sliding,
-        }]
+        let minute = Duration::from_secs(60);
+        vec![Limit::new("unidentified-minute", amount, minute)]
     }
 
     fn standing(limits: &[Limit]) -> Limits<'_> {

@@ -147,17 +147,10 @@ const CLIENTS_MAX: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
-    use meridian_config::document::Window;
-
     use super::*;
 
     fn limit(id: &str, amount: u64) -> Limit {
-        Limit {
-            id: id.to_owned(),
-            amount,
-            span: Duration::from_secs(60),
-            window: Window::Sliding,
-        }
+        Limit::new(id, amount, Duration::from_secs(60))
     }
 
     fn plants() -> RouteName {

@@ -184,10 +184,8 @@ mod tests {
 
     fn limit(amount: u64, seconds: u64, window: Kind) -> Limit {
         Limit {
-            id: "tenant-minute".to_owned(),
-            amount,
-            span: Duration::from_secs(seconds),
             window,
+            ..Limit::new("tenant-minute", amount, Duration::from_secs(seconds))
         }
     }
 

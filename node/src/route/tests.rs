@@ -24,6 +24,7 @@ fn route(name: &str, hosts: &[HostPattern], path: &str, methods: &[&str]) -> Rou
         exempt: Exempt::default(),
         access: Access::default(),
         limits: Vec::new(),
+        cost: 1,
         request: RequestRules {
             rewrite: None,
             headers: HeaderChanges::default(),

@@ -4,6 +4,7 @@
 //! the document, filled with defaults where it could not be, is not used. So every check runs, whatever
 //! the others found.
 
+mod cost;
 mod identity;
 mod limits;
 mod matching;
@@ -12,14 +13,18 @@ mod routes;
 mod services;
 mod suspicious;
 mod transform;
+mod unbuilt;
 
 pub(crate) use services::host_name;
+pub(super) use unbuilt::unbuilt;
 
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::{Defaults, Document, Edge, Location, Log, Plan, Region, raw::*};
+use limits::{Counts, Spot};
+
+use super::{Defaults, Document, Edge, Location, Log, Per, Plan, Region, raw::*};
 use crate::{
     diagnose::{Findings, Path, Place, not_among, quoted},
     name::{PlanName, RegionName, Zone},
@@ -33,6 +38,7 @@ struct Known<'r> {
     plans: Vec<&'r str>,
     issuers: Vec<&'r str>,
     services: Vec<&'r str>,
+    tenants: Vec<&'r str>,
 }
 
 /// Checks a document.
@@ -61,6 +67,7 @@ pub(super) fn document(raw: &DocumentRaw, place: Place, findings: &mut Findings)
         plans: names(&raw.plans),
         issuers: names(&raw.issuers),
         services: names(&raw.services),
+        tenants: names(&raw.tenants),
     };
     let defaults = defaults(raw, &known, findings);
     let document = Document {
@@ -76,6 +83,7 @@ pub(super) fn document(raw: &DocumentRaw, place: Place, findings: &mut Findings)
     };
     reach::reach(&raw.routes, &document, findings);
     limits::apart(raw, &document, findings);
+    cost::costs(raw, &document, findings);
     suspicious::suspicious(raw, &document, findings);
     document
 }
@@ -138,7 +146,11 @@ fn zones(raw: &Field<Named<RegionRaw>>) -> Vec<&str> {
 fn plans(raw: &Field<Named<PlanRaw>>, findings: &mut Findings) -> BTreeMap<PlanName, Plan> {
     each("plans", raw)
         .map(|(path, name, plan)| {
-            let limits = limits::limits(&plan.limits, &path.key("limits"), "tenant", findings);
+            let spot = Spot {
+                prefix: "tenant",
+                counts: Counts::Identified(Per::Tenant),
+            };
+            let limits = limits::limits(&plan.limits, &path.key("limits"), spot, findings);
             (PlanName::new(name), Plan { limits })
         })
         .collect()
@@ -212,8 +224,21 @@ fn defaults(raw: &DocumentRaw, known: &Known<'_>, findings: &mut Findings) -> De
         .unidentified
         .given()
         .map(|unidentified| {
-            let path = path.key("unidentified").key("limits");
-            limits::limits(&unidentified.limits, &path, "unidentified", findings)
+            let path = path.key("unidentified");
+            let each = Spot {
+                prefix: "unidentified",
+                counts: Counts::Clients,
+            };
+            let all = Spot {
+                prefix: "unidentified-all",
+                counts: Counts::Together,
+            };
+            let mut limits =
+                limits::limits(&unidentified.limits, &path.key("limits"), each, findings);
+            let cap = limits::limits(&unidentified.cap, &path.key("cap"), all, findings);
+            limits::apart_from(&limits, &cap, &unidentified.cap, &path.key("cap"), findings);
+            limits.extend(cap);
+            limits
         })
         .unwrap_or_default();
     Defaults { plan, unidentified }

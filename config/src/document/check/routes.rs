@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::raw::*, Known, all_exist, each, exists, items, limits, matching, not_empty, once,
-    some_needed, transform,
+    super::raw::*,
+    Known, all_exist, between, each, exists, items,
+    limits::{Counts, Spot, limits, per_word},
+    matching, not_empty, once, some_needed, transform,
 };
 use crate::{
     diagnose::{Findings, Path, quoted},
     document::{
-        Access, Action, Exempt, FixedResponse, Matching, ResponseRules, Route, template::variables,
+        Access, Action, Exempt, Exemption, FixedResponse, Listener, Matching, Per, ResponseRules,
+        Route, template::variables,
     },
-    name::{IssuerName, RouteName, ServiceName},
+    name::{IssuerName, RouteName, ServiceName, TenantId},
     read::{At, Field, List, Named},
 };
 
@@ -49,15 +52,26 @@ fn route(
     });
     let mut variables = variables(&matching.path);
     variables.dedup();
-    let exempt = exempt(path, raw, findings);
-    let prefix = format!("route.{name}");
+    let exempt = exempt(path, raw, known, findings);
+    let per = raw
+        .per
+        .given()
+        .map_or_else(Per::default, |word| per_word(word.value));
+    let spot = Spot {
+        prefix: &format!("route.{name}"),
+        counts: match exempt.auth && !exempt.limits {
+            true => Counts::Open(per),
+            false => Counts::Identified(per),
+        },
+    };
     Route {
         name: RouteName::new(name),
         action: action(path, raw, known, findings),
         issuers: issuers(path, &raw.auth, known, findings),
         exempt,
         access: access(path, &raw.allow, findings),
-        limits: limits::limits(&raw.limits, &path.key("limits"), &prefix, findings),
+        limits: limits(&raw.limits, &path.key("limits"), spot, findings),
+        cost: cost(path, raw, findings),
         request: transform::request(&path.key("request"), &raw.request, &variables, findings),
         response: ResponseRules {
             headers: raw
@@ -170,18 +184,43 @@ fn issuers(
     issuers
 }
 
-fn exempt(path: &Path, raw: &At<RouteRaw>, findings: &mut Findings) -> Exempt {
+fn cost(path: &Path, raw: &At<RouteRaw>, findings: &mut Findings) -> u32 {
+    let Some(cost) = raw.cost.given() else {
+        return 1;
+    };
+    let path = path.key("cost");
+    if cost.value == 0 {
+        findings.mistake(
+            cost.place,
+            format!("{path}: a request that costs nothing is not limited; write exempt: [limits] if that is meant"),
+        );
+        return 1;
+    }
+    let most = crate::units::AMOUNT_MOST;
+    let cost = between(cost.value, cost.place, (1, most), &path, findings);
+    u32::try_from(cost).unwrap_or(u32::MAX)
+}
+
+fn exempt(path: &Path, raw: &At<RouteRaw>, known: &Known<'_>, findings: &mut Findings) -> Exempt {
     let here = path.key("exempt");
     not_empty(&raw.exempt, &here, findings);
     let mut exempt = Exempt::default();
-    for (path, word) in items(&here, &raw.exempt) {
-        let flag = match word.value {
-            ExemptWord::Limits => &mut exempt.limits,
-            ExemptWord::Auth => &mut exempt.auth,
+    for (path, item) in items(&here, &raw.exempt) {
+        let flag = match &item.value {
+            ExemptRaw::Limits => &mut exempt.limits,
+            ExemptRaw::Auth => &mut exempt.auth,
+            ExemptRaw::Some(map) => {
+                if let Some(who) = map.limits.needed("limits", &path, item.place, findings) {
+                    exempt
+                        .some
+                        .push(exemption(&path.key("limits"), who, known, findings));
+                }
+                continue;
+            }
         };
         if std::mem::replace(flag, true) {
             findings.mistake(
-                word.place,
+                item.place,
                 format!("{path}: stands twice in the list; keep one"),
             );
         }
@@ -195,8 +234,14 @@ fn exempt(path: &Path, raw: &At<RouteRaw>, findings: &mut Findings) -> Exempt {
             format!("{here}: [{what}] and {key} contradict each other; keep one"),
         );
     };
-    if exempt.limits && raw.limits.stands() {
-        contradicts("limits", "limits");
+    for (key, stands) in [
+        ("limits", raw.limits.stands()),
+        ("cost", raw.cost.stands()),
+        ("per", raw.per.stands()),
+    ] {
+        if exempt.limits && stands {
+            contradicts("limits", key);
+        }
     }
     if exempt.auth && raw.auth.stands() {
         contradicts("auth", "auth");
@@ -204,16 +249,95 @@ fn exempt(path: &Path, raw: &At<RouteRaw>, findings: &mut Findings) -> Exempt {
     if exempt.auth && raw.allow.stands() {
         contradicts("auth", "allow");
     }
-    if exempt.auth && !exempt.limits && raw.limits.stands() {
-        findings.mistake(
-            list.place,
-            format!(
-                "{here}: a route's limits count per tenant, and without auth there is none; defaults.unidentified is charged, leave {} out",
-                path.key("limits")
-            ),
-        );
+    for (path, item) in items(&here, &raw.exempt) {
+        let ExemptRaw::Some(map) = &item.value else {
+            continue;
+        };
+        let path = path.key("limits");
+        if exempt.limits {
+            findings.mistake(
+                item.place,
+                format!("{path}: every request of the route is exempt already; keep one"),
+            );
+        }
+        if let Some(tenants) = map.limits.given().and_then(|who| who.tenants.given())
+            && exempt.auth
+        {
+            findings.mistake(
+                tenants.named,
+                format!(
+                    "{}: the route needs no token, so no tenant is known; name listeners alone",
+                    path.key("tenants")
+                ),
+            );
+        }
     }
     exempt
+}
+
+/// Which requests are exempt from limits: by what a client can't write into them.
+fn exemption(
+    path: &Path,
+    raw: &At<WhoRaw>,
+    known: &Known<'_>,
+    findings: &mut Findings,
+) -> Exemption {
+    let tenants_path = path.key("tenants");
+    let tenants = all_exist(
+        &raw.tenants,
+        "tenant",
+        &known.tenants,
+        &tenants_path,
+        findings,
+    );
+    let mut list = |field: &Field<List<String>>, key: &str| -> Vec<String> {
+        let path = path.key(key);
+        not_empty(field, &path, findings);
+        if let Some(given) = field.given()
+            && !raw.tenants.stands()
+        {
+            findings.mistake(
+                given.named,
+                format!("{path}: the issuer of any tenant can write any into its tokens; say whose with tenants: […]"),
+            );
+        }
+        let texts = once(field, &path, findings).into_iter();
+        texts.map(str::to_owned).collect()
+    };
+    let roles = list(&raw.roles, "roles");
+    let subjects = list(&raw.subjects, "subjects");
+    let path_of_listeners = path.key("listeners");
+    not_empty(&raw.listeners, &path_of_listeners, findings);
+    let mut listeners = Vec::new();
+    for (path, word) in items(&path_of_listeners, &raw.listeners) {
+        let listener = match word.value {
+            ListenerWord::Http => Listener::Http,
+            ListenerWord::Https => Listener::Https,
+        };
+        if listeners.contains(&listener) {
+            findings.mistake(
+                word.place,
+                format!("{path}: stands twice in the list; keep one"),
+            );
+        }
+        listeners.push(listener);
+    }
+    let says = raw.tenants.stands()
+        || raw.roles.stands()
+        || raw.subjects.stands()
+        || raw.listeners.stands();
+    if !says {
+        findings.mistake(
+            raw.place,
+            format!("{path}: names no request; give it tenants (with roles or subjects) or listeners, or write exempt: [limits] for all of them"),
+        );
+    }
+    Exemption {
+        tenants: tenants.into_iter().map(TenantId::new).collect(),
+        roles,
+        subjects,
+        listeners,
+    }
 }
 
 fn access(path: &Path, raw: &Field<AllowRaw>, findings: &mut Findings) -> Access {

@@ -4,17 +4,12 @@
 //! Schema. A key that the contract names and this version cannot honour stands under `refused`.
 
 mod identity;
+mod limit;
 mod route;
 mod service;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-
-pub(crate) use self::{identity::*, route::*, service::*};
-use crate::{
-    diagnose::{Findings, Path},
-    read::{At, List, Named, PerSpan, Read, raw, words},
-    tree::{Node, Value},
-};
+pub(crate) use self::{identity::*, limit::*, route::*, service::*};
+use crate::read::{List, Named, raw, words};
 
 raw! {
     /// The whole cluster's desired state.
@@ -72,90 +67,6 @@ raw! {
 }
 
 raw! {
-    /// A named set of limits.
-    #[schemars(rename = "Plan")]
-    struct PlanRaw {
-        /// Charged all or none.
-        "limits" => limits: List<LimitRaw>,
-    }
-    refused: ["cost", "on_empty", "on_lapse", "on_region_loss", "per", "priority"]
-}
-
-raw! {
-    /// A limit.
-    #[schemars(rename = "Limit", extend("required" = ["rate"]))]
-    struct LimitMap {
-        /// So many in a span: `1000/hour`, `20/30s`.
-        "rate" => rate: PerSpan,
-        /// How the window moves. Default: sliding.
-        "window" => window: WindowWord,
-        /// Its id. Default: where it stands and its span, such as `tenant-hour`.
-        "name" => name: String,
-        /// What happens when a region dies. Default: strict.
-        "on_region_loss" => on_region_loss: RegionLossWord,
-    }
-    refused: ["cost", "on_empty", "on_lapse", "per", "priority"]
-}
-
-/// A limit: its rate alone, or a map.
-#[derive(Debug, Clone)]
-pub(crate) struct LimitRaw(pub(crate) LimitMap);
-
-impl Read for LimitRaw {
-    fn read(node: &Node, path: &Path, findings: &mut Findings) -> Option<Self> {
-        if let Value::Map(_) = &node.value {
-            return LimitMap::read(node, path, findings).map(Self);
-        }
-        let rate = At::<PerSpan>::read(node, path, findings)?;
-        Some(Self(LimitMap {
-            rate: crate::read::Field::Given(rate),
-            ..LimitMap::default()
-        }))
-    }
-}
-
-impl JsonSchema for LimitRaw {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "LimitOrRate".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "anyOf": [
-                generator.subschema_for::<PerSpan>(),
-                generator.subschema_for::<LimitMap>(),
-            ]
-        })
-    }
-}
-
-words! {
-    /// How a limit's window moves.
-    #[schemars(rename = "Window")]
-    enum WindowWord {
-        /// Any span of the window's length holds at most the amount.
-        "sliding" => Sliding,
-        /// Windows are aligned to the Unix epoch.
-        "fixed" => Fixed,
-    }
-    refused: []
-}
-
-words! {
-    /// What happens to a limit when a region dies.
-    #[schemars(rename = "OnRegionLoss")]
-    enum RegionLossWord {
-        /// The limit holds; what the region held is missing until it is known to be spent.
-        "strict" => Strict,
-    }
-    refused: ["elastic"]
-}
-
-raw! {
     /// Behaviour of the edge listeners.
     #[schemars(rename = "Edge")]
     struct EdgeRaw {
@@ -177,28 +88,6 @@ raw! {
         "unidentified" => unidentified: UnidentifiedRaw,
     }
     refused: ["cors", "on_empty", "on_lapse"]
-}
-
-raw! {
-    /// The limits of requests that no identity was asked of.
-    #[schemars(rename = "Unidentified")]
-    struct UnidentifiedRaw {
-        /// Charged all or none.
-        "limits" => limits: List<LimitRaw>,
-        /// By what they are counted.
-        "per" => per: PerWord,
-    }
-    refused: ["cost", "on_empty", "on_lapse", "priority"]
-}
-
-words! {
-    /// By what the limits of unidentified requests are counted.
-    #[schemars(rename = "Per")]
-    enum PerWord {
-        /// By the client's address.
-        "client_ip" => ClientIp,
-    }
-    refused: ["tenant", "subject", "token", "header", "route"]
 }
 
 words! {

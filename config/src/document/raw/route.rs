@@ -4,11 +4,11 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::LimitRaw;
+use super::{LimitRaw, PerWord};
 use crate::{
     diagnose::{Findings, Path},
-    read::{Any, At, List, Read, Size, raw, words},
-    tree::{Key, Node, entries},
+    read::{Any, At, List, Read, Size, raw, word, words},
+    tree::{Key, Node, Value, entries},
 };
 
 raw! {
@@ -26,15 +26,21 @@ raw! {
         /// What the identity must hold.
         "allow" => allow: AllowRaw,
         /// Its own limits, charged together with the tenant's.
+        #[schemars(length(max = 128))]
         "limits" => limits: List<LimitRaw>,
-        /// What the route is exempt from.
-        "exempt" => exempt: List<ExemptWord>,
+        /// Who has a count of its own of each of these limits that does not say so itself. Default: tenant.
+        "per" => per: PerWord,
+        /// What a request of it takes of every limit. Default: 1.
+        #[schemars(range(min = 1, max = 1073741824))]
+        "cost" => cost: u64,
+        /// What the route, or some of its requests, are exempt from.
+        "exempt" => exempt: List<ExemptRaw>,
         /// What happens to the request on its way.
         "request" => request: RequestRaw,
         /// What happens to the response on its way.
         "response" => response: ResponseRaw,
     }
-    refused: ["cors", "cost", "per", "policy", "priority"]
+    refused: ["cors", "policy", "priority"]
 }
 
 raw! {
@@ -102,16 +108,81 @@ raw! {
     refused: ["policy"]
 }
 
-words! {
-    /// What a route can be exempt from.
-    #[schemars(rename = "Exempt")]
-    enum ExemptWord {
-        /// No limit is charged.
-        "limits" => Limits,
-        /// No token is needed.
-        "auth" => Auth,
+/// What a route, or some of its requests, are exempt from.
+#[derive(Debug, Clone)]
+pub(crate) enum ExemptRaw {
+    /// No limit is charged.
+    Limits,
+    /// No token is needed.
+    Auth,
+    /// No limit is charged for some requests.
+    Some(Box<ExemptMap>),
+}
+
+raw! {
+    /// Some requests that are exempt.
+    #[schemars(rename = "ExemptSome", extend("required" = ["limits"]))]
+    struct ExemptMap {
+        /// No limit is charged for these.
+        "limits" => limits: WhoRaw,
     }
     refused: []
+}
+
+raw! {
+    /// Which requests: those of which all that is given here holds.
+    #[schemars(rename = "ExemptWho")]
+    struct WhoRaw {
+        /// Their token names one of these tenants.
+        #[schemars(length(min = 1))]
+        "tenants" => tenants: List<String>,
+        /// It holds one of these roles.
+        #[schemars(length(min = 1))]
+        "roles" => roles: List<String>,
+        /// Its subject is one of these.
+        #[schemars(length(min = 1))]
+        "subjects" => subjects: List<String>,
+        /// They came in by one of these listeners.
+        #[schemars(length(min = 1))]
+        "listeners" => listeners: List<ListenerWord>,
+    }
+    refused: ["networks", "client_ip"]
+}
+
+words! {
+    /// A listener that clients reach.
+    #[schemars(rename = "Listener")]
+    enum ListenerWord {
+        /// Plain HTTP.
+        "http" => Http,
+        /// HTTPS.
+        "https" => Https,
+    }
+    refused: []
+}
+
+impl Read for ExemptRaw {
+    fn read(node: &Node, path: &Path, findings: &mut Findings) -> Option<Self> {
+        if let Value::Map(_) = &node.value {
+            return ExemptMap::read(node, path, findings).map(|map| Self::Some(Box::new(map)));
+        }
+        match word(node, &["limits", "auth"], &[], path, findings)? {
+            "limits" => Some(Self::Limits),
+            _ => Some(Self::Auth),
+        }
+    }
+}
+
+impl JsonSchema for ExemptRaw {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Exempt".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [{ "enum": ["limits", "auth"] }, generator.subschema_for::<ExemptMap>()]
+        })
+    }
 }
 
 raw! {

@@ -159,6 +159,7 @@ fn route(issuers: &[&str]) -> Route {
         exempt: Exempt::default(),
         access: Default::default(),
         limits: Vec::new(),
+        cost: 1,
         request: RequestRules {
             rewrite: None,
             headers: Default::default(),

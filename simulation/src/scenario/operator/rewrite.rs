@@ -161,9 +161,11 @@ impl Rewritten {
                 }
             }
         }
-        let unidentified = self.document.pointer_mut("/defaults/unidentified/limits");
-        if let Some(limits) = unidentified {
-            raise("defaults.unidentified", limits, rate, &mut raised);
+        for key in ["limits", "cap"] {
+            let pointer = format!("/defaults/unidentified/{key}");
+            if let Some(limits) = self.document.pointer_mut(&pointer) {
+                raise("defaults.unidentified", limits, rate, &mut raised);
+            }
         }
         if !raised.is_empty() {
             let raised = raised.join(", ");
