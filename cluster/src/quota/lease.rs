@@ -101,6 +101,11 @@ impl Lease {
 pub struct Contact(u64);
 
 impl Contact {
+    /// Whether it is at least so long ago.
+    pub(super) fn outlasts(self, span: Duration) -> bool {
+        self.0 >= nanoseconds(span)
+    }
+
     /// How it stands for a key of that validity.
     #[must_use]
     pub fn standing(self, validity: Validity) -> Standing {

@@ -39,8 +39,13 @@ impl Pace {
     /// (`Terms` refuse them).
     #[must_use]
     pub fn sliding(window: Duration) -> Self {
+        Self::sliding_within(window, Params::DEFAULT.drift_ppm)
+    }
+
+    /// The same, for clocks that drift by so many millionths.
+    pub(super) fn sliding_within(window: Duration, drift_ppm: u32) -> Self {
         let window = nanoseconds(window);
-        let rest = window + (window * u64::from(Params::DEFAULT.drift_ppm)).div_ceil(1_000_000);
+        let rest = window + (window * u64::from(drift_ppm)).div_ceil(1_000_000);
         Self {
             kind: Kind::Sliding,
             slot: rest.div_ceil(SLOTS),

@@ -231,13 +231,17 @@ impl Cell {
 
     /// Free tokens come in. For one thread at a time, as everything that changes what is held.
     pub fn credit(&self, count: u32) {
+        self.make_room(count);
+        self.narrow.balance.adjust(count.cast_signed());
+    }
+
+    fn make_room(&self, count: u32) {
         let Held { free, cool } = self.held();
         let after = i64::from(free) + i64::from(cool) + i64::from(count);
         if after > i64::from(u16::MAX) {
             // Before the tokens: who spends them must see it.
             self.wide.get_or_init(|| Box::new(Wide::new()));
         }
-        self.narrow.balance.adjust(count.cast_signed());
     }
 
     /// Takes out up to `most` free tokens and leaves at least `keep`. Says how many.
@@ -257,9 +261,37 @@ impl Cell {
         self.narrow.base.load(Acquire)
     }
 
-    /// Sets what may be spent without contact.
+    /// Sets what may be spent without contact, and no tokens.
     pub fn set_base(&self, base: u32) {
         self.narrow.base.store(base, Release);
+    }
+
+    /// What may be spent without contact becomes another amount, and as many tokens come in or go, if it still
+    /// is `from`. As [`Cell::credit`], for one thread at a time.
+    #[must_use]
+    pub fn change_base(&self, from: u32, to: u32) -> bool {
+        if to > from {
+            self.make_room(to - from);
+        }
+        let changed = self
+            .narrow
+            .base
+            .compare_exchange(from, to, AcqRel, Acquire)
+            .is_ok();
+        if changed {
+            let by = to.wrapping_sub(from).cast_signed();
+            self.narrow.balance.adjust(by);
+        }
+        changed
+    }
+
+    /// What may be spent without contact is no more than this, and the tokens above it are gone, spent or not.
+    /// For any thread: whoever changes the base afterwards sees what the caller has written before.
+    pub fn lower_base(&self, most: u32) {
+        let before = self.narrow.base.fetch_min(most, AcqRel);
+        if before > most {
+            self.reclaim(before - most);
+        }
     }
 
     /// Puts the cell away for ever, if it holds just `free` tokens and none of them cools: whoever still has

@@ -12,8 +12,11 @@ use super::super::{
 };
 
 /// A node's base right, as far as it knows.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Base(Option<Right>);
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Base {
+    params: Params,
+    right: Option<Right>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Right {
@@ -27,11 +30,19 @@ struct Right {
 }
 
 impl Base {
+    /// None.
+    pub(super) fn new(params: Params) -> Self {
+        Self {
+            params,
+            right: None,
+        }
+    }
+
     /// The right that a grant told of at `now`. Its time goes on from the earliest begin that is known, as
     /// long as the seat is the same.
     pub(super) fn told(&mut self, right: Option<BaseRight>, now: Now) {
         let Some(new) = right else {
-            self.0 = None;
+            self.right = None;
             return;
         };
         let mut learnt = Right {
@@ -40,7 +51,7 @@ impl Base {
             told: now,
             unspent_ms: new.unspent_ms,
         };
-        if let Some(old) = self.0
+        if let Some(old) = self.right
             && old.share.seat == new.share.seat
             && old.share.seats <= new.share.seats
             && old.unspent(now) > Duration::from_millis(new.unspent_ms)
@@ -48,39 +59,40 @@ impl Base {
             learnt.told = old.told;
             learnt.unspent_ms = old.unspent_ms;
         }
-        self.0 = Some(learnt);
+        self.right = Some(learnt);
     }
 
     /// The right of a node that started where no quorum can tell it, with the share that it had before:
     /// limits that say `on_lapse: base` are spent at once, others not.
-    pub(super) fn assumed(share: Share, now: Now) -> Self {
-        Self(Some(Right {
+    pub(super) fn assumed(self, share: Share, now: Now) -> Self {
+        let right = Some(Right {
             share,
             firm: false,
             told: now,
             unspent_ms: u64::MAX,
-        }))
+        });
+        Self { right, ..self }
     }
 
     /// How many parts the share is one of; 0 without.
     pub(super) fn seats(&self) -> u16 {
-        self.0.map_or(0, |right| right.share.seats)
+        self.right.map_or(0, |right| right.share.seats)
     }
 
     /// The share and whether it is firm: what the base of every key changes with.
     pub(super) fn kind(&self) -> Option<(Share, bool)> {
-        self.0.map(|right| (right.share, right.firm))
+        self.right.map(|right| (right.share, right.firm))
     }
 
     /// What may be spent of a key of these terms.
     pub(super) fn of(&self, terms: &Terms, now: Now) -> u32 {
-        let Some(right) = self.0 else {
+        let Some(right) = self.right else {
             return 0;
         };
         if terms.on_lapse() == OnLapse::Deny && !right.firm {
             return 0;
         }
-        if right.rested(terms, now) {
+        if right.rested(terms, now, &self.params) {
             terms.base(right.share)
         } else {
             0
@@ -96,13 +108,17 @@ impl Right {
     }
 
     /// Whether what others spent of it has cooled off.
-    fn rested(&self, terms: &Terms, now: Now) -> bool {
-        let params = Params::DEFAULT;
+    fn rested(&self, terms: &Terms, now: Now, params: &Params) -> bool {
         match terms.kind() {
             Kind::Sliding => self.unspent(now) >= params.stretched(terms.window()),
             Kind::Fixed => {
+                // The clock that counted may have been fast.
+                let drift = self
+                    .unspent_ms
+                    .saturating_mul(3 * u64::from(params.drift_ppm));
+                let certain = self.unspent_ms - drift.div_ceil(1_000_000).min(self.unspent_ms);
                 let begun = Duration::from_nanos(self.told.unix.0)
-                    .saturating_sub(Duration::from_millis(self.unspent_ms));
+                    .saturating_sub(Duration::from_millis(certain));
                 let window = terms.window().as_nanos().max(1);
                 let start = u128::from(now.unix.0) / window * window;
                 start >= (begun + 2 * params.offset).as_nanos()
@@ -138,7 +154,7 @@ mod tests {
     #[test]
     fn base_is_spent_once_what_others_spent_has_cooled_off() {
         let sliding = terms(Kind::Sliding, OnLapse::Base);
-        let mut base = Base::default();
+        let mut base = Base::new(Params::DEFAULT);
         assert_eq!(base.of(&sliding, at(0)), 0);
         base.told(right(1, 4, 30, true), at(10));
         assert_eq!(base.of(&sliding, at(80)), 0);
@@ -157,7 +173,7 @@ mod tests {
     #[test]
     fn of_fixed_windows_it_is_spent_from_the_first_that_begins_after() {
         let fixed = terms(Kind::Fixed, OnLapse::Base);
-        let mut base = Base::default();
+        let mut base = Base::new(Params::DEFAULT);
         base.told(right(1, 4, 3, true), at(3));
         assert_eq!(base.of(&fixed, at(99)), 0);
         assert_eq!(base.of(&fixed, at(100)), 125);
@@ -166,7 +182,7 @@ mod tests {
     #[test]
     fn what_is_not_firm_is_spent_only_where_the_limit_says_so() {
         let deny = terms(Kind::Sliding, OnLapse::Deny);
-        let mut base = Base::assumed(Share { seat: 1, seats: 4 }, at(0));
+        let mut base = Base::new(Params::DEFAULT).assumed(Share { seat: 1, seats: 4 }, at(0));
         assert_eq!(base.of(&deny, at(1000)), 0);
         assert_eq!(base.of(&terms(Kind::Sliding, OnLapse::Base), at(0)), 125);
         assert_eq!(base.of(&terms(Kind::Fixed, OnLapse::Base), at(0)), 125);

@@ -24,6 +24,7 @@ use super::{
         clock::Clock,
         key::KeyId,
         lease::Lease,
+        params::Params,
         terms::{Shape, Terms},
     },
     base::Base,
@@ -33,6 +34,7 @@ use super::{
 /// What a node holds of all keys that it has met.
 #[derive(Debug)]
 pub struct Holder {
+    pub(super) params: Params,
     keys: HashMap<KeyId, KeyHandle, BuildHasherDefault<First8>>,
     count: AtomicUsize,
     most: usize,
@@ -85,7 +87,13 @@ impl Holder {
     /// A holder of no keys yet, and at most of `most`.
     #[must_use]
     pub fn new(most: usize) -> Self {
+        Self::with(most, Params::DEFAULT)
+    }
+
+    /// The same with other times, for a cluster that has them.
+    pub(in super::super) fn with(most: usize, params: Params) -> Self {
         Self {
+            params,
             keys: HashMap::with_hasher(BuildHasherDefault::default()),
             count: AtomicUsize::new(0),
             most,
@@ -94,13 +102,14 @@ impl Holder {
             as_of: AtomicU64::new(0),
             born: AtomicU32::new(0),
             forms: Mutex::default(),
-            base: ArcSwap::from_pointee(Base::default()),
+            base: ArcSwap::from_pointee(Base::new(params)),
             bell: Arc::default(),
         }
     }
 
     /// The key of an id, made if it is new. Of two documents, the terms of the one with the greater `as_of`
-    /// are right: requests that began under the older one may still come with its.
+    /// are right: requests that began under the older one may still come with its. A key takes over newer
+    /// terms when it is looked up with them, and is never spent by older ones afterwards.
     ///
     /// # Errors
     /// If it is new and there are as many keys as may be.
@@ -112,17 +121,16 @@ impl Holder {
         as_of: u64,
         clock: &impl Clock,
     ) -> Result<KeyHandle, Crowded> {
-        let newest = self.as_of.load(Relaxed);
-        if as_of > newest {
+        if as_of > self.as_of.load(Relaxed) {
             self.as_of.fetch_max(as_of, Relaxed);
         }
         if let Some(key) = self.find(id) {
-            if as_of >= newest && key.0.follow(terms, on_empty) {
-                key.note_use();
+            if key.0.is_behind(as_of) {
+                self.follow(&key, (terms, on_empty, as_of), clock);
             }
             return Ok(key);
         }
-        self.meet(id, terms, on_empty, clock)
+        self.meet(id, (terms, on_empty, as_of), clock)
     }
 
     /// Charges a request to all of its keys, or to none. [`Answer::Again`]: resolve the keys again, and
@@ -187,16 +195,32 @@ impl Holder {
         }
     }
 
+    fn follow(
+        &self,
+        key: &KeyHandle,
+        (terms, on_empty, as_of): (&Terms, OnEmpty, u64),
+        clock: &impl Clock,
+    ) {
+        // One at a time; once for a key and a document.
+        let _forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        if key.0.follow(terms, on_empty, as_of) {
+            // The base of a lowered limit is less from now on. That of a raised one is the keeper's to give.
+            key.0
+                .cell
+                .lower_base(self.base.load().of(terms, clock.now()));
+            key.note_use();
+        }
+    }
+
     fn meet(
         &self,
         id: KeyId,
-        terms: &Terms,
-        on_empty: OnEmpty,
+        (terms, on_empty, as_of): (&Terms, OnEmpty, u64),
         clock: &impl Clock,
     ) -> Result<KeyHandle, Crowded> {
         let form = self.form(terms);
         let born = self.born.fetch_add(1, Relaxed) + 1;
-        let key = Key::new(id, terms, on_empty, form, born, self.bell.clone());
+        let key = Key::new(id, terms, on_empty, as_of, form, born, self.bell.clone());
         let base = self.base.load().of(terms, clock.now());
         key.cell.credit(base);
         key.cell.set_base(base);
@@ -217,8 +241,11 @@ impl Holder {
             Compute::Aborted(other) => return other,
             Compute::Updated { .. } | Compute::Removed(..) => {}
         }
-        // The base may have become another since it was looked up: then the keeper, which has looked at all
-        // keys that were there, looks at this one too.
+        // The base may have become another since it was looked up, and the keeper have looked at all keys that
+        // were there: of a lesser one what is too much goes now, a greater one is the keeper's to give.
+        new.0
+            .cell
+            .lower_base(self.base.load().of(terms, clock.now()));
         new.note_use();
         Ok(new)
     }
@@ -227,8 +254,16 @@ impl Holder {
         let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
         forms
             .entry(terms.shape())
-            .or_insert_with(|| Arc::new(Form::of(terms)))
+            .or_insert_with(|| Arc::new(Form::of(terms, self.params)))
             .clone()
+    }
+
+    /// A planted mistake: a limit of this shape is free one slot too early.
+    #[cfg(test)]
+    pub(in super::super) fn free_one_slot_early(&self, terms: &Terms) {
+        let form = Form::of(terms, self.params).one_slot_early();
+        let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        forms.insert(terms.shape(), Arc::new(form));
     }
 }
 

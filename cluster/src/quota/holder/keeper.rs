@@ -16,14 +16,13 @@ use super::{
         key::KeyId,
         lease::Contact,
         message::{AskItem, GrantItem, ITEMS, QuotaAsk, QuotaGrant, TERMS},
-        params::Params,
         terms::{Kind, Share, Terms},
     },
     base::Base,
     holding::Holder,
     key::{DOUBTED, IN_USE, KeyHandle},
     moves::{gone, move_tokens, spans},
-    row::{Row, Surroundings, follow_base},
+    row::{Row, Surroundings, again_after, follow_base},
 };
 
 /// Who holds.
@@ -58,7 +57,7 @@ pub struct Keeper {
     /// Keys that are not in use, looked at in turn to be put away.
     resting: VecDeque<KeyHandle>,
     /// Keys that are not here any more and of which the ledger thinks that something is held.
-    strangers: BTreeMap<KeyId, GrantItem>,
+    strangers: BTreeMap<KeyId, Stranger>,
     ticked: Option<Now>,
     sent: Option<u64>,
     grant_time: Duration,
@@ -66,8 +65,16 @@ pub struct Keeper {
     base: Base,
     /// Of the last grant whose word on the base was taken.
     base_index: u64,
-    /// Of the last grant that said something of a key that has no row any more.
+    /// Of the last grant that said something of a key that has no row any more, or that ended a silence.
     floor: u64,
+}
+
+/// A key that is not here, as the ledger has it.
+#[derive(Debug)]
+struct Stranger {
+    item: GrantItem,
+    /// The last ask that it was handed back in, and when.
+    said: Option<(u64, u64)>,
 }
 
 impl Keeper {
@@ -75,7 +82,6 @@ impl Keeper {
     #[must_use]
     pub fn new(holder: Arc<Holder>, who: Who) -> Self {
         Self {
-            holder,
             who,
             over: false,
             seq: 0,
@@ -86,9 +92,10 @@ impl Keeper {
             sent: None,
             grant_time: GRANT_TIME,
             answered: VecDeque::new(),
-            base: Base::default(),
+            base: Base::new(holder.params),
             base_index: 0,
             floor: 0,
+            holder,
         }
     }
 
@@ -102,7 +109,7 @@ impl Keeper {
     /// of limits that say `on_lapse: base`. A limit may then be passed by that base, once for each such start.
     pub fn assume(&mut self, share: Share, clock: &impl Clock) {
         if self.base.kind().is_none() {
-            self.base = Base::assumed(share, clock.now());
+            self.base = self.base.assumed(share, clock.now());
             self.follow_base_everywhere(clock);
         }
     }
@@ -119,7 +126,7 @@ impl Keeper {
                 return Turn::Void;
             }
             Some(then) => Duration::from_nanos(now.monotonic.0.saturating_sub(then.monotonic.0)),
-            None => Params::DEFAULT.tick,
+            None => self.holder.params.tick,
         };
         for key in self.holder.bell.take_used() {
             self.row(&key, now);
@@ -145,14 +152,23 @@ impl Keeper {
         for id in tired {
             self.put_to_rest(id);
         }
-        for (id, stranger) in std::mem::take(&mut self.strangers) {
-            items.push((gone(id, &stranger), None));
+        self.strangers.retain(|_, stranger| {
+            let said = stranger.said.map(|(seq, _)| seq);
+            said.is_none_or(|seq| !self.answered.contains(&seq))
+        });
+        for (id, stranger) in &mut self.strangers {
+            let since = |at| Duration::from_nanos(now.monotonic.0.saturating_sub(at));
+            let due = |at| since(at) >= again_after(self.grant_time);
+            if stranger.said.is_none_or(|(_, at)| due(at)) {
+                stranger.said = Some((self.seq + 1, now.monotonic.0));
+                items.push((gone(*id, &stranger.item), None));
+            }
         }
         self.look_at_resting(clock);
         // Without base it waits for a word on that.
         let heartbeat = match self.base.kind() {
-            Some(_) => Params::DEFAULT.heartbeat,
-            None => Params::DEFAULT.heartbeat / 4,
+            Some(_) => self.holder.params.heartbeat,
+            None => self.holder.params.heartbeat / 4,
         };
         let silent = self
             .sent
@@ -185,8 +201,8 @@ impl Keeper {
             .answers
             .map(|echo| Monotonic(echo.sent_ms.saturating_mul(1_000_000)));
         let sent = sent.filter(|sent| *sent <= now.monotonic);
-        if let Some(sent) = sent {
-            self.doubt_after(self.holder.lease.contact(sent), grant.index, now);
+        if sent.is_some() {
+            self.doubt_after(self.holder.lease.contact(now.monotonic), grant.index, now);
         }
         for item in &grant.items {
             self.take(item, grant.index, now, clock);
@@ -241,7 +257,7 @@ impl Keeper {
         self.rows.clear();
         self.resting.clear();
         // Keys that are met from here on have no base.
-        self.base = Base::default();
+        self.base = Base::new(self.holder.params);
         self.holder.base.store(Arc::new(self.base));
         self.asks(items.into_values().collect(), now)
     }
@@ -272,8 +288,15 @@ impl Keeper {
 
     fn take(&mut self, item: &GrantItem, index: u64, now: Now, clock: &impl Clock) {
         let Some(handle) = self.holder.find(item.key) else {
-            if self.strangers.len() < ITEMS {
-                self.strangers.insert(item.key, item.clone());
+            let known = self.strangers.get(&item.key);
+            // The answer to what was handed back says the same again.
+            let same = known.is_some_and(|known| {
+                (known.item.born, known.item.given) == (item.born, item.given)
+            });
+            if !same && (known.is_some() || self.strangers.len() < ITEMS) {
+                let item = item.clone();
+                self.strangers
+                    .insert(item.key, Stranger { item, said: None });
             }
             return;
         };
@@ -302,8 +325,14 @@ impl Keeper {
     }
 
     /// Contact is there again after such a silence: of keys whose extra did not outlive it, the ledger has to
-    /// say first what is left.
+    /// say first what is left, and nothing counts that it gave before.
     fn doubt_after(&mut self, silence: Contact, index: u64, now: Now) {
+        if silence.outlasts(self.holder.params.extra_lease_least) {
+            self.floor = self.floor.max(index);
+            for row in self.rows.values_mut() {
+                row.index = row.index.max(index);
+            }
+        }
         let mut doubted = Vec::new();
         self.holder.for_each(|handle| {
             let key = &handle.0;
@@ -366,23 +395,28 @@ impl Keeper {
         }
     }
 
-    /// Puts items into as many asks as it takes, at least one.
-    fn asks(&mut self, items: Vec<(AskItem, Option<Terms>)>, now: Now) -> Vec<QuotaAsk> {
+    /// Puts items into as many asks as it takes, at least one. An ask has terms of one document.
+    fn asks(&mut self, mut items: Vec<Said>, now: Now) -> Vec<QuotaAsk> {
         self.sent = Some(now.monotonic.0);
-        let mut asks = vec![self.ask(now)];
+        let newest = self.holder.as_of();
+        let document = |terms: &Option<(Terms, u64)>| terms.map_or(newest, |(_, as_of)| as_of);
+        items.sort_by_key(|(_, terms)| document(terms));
+        let first = items.first().map_or(newest, |(_, terms)| document(terms));
+        let mut asks = vec![self.ask(first, now)];
         let mut table: BTreeMap<Terms, u16> = BTreeMap::new();
         for (mut item, terms) in items {
-            let full = asks
-                .last()
-                .is_none_or(|ask| ask.items.len() >= ITEMS_OF_AN_ASK || table.len() >= TERMS);
+            let as_of = document(&terms);
+            let full = asks.last().is_none_or(|ask| {
+                ask.items.len() >= ITEMS_OF_AN_ASK || table.len() >= TERMS || ask.as_of != as_of
+            });
             if full {
                 table.clear();
-                asks.push(self.ask(now));
+                asks.push(self.ask(as_of, now));
             }
             let Some(ask) = asks.last_mut() else {
                 break;
             };
-            item.terms = terms.map(|terms| {
+            item.terms = terms.map(|(terms, _)| {
                 *table.entry(terms).or_insert_with(|| {
                     ask.terms.push(terms);
                     u16::try_from(ask.terms.len() - 1).unwrap_or(u16::MAX)
@@ -398,20 +432,23 @@ impl Keeper {
                     if let Some(row) = rows.get_mut(&item.key) {
                         row.said_in(ask.seq);
                     }
+                    if let Some(stranger) = self.strangers.get_mut(&item.key) {
+                        stranger.said = Some((ask.seq, now.monotonic.0));
+                    }
                 }
             }
         }
         asks
     }
 
-    fn ask(&mut self, now: Now) -> QuotaAsk {
+    fn ask(&mut self, as_of: u64, now: Now) -> QuotaAsk {
         self.seq += 1;
         QuotaAsk {
             node: self.who.node.clone(),
             incarnation: self.who.incarnation,
             seq: self.seq,
             sent_ms: now.monotonic.0 / 1_000_000,
-            as_of: self.holder.as_of(),
+            as_of,
             seats: self.base.seats(),
             terms: Vec::new(),
             items: Vec::new(),
@@ -422,7 +459,7 @@ impl Keeper {
     /// from here on know nothing of what it spent.
     fn void(&mut self) {
         self.over = true;
-        self.base = Base::default();
+        self.base = Base::new(self.holder.params);
         self.holder.base.store(Arc::new(self.base));
         self.holder.lease.end();
         let mut all = Vec::new();
@@ -436,6 +473,9 @@ impl Keeper {
         self.strangers.clear();
     }
 }
+
+/// An item, and of what is known here its terms and the document that they are from.
+type Said = (AskItem, Option<(Terms, u64)>);
 
 /// By how much two clocks differ on how long something took.
 fn apart(then: Now, now: Now) -> Duration {

@@ -3,7 +3,10 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{
+            AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::Duration,
 };
@@ -36,12 +39,23 @@ pub enum OnEmpty {
     Wait(Duration),
 }
 
+impl OnEmpty {
+    fn milliseconds(self) -> u32 {
+        match self {
+            Self::Deny => 0,
+            Self::Wait(time) => u32::try_from(time.as_millis()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
 /// In the order in which a charge reads it: what stands before the cell fills the rest of a cache's line.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Key {
     pub(super) id: KeyId,
     pub(super) form: Arc<Form>,
+    /// The document that the following two are from, by its number.
+    as_of: AtomicU64,
     /// The limit's amount; follows the newest document.
     limit: AtomicU32,
     /// Milliseconds that a request may wait.
@@ -49,11 +63,9 @@ pub(super) struct Key {
     /// What the ledger has given, and what was handed back, as the messages have them. The keeper's.
     pub(super) given: AtomicU32,
     pub(super) returned: AtomicU32,
+    pub(super) cell: Cell,
     /// Numbers the cells of an incarnation.
     pub(super) born: u32,
-    /// How the terms say it: [`OnLapse::Deny`] is 1.
-    denies_lapsed: AtomicU32,
-    pub(super) cell: Cell,
     /// Hints of the last grant: tokens in the pool, and free at others.
     pub(super) pool: AtomicU32,
     pub(super) others: AtomicU32,
@@ -67,24 +79,37 @@ pub(super) struct Form {
     pub(super) pace: Pace,
     pub(super) window: Duration,
     pub(super) kind: Kind,
-    lasting: Validity,
-    ending: Validity,
+    pub(super) params: Params,
+    on_lapse: OnLapse,
+    validity: Validity,
 }
 
 impl Form {
-    pub(super) fn of(terms: &Terms) -> Self {
+    pub(super) fn of(terms: &Terms, params: Params) -> Self {
         let window = terms.window();
-        let params = Params::DEFAULT;
-        let extra = params.extra_lease(window);
+        let base = match terms.on_lapse() {
+            OnLapse::Base => None,
+            OnLapse::Deny => Some(params.base_lease(window)),
+        };
         Self {
             pace: match terms.kind() {
-                Kind::Sliding => Pace::sliding(window),
+                Kind::Sliding => Pace::sliding_within(window, params.drift_ppm),
                 Kind::Fixed => Pace::fixed(window),
             },
             window,
             kind: terms.kind(),
-            lasting: Validity::new(extra, None),
-            ending: Validity::new(extra, Some(params.base_lease(window))),
+            params,
+            on_lapse: terms.on_lapse(),
+            validity: Validity::new(params.extra_lease(window), base),
+        }
+    }
+
+    /// A planted mistake: each slot is free one slot too early.
+    #[cfg(test)]
+    pub(super) fn one_slot_early(self) -> Self {
+        Self {
+            pace: self.pace.one_slot_early(),
+            ..self
         }
     }
 }
@@ -92,7 +117,7 @@ impl Form {
 impl Form {
     /// Whether the extra is good after such a silence.
     pub(super) fn outlives(&self, silence: Contact) -> bool {
-        self.lasting.outlives(silence)
+        self.validity.outlives(silence)
     }
 }
 
@@ -111,48 +136,43 @@ impl Key {
         id: KeyId,
         terms: &Terms,
         on_empty: OnEmpty,
+        as_of: u64,
         form: Arc<Form>,
         born: u32,
         bell: Arc<Bell>,
     ) -> Self {
-        let key = Self {
+        Self {
             id,
             cell: Cell::new(form.pace, terms.limit()),
             form,
-            limit: AtomicU32::new(0),
-            wait: AtomicU32::new(0),
+            as_of: AtomicU64::new(as_of),
+            limit: AtomicU32::new(terms.limit()),
+            wait: AtomicU32::new(on_empty.milliseconds()),
             given: AtomicU32::new(0),
             returned: AtomicU32::new(0),
             born,
-            denies_lapsed: AtomicU32::new(0),
             pool: AtomicU32::new(terms.limit()),
             others: AtomicU32::new(0),
             waiting: OnceLock::new(),
             bell,
-        };
-        key.follow(terms, on_empty);
-        key
+        }
     }
 
-    /// Takes over what a newer document says. True if it is something else.
-    pub(super) fn follow(&self, terms: &Terms, on_empty: OnEmpty) -> bool {
-        let wait = match on_empty {
-            OnEmpty::Deny => 0,
-            OnEmpty::Wait(time) => u32::try_from(time.as_millis()).unwrap_or(u32::MAX),
-        };
-        let deny = u32::from(terms.on_lapse() == OnLapse::Deny);
-        let mut changed = false;
-        for (field, value) in [
-            (&self.limit, terms.limit()),
-            (&self.wait, wait),
-            (&self.denies_lapsed, deny),
-        ] {
-            if field.load(Relaxed) != value {
-                field.store(value, Relaxed);
-                changed = true;
-            }
+    /// Whether a document is newer than the one that its terms are from.
+    pub(super) fn is_behind(&self, as_of: u64) -> bool {
+        as_of > self.as_of.load(Acquire)
+    }
+
+    /// Takes over what a newer document says; for one thread at a time. True if it is another amount.
+    pub(super) fn follow(&self, terms: &Terms, on_empty: OnEmpty, as_of: u64) -> bool {
+        if !self.is_behind(as_of) {
+            return false;
         }
-        changed
+        self.wait.store(on_empty.milliseconds(), Relaxed);
+        let before = self.limit.swap(terms.limit(), Relaxed);
+        // Last: whoever sees the number sees the amount.
+        self.as_of.store(as_of, Release);
+        before != terms.limit()
     }
 
     pub(super) fn limit(&self) -> u32 {
@@ -164,14 +184,17 @@ impl Key {
         Duration::from_millis(self.wait.load(Relaxed).into())
     }
 
-    /// The terms as the newest document has them.
-    pub(super) fn terms(&self) -> Option<Terms> {
-        let on_lapse = match self.denies_lapsed.load(Relaxed) {
-            0 => OnLapse::Base,
-            _ => OnLapse::Deny,
-        };
-        let Form { window, kind, .. } = *self.form;
-        Terms::new(self.limit().into(), window, kind, on_lapse).ok()
+    /// The terms, and the number of the document that they are from; the amount may be of a newer one.
+    pub(super) fn terms(&self) -> Option<(Terms, u64)> {
+        let as_of = self.as_of.load(Acquire);
+        let Form {
+            window,
+            kind,
+            on_lapse,
+            ..
+        } = *self.form;
+        let terms = Terms::new(self.limit().into(), window, kind, on_lapse).ok()?;
+        Some((terms, as_of))
     }
 
     /// What it has beyond its base. Less than nothing, if it handed back tokens that the ledger took back at
@@ -239,10 +262,7 @@ impl Account for KeyHandle {
     }
 
     fn validity(&self) -> Validity {
-        let validity = match self.0.denies_lapsed.load(Relaxed) {
-            0 => self.0.form.lasting,
-            _ => self.0.form.ending,
-        };
+        let validity = self.0.form.validity;
         match self.0.cell.marks() & DOUBTED {
             0 => validity,
             _ => validity.base_only(),

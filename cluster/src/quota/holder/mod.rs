@@ -21,6 +21,8 @@ mod base;
 mod holding;
 mod keeper;
 mod key;
+#[cfg(test)]
+mod look;
 mod moves;
 mod row;
 mod waiting;

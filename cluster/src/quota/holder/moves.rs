@@ -7,7 +7,6 @@ use super::{
         clock::{Clock, Now},
         key::KeyId,
         message::{AskItem, GrantItem, SPANS, Span},
-        params::Params,
         terms::Kind,
     },
     key::Key,
@@ -41,7 +40,7 @@ pub(super) fn move_tokens(key: &Key, item: &GrantItem, now: Now, clock: &impl Cl
 fn reach_window(key: &Key, window: u64, now: Now, clock: &impl Clock) -> bool {
     let length = key.form.window.as_nanos();
     let ahead = u128::from(window) * length;
-    let latest = u128::from(now.unix.0) + length + 4 * Params::DEFAULT.offset.as_nanos();
+    let latest = u128::from(now.unix.0) + length + 4 * key.form.params.offset.as_nanos();
     // A window that no clock within bounds can have come to would stop the key until then.
     ahead <= latest && (0..TRIES).any(|_| key.cell.reach_window(key.form.pace, window, clock))
 }

@@ -11,7 +11,6 @@ use super::{
         cell::{Held, Traffic},
         clock::{Clock, Now},
         message::AskItem,
-        params::Params,
         rate::Rate,
         terms::{Kind, POOLED_MOST},
     },
@@ -127,7 +126,7 @@ impl Row {
         let missing = self.missing(around, short);
         let asks = self.wish_for(missing, around);
         let returns = missing == 0 && self.hand_back(around);
-        let repeats = self.unsaid && self.silent_for(around) >= again_after(around);
+        let repeats = self.unsaid && self.silent_for(around) >= again_after(around.grant_time);
         asks || returns || repeats
     }
 
@@ -202,7 +201,7 @@ impl Row {
             }
         }
         let now = around.now.monotonic.0;
-        let params = Params::DEFAULT;
+        let params = key.form.params;
         let pause = (key.form.window / 4).clamp(params.tick, Duration::from_secs(1));
         let mut total = given.wrapping_add(missing);
         let Some(wish) = self.wish else {
@@ -378,16 +377,13 @@ impl Row {
 
 /// Gives a key the base that is its node's now.
 pub(super) fn follow_base(key: &Key, base: &Base, now: Now) {
-    let Some(terms) = key.terms() else {
-        return;
-    };
-    let (is, should) = (key.cell.base(), base.of(&terms, now));
-    if should > is {
-        key.cell.credit(should - is);
-        key.cell.set_base(should);
-    } else if should < is {
-        key.cell.set_base(should);
-        key.cell.reclaim(is - should);
+    while let Some((terms, as_of)) = key.terms() {
+        let (is, should) = (key.cell.base(), base.of(&terms, now));
+        let changed = is == should || key.cell.change_base(is, should);
+        // A request may have come with newer terms meanwhile, and have found nothing to lower.
+        if changed && key.terms().is_some_and(|(_, newest)| newest == as_of) {
+            return;
+        }
     }
 }
 
@@ -409,8 +405,9 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn again_after(around: &Surroundings<'_>) -> Duration {
-    (around.grant_time * 2).max(Duration::from_secs(1))
+/// After how long an ask that was not answered was lost.
+pub(super) fn again_after(grant_time: Duration) -> Duration {
+    (grant_time * 2).max(Duration::from_secs(1))
 }
 
 #[expect(

@@ -117,7 +117,7 @@ impl Ledger {
             return None;
         }
         let items = ask.items.iter();
-        let items = items.filter_map(|item| self.take(number, Some(ask), item));
+        let items = items.map(|item| self.take(number, Some(ask), item));
         let items = items.collect();
         Some(QuotaGrant {
             node: ask.node.clone(),
@@ -139,7 +139,7 @@ impl Ledger {
         if member.incarnation != wish.incarnation || !self.books.contains_key(&wish.item.key) {
             return None;
         }
-        let item = self.take(number, None, &wish.item)?;
+        let item = self.take(number, None, &wish.item);
         Some(QuotaGrant {
             node: wish.node.clone(),
             incarnation: wish.incarnation,
@@ -150,8 +150,9 @@ impl Ledger {
         })
     }
 
-    /// Takes a node's word on a key, said in this ask; none: earlier.
-    fn take(&mut self, number: u16, ask: Option<&QuotaAsk>, item: &AskItem) -> Option<GrantItem> {
+    /// Takes a node's word on a key, said in this ask; none: earlier. Whatever it says, it is told what it holds
+    /// then: it may wait for that.
+    fn take(&mut self, number: u16, ask: Option<&QuotaAsk>, item: &AskItem) -> GrantItem {
         let (now, params, cools) = (self.now, self.params, self.lapse_cools());
         let full = self.books.len() >= KEYS_MOST;
         let terms = ask.and_then(|ask| {
@@ -164,12 +165,12 @@ impl Ledger {
                 entry.insert(Book::new(terms, as_of))
             }
             // It holds nothing here, and is told so.
-            (btree_map::Entry::Vacant(_), _) => return Some(nothing(item)),
+            (btree_map::Entry::Vacant(_), _) => return nothing(item),
         };
         let before = book.size();
         if let Some((terms, as_of)) = terms {
             if terms.shape() != book.terms.shape() {
-                return None;
+                return nothing(item);
             }
             if as_of > book.as_of {
                 (book.terms, book.as_of) = (terms, as_of);
@@ -191,7 +192,7 @@ impl Ledger {
         };
         if row.born != item.born {
             if newer(row.born, item.born) {
-                return None;
+                return nothing(item);
             }
             // The cell before was forgotten, which held nothing any more: what it had not seen of what it was
             // given, and what it handed back unheard, is unspent.
@@ -230,7 +231,7 @@ impl Ledger {
             }
         }
         self.rows = self.rows + book.size() - before;
-        Some(GrantItem {
+        GrantItem {
             key: item.key,
             born: item.born,
             given: row.given,
@@ -238,7 +239,7 @@ impl Ledger {
             cap: None,
             pool: pool - given,
             others_free: 0,
-        })
+        }
     }
 
     /// Looks at so many keys for what is over, after the ones that were looked at last.
@@ -332,7 +333,7 @@ fn hand_back(row: &mut Row, item: &AskItem, book: &mut Book, now: Stamp, params:
     }
 }
 
-/// For a key without a record: the node holds nothing beyond base.
+/// For a key without a record, or a cell that was forgotten: the node holds nothing beyond base.
 fn nothing(item: &AskItem) -> GrantItem {
     GrantItem {
         key: item.key,

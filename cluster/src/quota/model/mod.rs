@@ -1,18 +1,26 @@
-//! The quota, whole, against all that may happen: messages that are lost, doubled, late and overtaken, cuts,
+//! The quota, whole: real holders and keepers, the real leader and ledger, against all that may happen: messages that are lost, doubled, late and overtaken, cuts,
 //! crashes with restart, lost leaders and regions, clocks that drift, costs of 1 to 4, short leases, documents that
 //! change and delete limits, hints that mean nothing.
 //!
 //! After every event the oracle sums up what was admitted, by true time, and every node with a valid lease is
 //! compared with what the ledger books for it. Each planted bug must be found.
 
+mod chaos;
+mod desk;
 mod dice;
-mod holder;
+mod node;
 mod oracle;
-mod wants;
 mod world;
 
-use self::world::{Bugs, Seen, World};
+use self::{
+    chaos::{Chaos, Seen},
+    world::Bugs,
+};
 use super::ledger::Planted;
+
+fn micros(span: std::time::Duration) -> u64 {
+    span.as_micros().try_into().expect("a span of the model")
+}
 
 /// Length of a run, in microseconds.
 const SPAN: u64 = 12_000_000;
@@ -28,7 +36,7 @@ fn seeds() -> u64 {
 }
 
 fn run(seed: u64, bugs: Bugs) -> Result<Seen, String> {
-    World::new(seed, bugs).play(SPAN)
+    Chaos::new(seed, bugs).play(SPAN)
 }
 
 #[test]
@@ -105,6 +113,17 @@ fn a_node_that_ignores_its_deadline_is_caught() {
         4,
         Bugs {
             node_ignores_its_deadline: true,
+            ..Bugs::default()
+        },
+    );
+}
+
+#[test]
+fn a_slot_that_is_free_one_slot_early_is_caught() {
+    caught(
+        0,
+        Bugs {
+            slot_is_free_early: true,
             ..Bugs::default()
         },
     );

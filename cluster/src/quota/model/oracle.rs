@@ -84,7 +84,7 @@ impl Oracle {
         let settles = span + span * u64::from(params.drift_ppm) / 250_000 + 10_000;
         let settles = match terms.kind() {
             Kind::Sliding => settles,
-            Kind::Fixed => settles + 2 * super::holder::micros(params.offset),
+            Kind::Fixed => settles + 2 * super::micros(params.offset),
         };
         let bound = self.bound(&key, settles, now);
         let sum = match terms.kind() {

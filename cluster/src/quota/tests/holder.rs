@@ -353,6 +353,28 @@ fn after_a_long_silence_the_extra_waits_for_the_ledgers_word() {
 }
 
 #[test]
+fn a_grant_from_before_a_long_silence_is_not_taken_after_it() {
+    let mut node = Node::new();
+    let key = node.key(1, &sliding(900, SECOND));
+    assert!(node.admits(&key, 1));
+    let asks = node.tick();
+    // It is answered, late; the ledger takes back what it gave; a heartbeat is answered.
+    node.index += 1;
+    let echo = Echo {
+        seq: asks[0].seq,
+        sent_ms: asks[0].sent_ms,
+    };
+    let late = node.message(Some(echo), vec![item(&key, 1, 100)]);
+    node.index += 1;
+    node.clock.forward(SECOND * 31);
+    node.answer(vec![]);
+    node.keeper.grant(&late, &node.clock);
+    assert_eq!(held(&key).free, 49);
+    node.answer(vec![item(&key, 1, 100)]);
+    assert_eq!(held(&key).free, 149, "news is taken");
+}
+
+#[test]
 fn a_short_silence_changes_nothing() {
     let mut node = Node::new();
     let key = node.key(1, &sliding(900, SECOND));
@@ -388,6 +410,27 @@ fn a_grant_of_a_key_that_is_not_here_is_refused() {
 }
 
 #[test]
+fn what_is_refused_is_said_until_it_is_answered_and_then_no_more() {
+    let mut node = Node::new();
+    let key = node.key(1, &hourly(100));
+    let mut unknown = item(&key, 3, 40);
+    unknown.key = KeyId([9; 16]);
+    node.answer(vec![unknown.clone()]);
+    let mut said = Vec::new();
+    for _ in 0..25 {
+        said.extend(node.tick().into_iter().filter(|ask| !ask.items.is_empty()));
+    }
+    assert_eq!(said.len(), 3, "once a second: {said:?}");
+    let echo = Echo {
+        seq: said[2].seq,
+        sent_ms: said[2].sent_ms,
+    };
+    // The answer says what it holds again: nothing.
+    node.grant(Some(echo), vec![unknown]);
+    assert_eq!(node.ticks(SECOND * 5), []);
+}
+
+#[test]
 fn a_cap_takes_back_what_is_free_above_it() {
     let mut node = Node::new();
     let key = node.key(1, &sliding(9000, SECOND * 60));
@@ -419,6 +462,44 @@ fn a_lowered_limit_lowers_the_base_and_a_raised_one_raises_it() {
         assert_eq!((free + cool.cast_signed(), cool), (all, 60), "{limit}");
     }
     assert_eq!(key.limit(), 3600, "an older document's");
+}
+
+#[test]
+fn no_request_under_a_newer_document_spends_the_base_of_an_older_one() {
+    let mut node = Node::new();
+    let key = node.key(1, &hourly(1800));
+    node.ticks(SECOND * 20);
+    let lowered = node
+        .holder
+        .resolve(key.id(), &hourly(180), OnEmpty::Deny, 2, &node.clock);
+    assert!(!node.admits(&lowered.unwrap(), 11));
+    assert!(node.admits(&key, 10));
+}
+
+#[test]
+fn what_is_said_of_a_key_is_said_under_the_document_that_it_follows() {
+    let mut node = Node::new();
+    let old = node.key(1, &hourly(1800));
+    let resolve = |number, limit, as_of| {
+        let terms = hourly(limit);
+        let id = KeyId([number; 16]);
+        let key = node
+            .holder
+            .resolve(id, &terms, OnEmpty::Deny, as_of, &node.clock);
+        key.unwrap()
+    };
+    let new = resolve(2, 900, 2);
+    for key in [&old, &new] {
+        while node.admits(key, 1) {}
+    }
+    let asks = node.tick();
+    let said = asks
+        .iter()
+        .map(|ask| (ask.as_of, ask.items[0].key, ask.terms[0].limit()));
+    assert_eq!(
+        said.collect::<Vec<_>>(),
+        [(1, old.id(), 1800), (2, new.id(), 900)]
+    );
 }
 
 #[test]
