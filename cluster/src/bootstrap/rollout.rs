@@ -149,6 +149,7 @@ mod tests {
                 region: "eu".into(),
                 incarnation: 1,
                 liveness: *liveness,
+                steady: true,
                 control: address,
                 bulk: address,
                 announced: Announced {

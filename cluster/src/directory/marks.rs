@@ -179,6 +179,7 @@ mod tests {
                 region: "eu".into(),
                 incarnation: 1,
                 liveness: *liveness,
+                steady: true,
                 control: ([127, 0, 0, 1], 1).into(),
                 bulk: ([127, 0, 0, 1], 2).into(),
                 announced: Announced::default(),

@@ -126,6 +126,7 @@ mod tests {
             region: "eu".into(),
             incarnation: 1,
             liveness: *liveness,
+            steady: true,
             control: "10.0.0.1:1".parse().unwrap(),
             bulk: "10.0.0.1:2".parse().unwrap(),
             announced: Announced::default(),

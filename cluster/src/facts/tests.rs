@@ -177,6 +177,7 @@ impl Cluster {
             region: region(id).into(),
             incarnation: 1,
             liveness: Liveness::Up,
+            steady: true,
             control: "10.0.0.1:1".parse().unwrap(),
             bulk: "10.0.0.1:2".parse().unwrap(),
             announced: Announced::default(),

@@ -37,6 +37,18 @@ const SUSPECT_ARRIVALS: usize = 2;
 /// See [`UP_ARRIVALS`].
 const UP_WITHIN: Duration = Duration::from_secs(1);
 
+/// So long after such a silence a node is steady again. A link that loses a third of its packets is silent for
+/// `SUSPECT_AFTER` about once a second, and answers in between: what is sent over it then crawls, and breaks with a longer
+/// silence, while a region behind a whole link could have served it.
+const PROBATION: Duration = Duration::from_secs(2);
+
+/// So many late echoes within [`OFTEN_WITHIN`] make a node unsteady before it is ever suspect. Where a third of all packets
+/// is lost that takes less than a second. At 1 % each way it comes every few minutes, and costs no more than a preference.
+const OFTEN: usize = 3;
+
+/// See [`OFTEN`].
+const OFTEN_WITHIN: Duration = Duration::from_secs(1);
+
 /// A gap between two ticks above this means that this process did not run (a suspended machine, a busy
 /// core): what was silent meanwhile was us.
 const STALL: Duration = Duration::from_millis(100);
@@ -70,6 +82,12 @@ struct Track {
     doubted: bool,
     /// It was taken for dead and answers again, not yet often enough to be `Up`.
     returning: bool,
+    /// It was suspect for its silence, or late too often, and is not steady until then.
+    probation: Option<Instant>,
+    /// When its echoes were late, newest last, [`OFTEN`] at most.
+    late: VecDeque<Instant>,
+    /// The silence that goes on was found late already.
+    is_late: bool,
 }
 
 impl Detector {
@@ -90,6 +108,9 @@ impl Detector {
                     condemned: false,
                     doubted,
                     returning: false,
+                    probation: None,
+                    late: VecDeque::with_capacity(OFTEN),
+                    is_late: false,
                 },
             );
         }
@@ -125,6 +146,13 @@ impl Detector {
         self.tracks.get(node).map(|track| track.liveness)
     }
 
+    /// Whether a node was neither suspect for its silence of late nor late too often, so that requests may go there before
+    /// others.
+    pub fn is_steady(&self, node: &NodeId) -> bool {
+        let track = self.tracks.get(node);
+        track.is_none_or(|track| track.probation.is_none())
+    }
+
     /// An echo has come from a node. A change it brings is told at the next tick.
     pub fn heard(&mut self, node: &NodeId, now: Instant) {
         if let Some(track) = self.tracks.get_mut(node) {
@@ -150,6 +178,7 @@ impl Detector {
         let track = self.tracks.get_mut(node)?;
         track.arrivals.clear();
         track.returning = false;
+        track.probation = None;
         (track.liveness != Liveness::Down).then(|| {
             track.liveness = Liveness::Down;
             Verdict {
@@ -187,8 +216,24 @@ impl Detector {
 }
 
 impl Track {
+    fn note_lateness(&mut self, silence: Duration, now: Instant) {
+        let is_late = silence >= OVERDUE_AFTER;
+        if is_late && !self.is_late {
+            if self.late.len() == OFTEN {
+                self.late.pop_front();
+            }
+            self.late.push_back(now);
+            let first = self.late.front().filter(|_| self.late.len() == OFTEN);
+            if first.is_some_and(|first| now.saturating_duration_since(*first) <= OFTEN_WITHIN) {
+                self.probation = Some(now + PROBATION);
+            }
+        }
+        self.is_late = is_late;
+    }
+
     fn judge(&mut self, now: Instant) -> Liveness {
         let silence = now.saturating_duration_since(self.since);
+        self.note_lateness(silence, now);
         if self.liveness == Liveness::Down || self.returning {
             let often = self.arrivals.len() == UP_ARRIVALS
                 && self
@@ -212,6 +257,7 @@ impl Track {
         }
         if silence < SUSPECT_AFTER {
             self.condemned = false;
+            self.probation = self.probation.filter(|until| now < *until);
             if self.doubted {
                 Liveness::Suspect
             } else {
@@ -219,8 +265,10 @@ impl Track {
             }
         } else if silence >= DOWN_AFTER || self.condemned {
             self.arrivals.clear();
+            self.probation = None;
             Liveness::Down
         } else {
+            self.probation = Some(now + PROBATION);
             Liveness::Suspect
         }
     }
@@ -317,6 +365,45 @@ mod tests {
                 liveness: Liveness::Up
             }]
         );
+    }
+
+    /// It is silent for so long again and again; whether it was steady after each silence.
+    fn steady_after(detector: &mut Detector, now: &mut Instant, silences: &[u64]) -> Vec<bool> {
+        let after = |silence: &u64| {
+            let silence = Duration::from_millis(*silence);
+            ticks(detector, *now, silence);
+            *now += silence;
+            detector.heard(&peer(), *now);
+            detector.tick(*now);
+            assert_eq!(detector.verdict(&peer()), Some(Liveness::Up));
+            detector.is_steady(&peer())
+        };
+        silences.iter().map(after).collect()
+    }
+
+    #[test]
+    fn a_suspect_that_answers_is_steady_again_after_two_good_seconds() {
+        let (mut detector, mut now) = living();
+        let all: Vec<u64> = [100, 100, 400].into_iter().chain([100; 24]).collect();
+        let steady = steady_after(&mut detector, &mut now, &all);
+        let expected: Vec<bool> = (0..all.len()).map(|at| !(2..22).contains(&at)).collect();
+        assert_eq!(steady, expected);
+    }
+
+    #[test]
+    fn a_link_that_loses_much_is_not_steady_before_anybody_is_suspect_and_in_between() {
+        let (mut detector, mut now) = living();
+        let often = [200, 100, 200, 100, 200, 100, 250, 100, 200, 310, 100, 450];
+        let steady = steady_after(&mut detector, &mut now, &often);
+        let expected: Vec<bool> = (0..often.len()).map(|at| at < 4).collect();
+        assert_eq!(steady, expected);
+        // Now and then one is lost anywhere.
+        let (mut detector, mut now) = living();
+        let seldom = [
+            200, 100, 200, 100, 100, 100, 100, 100, 100, 200, 100, 100, 100,
+        ];
+        let steady = steady_after(&mut detector, &mut now, &seldom);
+        assert_eq!(steady, [true; 13]);
     }
 
     #[test]
@@ -433,7 +520,7 @@ mod tests {
             gaps in prop::collection::vec(1u64..900, 1..60),
         ) {
             let (mut detector, mut now) = living();
-            let mut returning = false;
+            let (mut returning, mut probation) = (false, None);
             for gap in gaps {
                 let end = now + Duration::from_millis(gap);
                 let mut at = now;
@@ -445,8 +532,10 @@ mod tests {
                     returning |= verdict == Liveness::Down;
                     if silence >= DOWN_AFTER {
                         prop_assert_eq!(verdict, Liveness::Down);
+                        probation = None;
                     } else if silence >= SUSPECT_AFTER {
                         prop_assert_ne!(verdict, Liveness::Up);
+                        probation = (!returning).then_some(at + PROBATION);
                     }
                 }
                 now = end;
@@ -455,6 +544,9 @@ mod tests {
                 let verdict = detector.verdict(&peer()).unwrap();
                 returning &= verdict != Liveness::Up;
                 prop_assert!(returning || verdict == Liveness::Up, "{:?}", verdict);
+                // Late echoes make it unsteady too.
+                let on_probation = probation.is_some_and(|until| now < until);
+                prop_assert!(!on_probation || !detector.is_steady(&peer()));
             }
         }
     }

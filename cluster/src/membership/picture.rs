@@ -61,7 +61,8 @@ pub(super) fn targets(
 /// The picture that the node routes by. `own` stands first in no special place; `known` holds the others.
 pub(super) fn compose(own: &Known, known: &[Known], detector: &Detector) -> View {
     let regions = probed_regions(known, detector);
-    let mut members = BTreeMap::from([(own.id.clone(), member(own, Liveness::Up))]);
+    let shaky = shaky_regions(known, detector);
+    let mut members = BTreeMap::from([(own.id.clone(), member(own, Liveness::Up, true))]);
     for node in known {
         let liveness = if node.left {
             Liveness::Down
@@ -74,7 +75,11 @@ pub(super) fn compose(own: &Known, known: &[Known], detector: &Detector) -> View
         } else {
             Liveness::Down
         };
-        members.insert(node.id.clone(), member(node, liveness));
+        let steady = match detector.verdict(&node.id) {
+            Some(_) => detector.is_steady(&node.id),
+            None => !shaky.contains(&node.region),
+        };
+        members.insert(node.id.clone(), member(node, liveness, steady));
     }
     let mut regions: BTreeMap<RegionName, RegionHealth> = BTreeMap::new();
     for member in members.values() {
@@ -138,6 +143,18 @@ fn probed_regions(known: &[Known], detector: &Detector) -> BTreeMap<RegionName, 
     regions
 }
 
+/// Regions of which no node that is probed and answers is steady.
+fn shaky_regions(known: &[Known], detector: &Detector) -> BTreeSet<RegionName> {
+    let mut regions: BTreeMap<RegionName, bool> = BTreeMap::new();
+    for node in known {
+        if detector.verdict(&node.id) == Some(Liveness::Up) {
+            *regions.entry(node.region.clone()).or_default() |= detector.is_steady(&node.id);
+        }
+    }
+    let shaky = regions.into_iter().filter(|(_, steady)| !steady);
+    shaky.map(|(region, _)| region).collect()
+}
+
 /// Whether all nodes of a region that are probed are silent: another one that is to be probed in their place may have
 /// gone with them.
 pub(super) fn is_silent(region: &RegionName, known: &[Known], detector: &Detector) -> bool {
@@ -145,16 +162,17 @@ pub(super) fn is_silent(region: &RegionName, known: &[Known], detector: &Detecto
     best.is_some_and(|best| best != Liveness::Up)
 }
 
-fn member(node: &Known, liveness: Liveness) -> Member {
+fn member(node: &Known, liveness: Liveness, steady: bool) -> Member {
     Member {
         id: node.id.clone(),
         region: node.region.clone(),
         incarnation: node.incarnation,
         liveness,
+        steady,
         control: node.control,
         bulk: node.bulk,
         announced: node.announced.clone(),
-        rtt: node.rtt.map(steady),
+        rtt: node.rtt.map(rounded),
     }
 }
 
@@ -168,7 +186,7 @@ pub(super) fn settled(before: Option<Duration>, now: Option<Duration>) -> Option
 }
 
 /// Rounds a round trip, so that the picture does not change with every sample.
-fn steady(rtt: Duration) -> Duration {
+fn rounded(rtt: Duration) -> Duration {
     let step = if rtt < Duration::from_millis(2) {
         100
     } else {

@@ -152,6 +152,7 @@ impl Administered for Pretend {
             region: "eu".into(),
             incarnation: 5,
             liveness: Liveness::Up,
+            steady: true,
             control: ([127, 0, 0, 1], 7400).into(),
             bulk: ([127, 0, 0, 1], 7450).into(),
             announced: Announced {

@@ -30,9 +30,11 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    /// Checks until `stop`. The first check comes after `first`, so that a node's checks are spread.
-    pub(crate) async fn run(self, first: Duration, stop: CancellationToken) {
+    /// Checks until `stop`: after `first`, `second` later, and then at the interval. Drawn by the caller, so that a node's
+    /// checks are spread.
+    pub(crate) async fn run(self, first: Duration, second: Duration, stop: CancellationToken) {
         let mut next = Instant::now() + first;
+        let mut again = Some(second);
         loop {
             tokio::select! {
                 biased;
@@ -48,7 +50,7 @@ impl Check {
                 }
             };
             self.endpoint.checked(sign, Instant::now().into_std());
-            next = began + self.health.interval;
+            next = began + again.take().unwrap_or(self.health.interval);
         }
     }
 

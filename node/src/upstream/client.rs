@@ -20,7 +20,7 @@ use super::{
     fault::Fault,
     luck::Luck,
     pool::Pool,
-    region::{self, Choice, Question, Reason},
+    region::{self, Choice, Local, Question, Reason},
     retry::{self, Failure, Situation, Verdict},
     trip::Trip,
     tunnel,
@@ -263,28 +263,34 @@ impl Client {
         } else {
             destination.own.len()
         };
-        let mut local_ready = (0..count).any(|at| untried(at).is_some());
+        let proven = |at: usize| untried(at).filter(|_| destination.own[at].proven());
+        let mut local = Local::of(count, untried, proven);
         loop {
             let question = Question {
                 view: &view,
                 service: &destination.name,
                 places: &destination.places,
                 zones: trip.errand.zones,
-                local_ready,
+                local,
                 forwarded: trip.forwarded,
                 tried_peers: &trip.tried_peers,
                 tried_regions: &trip.tried_regions,
             };
             let choice = self.luck.throw(|draw| region::choose(&question, draw));
             let target = match choice {
-                Choice::Local => match self.pick(destination, count, untried, now) {
-                    Some(ticket) => Target::Local(ticket),
-                    None => {
+                Choice::Local => {
+                    let ticket = if local == Local::Sure {
+                        self.pick(destination, count, proven, now)
+                    } else {
+                        self.pick(destination, count, untried, now)
+                    };
+                    let Some(ticket) = ticket else {
                         // Another worker took the last place since.
-                        local_ready = false;
+                        local = Local::None;
                         continue;
-                    }
-                },
+                    };
+                    Target::Local(ticket)
+                }
                 Choice::Forward(peers) => {
                     let Some((peer, region)) = peers.into_iter().next() else {
                         continue;

@@ -62,6 +62,14 @@ impl Destination {
         .unwrap_or(u32::MAX)
     }
 
+    /// How many endpoints of the own region are known to be healthy, for peers; none where no check of those that take
+    /// requests has ended yet.
+    pub(crate) fn known_healthy(&self) -> Option<u32> {
+        let known = self.own.iter().filter(|it| it.healthy() && it.proven());
+        let known = u32::try_from(known.count()).unwrap_or(u32::MAX);
+        (known > 0 || self.healthy() == 0).then_some(known)
+    }
+
     /// Requests in flight at the endpoints of the own region.
     pub fn in_flight(&self) -> u32 {
         self.own.iter().map(|endpoint| endpoint.in_flight()).sum()

@@ -36,8 +36,10 @@ pub(crate) struct Endpoint {
     troubled: AtomicBool,
     /// Out because nothing is heard of it.
     silent: AtomicBool,
+    /// It was well once, or nobody checks it.
+    proven: AtomicBool,
     origin: Instant,
-    /// Told when the admission changes, so that the node announces it.
+    /// Told when the admission changes, or it is proven, so that the node announces it.
     changes: Arc<watch::Sender<u64>>,
 }
 
@@ -69,8 +71,9 @@ impl Endpoint {
             in_flight: AtomicU32::new(0),
             health: Mutex::new(Health::new(rules)),
             admission: AtomicU64::new(OPEN),
-            troubled: AtomicBool::new(false),
+            troubled: AtomicBool::new(rules.checked),
             silent: AtomicBool::new(false),
+            proven: AtomicBool::new(!rules.checked),
             origin: now,
             changes,
         })
@@ -95,6 +98,11 @@ impl Endpoint {
     /// Whether it takes all requests (an endpoint on trial does not).
     pub(crate) fn healthy(&self) -> bool {
         self.admission.load(Relaxed) == OPEN
+    }
+
+    /// Whether it was well once, or nobody checks it. Those that are not yet come after all that are, here and elsewhere.
+    pub(crate) fn proven(&self) -> bool {
+        self.proven.load(Relaxed)
     }
 
     /// A place for one request; `None` where another request has taken the trial.
@@ -169,13 +177,15 @@ impl Endpoint {
         };
         self.troubled.store(health.troubled(), Relaxed);
         self.silent.store(health.silent(), Relaxed);
+        let proves = !self.proven.swap(health.proven(), Relaxed) && health.proven();
         let before = self.admission.swap(admission, Relaxed);
         drop(health);
-        if (before == OPEN) != (admission == OPEN) {
+        if proves || (before == OPEN) != (admission == OPEN) {
             tracing::trace!(
                 target: "meridian::decision",
                 endpoint = %self.authority,
                 healthy = admission == OPEN,
+                proves,
                 "endpoint health changed"
             );
             self.changes.send_modify(|count| *count += 1);
@@ -284,17 +294,21 @@ mod tests {
     fn a_failure_closes_it_for_all_and_is_told_to_who_announces() {
         let endpoint = endpoint(true);
         let now = endpoint.origin;
+        assert!(!endpoint.proven());
+        endpoint.checked(Sign::Good, now);
+        assert!(endpoint.proven());
         let changes = endpoint.changes.subscribe();
+        let told = *changes.borrow();
         endpoint
             .ticket(now)
             .expect("it is open")
             .tell(Outcome::Failed, now);
         assert_eq!(endpoint.load(now), None);
         assert!(!endpoint.healthy());
-        assert_eq!(*changes.borrow(), 1);
+        assert_eq!(*changes.borrow(), told + 1);
         endpoint.checked(Sign::Good, now);
         assert!(endpoint.healthy());
-        assert_eq!(*changes.borrow(), 2);
+        assert_eq!(*changes.borrow(), told + 2);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! (requests) and [`super::check`] (checks). Failed checks or failed requests in a row take an endpoint
 //! out. Good checks bring it back where checks are configured; else one trial request at a time does,
 //! after a pause that doubles while trials fail. An endpoint that is out because nothing was heard of it may be
-//! tried as a last resort: it may be this node that was cut off.
+//! tried as a last resort: it may be this node that was cut off. Where checks are configured, a new endpoint is proven by
+//! its first good check or request; until then others go first.
 
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,8 @@ pub(crate) struct Health {
     pause: Duration,
     /// The last look or request got no answer.
     silent: bool,
+    /// It was well once, or nobody checks it.
+    proven: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +80,7 @@ enum State {
 }
 
 impl Health {
-    /// A new endpoint is trusted until checks or requests say otherwise.
+    /// A new endpoint takes requests until checks or requests say otherwise.
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
             rules,
@@ -87,6 +90,7 @@ impl Health {
             gateway_answers: 0,
             pause: FIRST_PAUSE,
             silent: false,
+            proven: !rules.checked,
         }
     }
 
@@ -110,9 +114,18 @@ impl Health {
         self.silent && self.state != State::Healthy
     }
 
+    /// Whether anything is known of it: a node that has just started, or a document that has just named it, would
+    /// otherwise send requests to one that hangs until its checks have failed.
+    pub(crate) fn proven(&self) -> bool {
+        self.proven
+    }
+
     /// Whether a good request would change anything: callers skip telling it otherwise.
     pub(crate) fn troubled(&self) -> bool {
-        self.state != State::Healthy || self.failed_requests > 0 || self.gateway_answers > 0
+        self.state != State::Healthy
+            || self.failed_requests > 0
+            || self.gateway_answers > 0
+            || !self.proven
     }
 
     /// New rules from a new revision. What is known stays known.
@@ -121,6 +134,7 @@ impl Health {
             return;
         }
         self.rules = rules;
+        self.proven |= !rules.checked;
         if let State::Out { trial_from, .. } = &mut self.state {
             *trial_from = (!rules.checked).then_some(now + self.pause);
         }
@@ -142,7 +156,7 @@ impl Health {
         };
         match &mut self.state {
             State::Healthy if self.failed_checks >= self.rules.unhealthy_after => self.go_out(now),
-            State::Healthy => {}
+            State::Healthy => self.proven |= good,
             State::Out { good_checks, .. } => {
                 *good_checks = if good { *good_checks + 1 } else { 0 };
                 if *good_checks >= self.rules.healthy_after {
@@ -161,6 +175,7 @@ impl Health {
             return;
         }
         self.silent = outcome == Outcome::Failed;
+        self.proven |= outcome == Outcome::Good;
         match outcome {
             Outcome::Good => (self.failed_requests, self.gateway_answers) = (0, 0),
             Outcome::Gateway => {
@@ -229,7 +244,10 @@ impl Health {
     }
 
     fn come_back(&mut self) {
-        *self = Self::new(self.rules);
+        *self = Self {
+            proven: true,
+            ..Self::new(self.rules)
+        };
     }
 }
 
@@ -306,6 +324,29 @@ mod tests {
         assert_eq!(health.admission(), Admission::Open);
         (0..5).for_each(|_| health.request(Outcome::Gateway, now));
         assert!(!health.silent() && health.admission() != Admission::Open);
+    }
+
+    #[test]
+    fn what_is_checked_is_proven_by_its_first_good_check_or_request_for_good() {
+        let now = start();
+        assert!(Health::new(PASSIVE).proven(), "nothing else would prove it");
+        let mut checked = Health::new(CHECKED);
+        checked.check(Sign::Silence, now);
+        checked.request(Outcome::Gateway, now);
+        assert!(!checked.proven() && checked.admission() == Admission::Open);
+        checked.check(Sign::Good, now);
+        assert!(checked.proven());
+        (0..3).for_each(|_| checked.check(Sign::Bad, now));
+        (0..2).for_each(|_| checked.check(Sign::Good, now));
+        assert!(checked.proven() && checked.admission() == Admission::Open);
+
+        let mut asked = Health::new(CHECKED);
+        assert!(asked.troubled(), "a good request tells something");
+        asked.request(Outcome::Good, now);
+        assert!(asked.proven() && !asked.troubled());
+        asked.adopt(PASSIVE, now);
+        asked.adopt(CHECKED, now);
+        assert!(asked.proven());
     }
 
     #[test]

@@ -176,7 +176,8 @@ impl Upstreams {
             roster.adopt(document, number, &own_region, &self.shared.stop, now);
         drop(roster);
         for new in checks {
-            let first = self.phase(new.health.interval);
+            let first = self.phase(new.health.interval.min(FIRST_CHECK));
+            let second = self.phase(new.health.interval);
             let check = check::Check {
                 endpoint: new.endpoint,
                 health: new.health,
@@ -184,7 +185,9 @@ impl Upstreams {
                 dialer: Arc::clone(&self.shared.checks),
                 tracker: self.shared.tracker.clone(),
             };
-            self.shared.tracker.spawn(check.run(first, new.stop));
+            self.shared
+                .tracker
+                .spawn(check.run(first, second, new.stop));
         }
         let destinations = Arc::new(destinations);
         let before = self.shared.current.swap(Some(Arc::clone(&destinations)));
@@ -214,11 +217,12 @@ impl Upstreams {
         found.map(|found| found.own.clone()).unwrap_or_default()
     }
 
-    /// The same for every service of the current document: what a node announces.
+    /// How many endpoints are known to be healthy, for every service of the current document of which that is known: what
+    /// a node announces.
     pub fn announcement(&self) -> BTreeMap<ServiceName, u32> {
         let current = self.shared.current.load();
         let all = current.iter().flat_map(|all| all.services());
-        all.map(|service| (service.name.clone(), service.healthy()))
+        all.filter_map(|service| Some((service.name.clone(), service.known_healthy()?)))
             .collect()
     }
 
@@ -252,7 +256,7 @@ impl Upstreams {
         &self.shared
     }
 
-    /// When in its first interval an endpoint's first check runs.
+    /// A moment within such a span, so that the checks of a node are spread.
     fn phase(&self, interval: Duration) -> Duration {
         let mut random = self
             .shared
@@ -262,3 +266,7 @@ impl Upstreams {
         interval.mul_f64(random.random_range(0.0..1.0))
     }
 }
+
+/// Within this a new endpoint's first check begins, however far apart the later ones are: until it has ended, requests go
+/// to other regions where endpoints are known to be well.
+const FIRST_CHECK: Duration = Duration::from_millis(100);

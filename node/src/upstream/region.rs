@@ -21,13 +21,41 @@ pub(crate) struct Question<'a> {
     /// Where the request may be served; empty: anywhere.
     pub(crate) zones: &'a [Zone],
     /// Whether an endpoint of the own region would take it now.
-    pub(crate) local_ready: bool,
+    pub(crate) local: Local,
     /// Whether a peer has forwarded it here.
     pub(crate) forwarded: bool,
     /// Peers that have been tried already.
     pub(crate) tried_peers: &'a [NodeId],
     /// Regions that have said they can't.
     pub(crate) tried_regions: &'a [RegionName],
+}
+
+/// How the endpoints of the own region stand to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Local {
+    /// One of them would take it, and is known to be well.
+    Sure,
+    /// One of them would take it; no check of it has ended yet.
+    Unproven,
+    /// None would.
+    None,
+}
+
+impl Local {
+    /// Of `count` endpoints: the load of each that would take it, and of each of these that is known to be well.
+    pub(crate) fn of(
+        count: usize,
+        takes: impl Fn(usize) -> Option<u32>,
+        proven: impl Fn(usize) -> Option<u32>,
+    ) -> Self {
+        if (0..count).any(|at| proven(at).is_some()) {
+            Self::Sure
+        } else if (0..count).any(|at| takes(at).is_some()) {
+            Self::Unproven
+        } else {
+            Self::None
+        }
+    }
 }
 
 /// Where a request goes.
@@ -71,16 +99,18 @@ pub(crate) fn choose(question: &Question<'_>, draw: &mut dyn FnMut(usize) -> usi
         return Choice::Refuse(Reason::Residency);
     }
     let own = &question.view.own_region;
-    if question.local_ready && allowed().any(|region| region == own) {
+    let here = allowed().any(|region| region == own);
+    if here && question.local == Local::Sure {
         return Choice::Local;
     }
+    let unproven = here && question.local == Local::Unproven;
     let unavailable = Choice::Refuse(if question.zones.is_empty() {
         Reason::NoHealthyUpstream
     } else {
         Reason::ResidencyUnavailable
     });
     if question.forwarded {
-        return unavailable;
+        return if unproven { Choice::Local } else { unavailable };
     }
     let mut regions: Vec<(Duration, &RegionName)> = question
         .places
@@ -92,11 +122,12 @@ pub(crate) fn choose(question: &Question<'_>, draw: &mut dyn FnMut(usize) -> usi
         .collect();
     regions.sort();
     let mut peers = Vec::new();
-    // A suspect node may be dying or just late. Behind all others it is better than a refusal: if it
-    // dies, the fabric breaks the stream within a moment.
-    for liveness in [Liveness::Up, Liveness::Suspect] {
+    for rank in Rank::ALL {
         for (_, region) in &regions {
-            peers.extend(members(question, region, liveness, draw));
+            peers.extend(members(question, region, rank, draw));
+        }
+        if unproven && peers.is_empty() {
+            return Choice::Local;
         }
     }
     if peers.is_empty() {
@@ -175,31 +206,64 @@ pub(crate) fn fitness(question: &Question<'_>, member: &Member) -> Fitness {
     }
 }
 
-/// The region's members of one liveness that may take the request: those that announce healthy endpoints first, then
-/// those that have not announced anything yet. Within each, the less loaded of two random ones leads.
+/// How far in front a peer stands that may take a request, wherever it is; of the same rank the nearest goes first.
+///
+/// Links come first: over one that loses much, requests crawl and break. A suspect node may be dying or just late. Behind
+/// all others it is better than a refusal: if it dies, the fabric breaks the stream within a moment. Then who is known to
+/// have a healthy endpoint: one of which nobody knows may hang until its checks have failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Steady,
+    SteadyUnknown,
+    Shaky,
+    ShakyUnknown,
+    Suspect,
+    SuspectUnknown,
+}
+
+impl Rank {
+    /// All, the first to be asked first.
+    const ALL: [Self; 6] = [
+        Self::Steady,
+        Self::SteadyUnknown,
+        Self::Shaky,
+        Self::ShakyUnknown,
+        Self::Suspect,
+        Self::SuspectUnknown,
+    ];
+
+    /// The rank of a peer; none where it may not take the question's request.
+    fn of(question: &Question<'_>, member: &Member) -> Option<Self> {
+        let known = match fitness(question, member) {
+            Fitness::Sure(_) => true,
+            Fitness::Unknown => false,
+            Fitness::Draining | Fitness::Empty | Fitness::Tried | Fitness::Down => return None,
+        };
+        let (sure, unknown) = match member.liveness {
+            Liveness::Up if member.steady => (Self::Steady, Self::SteadyUnknown),
+            Liveness::Up => (Self::Shaky, Self::ShakyUnknown),
+            Liveness::Suspect => (Self::Suspect, Self::SuspectUnknown),
+            Liveness::Down => return None,
+        };
+        Some(if known { sure } else { unknown })
+    }
+}
+
+/// The region's members of one rank. The less loaded of two random ones leads.
 fn members(
     question: &Question<'_>,
     region: &RegionName,
-    liveness: Liveness,
+    rank: Rank,
     draw: &mut dyn FnMut(usize) -> usize,
 ) -> Vec<(NodeId, RegionName)> {
-    let (mut sure, mut unknown) = (Vec::new(), Vec::new());
-    for member in question.view.members.values() {
-        if member.region != *region || member.id == question.view.own || member.liveness != liveness
-        {
-            continue;
-        }
-        match fitness(question, member) {
-            Fitness::Sure(_) => sure.push(member),
-            Fitness::Unknown => unknown.push(member),
-            Fitness::Draining | Fitness::Empty | Fitness::Tried | Fitness::Down => {}
-        }
-    }
-    for group in [&mut sure, &mut unknown] {
-        lead_with_the_less_loaded(group, draw);
-    }
-    sure.into_iter()
-        .chain(unknown)
+    let members = question.view.members.values().filter(|member| {
+        let other = member.region == *region && member.id != question.view.own;
+        other && Rank::of(question, member) == Some(rank)
+    });
+    let mut group: Vec<&Member> = members.collect();
+    lead_with_the_less_loaded(&mut group, draw);
+    let group = group.into_iter();
+    group
         .map(|member| (member.id.clone(), region.clone()))
         .collect()
 }

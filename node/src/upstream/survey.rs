@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     balance,
     client::{Client, Errand, refusal},
-    region::{self, Choice, Fitness, Question, Standing},
+    region::{self, Choice, Fitness, Local, Question, Standing},
 };
 use crate::problem::Refusal;
 
@@ -65,20 +65,27 @@ impl Client {
         let now = Instant::now().into_std();
         let count = destination.own.len();
         let load = |at: usize| destination.own.get(at)?.load(now);
+        let proven = |at: usize| load(at).filter(|_| destination.own[at].proven());
+        let local = Local::of(count, load, proven);
         let question = Question {
             view: &view,
             service: &destination.name,
             places: &destination.places,
             zones: errand.zones,
-            local_ready: (0..count).any(|at| load(at).is_some()),
+            local,
             forwarded: false,
             tried_peers: &[],
             tried_regions: &[],
         };
         let place = match self.luck.throw(|draw| region::choose(&question, draw)) {
             Choice::Local => {
+                let balance = destination.settings.balance;
                 let at = self.luck.turn(destination, |turn, draw| {
-                    balance::pick(destination.settings.balance, count, load, draw, turn)
+                    if local == Local::Sure {
+                        balance::pick(balance, count, proven, draw, turn)
+                    } else {
+                        balance::pick(balance, count, load, draw, turn)
+                    }
                 });
                 at.and_then(|at| destination.own.get(at))
                     .map(|endpoint| Place {
@@ -152,6 +159,10 @@ impl Client {
                 Standing::Own => {
                     for endpoint in &errand.destination.own {
                         let (usable, why) = match endpoint.load(now) {
+                            Some(_) if endpoint.healthy() && !endpoint.proven() => (
+                                true,
+                                "not checked yet, so after all that are known to be well",
+                            ),
                             Some(_) if endpoint.healthy() => (true, "healthy, in this region"),
                             Some(_) => (true, "it failed; one request may try it again now"),
                             None if endpoint.full() => (false, "at its bound of requests"),
@@ -179,17 +190,22 @@ impl Client {
                             Fitness::Sure(count) => (true, format!("{count} healthy endpoints")),
                             Fitness::Unknown => (
                                 true,
-                                "it has not said anything of the service yet".to_owned(),
+                                "it has not said anything of the service yet, so after those that have"
+                                    .to_owned(),
                             ),
                             Fitness::Draining => (false, "it takes no new work".to_owned()),
                             Fitness::Empty => (false, "no healthy endpoint".to_owned()),
                             Fitness::Tried => (false, "it has been tried".to_owned()),
                             Fitness::Down => (false, "it does not answer".to_owned()),
                         };
-                        let why = if suspect && usable {
-                            format!("{why}; silent for a moment, so after all others")
-                        } else {
-                            why
+                        let why = match usable {
+                            true if suspect => {
+                                format!("{why}; silent for a moment, so after all others")
+                            }
+                            true if !member.steady => {
+                                format!("{why}; silent now and then, so after those that are not")
+                            }
+                            _ => why,
                         };
                         candidates.push(candidate(
                             Spot::Peer(member.id.clone()),

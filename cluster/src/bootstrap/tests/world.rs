@@ -388,6 +388,7 @@ impl World {
                 region: region.clone(),
                 incarnation: 1,
                 liveness,
+                steady: true,
                 control: address,
                 bulk: address,
                 announced: Announced {

@@ -259,6 +259,7 @@ fn alone() -> View {
         region: region.clone(),
         incarnation: 1,
         liveness: Liveness::Up,
+        steady: true,
         control: SocketAddr::from(([10, 0, 0, 1], 7400)),
         bulk: SocketAddr::from(([10, 0, 0, 1], 7450)),
         announced: Announced::default(),

@@ -15,6 +15,7 @@ fn member(id: &str, region: &str, liveness: Liveness, healthy: Option<u32>) -> M
         region: region.into(),
         incarnation: 1,
         liveness,
+        steady: true,
         control: ([127, 0, 0, 1], 1).into(),
         bulk: ([127, 0, 0, 1], 2).into(),
         announced: Announced {
@@ -73,6 +74,15 @@ fn places(of: &[(&str, &str)]) -> Vec<(RegionName, Zone)> {
 const EVERYWHERE: [(&str, &str); 3] = [("ap", "in"), ("eu", "eu"), ("us", "us")];
 
 fn ask(view: &View, at: &[(&str, &str)], zones: &[&str], local_ready: bool) -> Choice {
+    let local = if local_ready {
+        Local::Sure
+    } else {
+        Local::None
+    };
+    ask_with(view, at, zones, local)
+}
+
+fn ask_with(view: &View, at: &[(&str, &str)], zones: &[&str], local: Local) -> Choice {
     let zones: Vec<Zone> = zones.iter().map(|zone| (*zone).into()).collect();
     choose(
         &Question {
@@ -80,7 +90,7 @@ fn ask(view: &View, at: &[(&str, &str)], zones: &[&str], local_ready: bool) -> C
             service: &"plant".into(),
             places: &places(at),
             zones: &zones,
-            local_ready,
+            local,
             forwarded: false,
             tried_peers: &[],
             tried_regions: &[],
@@ -212,6 +222,57 @@ fn of_two_nodes_the_less_loaded_leads() {
 }
 
 #[test]
+fn what_nobody_has_checked_yet_comes_after_all_that_is_known_to_be_well() {
+    let all = |us, ap| {
+        view(
+            vec![
+                member("eu-1", "eu", Liveness::Up, None),
+                member("us-1", "us", Liveness::Up, us),
+                member("us-2", "us", Liveness::Suspect, Some(1)),
+                member("ap-1", "ap", Liveness::Up, ap),
+            ],
+            &[("us", 80), ("ap", 150)],
+        )
+    };
+    let (us, ap) = (("us-1", "us"), ("ap-1", "ap"));
+    let suspect = ("us-2", "us");
+    let unproven = |view: &View| ask_with(view, &EVERYWHERE, &[], Local::Unproven);
+    assert_eq!(
+        ask(&all(None, Some(1)), &EVERYWHERE, &[], false),
+        forward(&[ap, us, suspect]),
+        "farther away, and sure"
+    );
+    assert_eq!(
+        unproven(&all(None, Some(1))),
+        forward(&[ap, us, suspect]),
+        "the own one is no surer than others"
+    );
+    assert_eq!(unproven(&all(None, None)), Choice::Local);
+    assert_eq!(unproven(&all(Some(0), Some(0))), Choice::Local);
+    let bound = ask_with(
+        &all(Some(1), Some(1)),
+        &EVERYWHERE,
+        &["eu"],
+        Local::Unproven,
+    );
+    assert_eq!(bound, Choice::Local, "residency leaves no other");
+}
+
+#[test]
+fn a_region_behind_a_link_that_loses_much_comes_after_one_farther_away() {
+    let mut view = three_regions();
+    let us = view.members.get_mut("us-1").expect("it is a member");
+    us.steady = false;
+    let expected = forward(&[("ap-1", "ap"), ("us-1", "us")]);
+    assert_eq!(ask(&view, &EVERYWHERE, &[], false), expected);
+    assert_eq!(
+        ask(&view, &[("us", "us")], &[], false),
+        forward(&[("us-1", "us")]),
+        "and before a refusal"
+    );
+}
+
+#[test]
 fn a_forwarded_request_is_never_forwarded_again() {
     let view = three_regions();
     let question = Question {
@@ -219,7 +280,7 @@ fn a_forwarded_request_is_never_forwarded_again() {
         service: &"plant".into(),
         places: &places(&EVERYWHERE),
         zones: &[],
-        local_ready: false,
+        local: Local::None,
         forwarded: true,
         tried_peers: &[],
         tried_regions: &[],
@@ -228,6 +289,11 @@ fn a_forwarded_request_is_never_forwarded_again() {
         choose(&question, &mut |_| 0),
         Choice::Refuse(Reason::NoHealthyUpstream)
     );
+    let unproven = Question {
+        local: Local::Unproven,
+        ..question
+    };
+    assert_eq!(choose(&unproven, &mut |_| 0), Choice::Local);
 }
 
 #[test]
@@ -238,7 +304,7 @@ fn what_was_tried_is_not_tried_again() {
         service: &"plant".into(),
         places: &places(&EVERYWHERE),
         zones: &[],
-        local_ready: false,
+        local: Local::None,
         forwarded: false,
         tried_peers: &["us-1".into()],
         tried_regions: &[],
@@ -267,21 +333,22 @@ proptest! {
     #[test]
     fn no_choice_leaves_the_zones_or_goes_to_a_dead_draining_or_unfit_node(
         rest in proptest::collection::vec(
-            (0..4_usize, any_liveness(), proptest::option::of(0..3_u32), any::<bool>(), 0..100_u32),
+            (0..4_usize, any_liveness(), proptest::option::of(0..3_u32), any::<(bool, bool)>(), 0..100_u32),
             0..9,
         ),
         distances in proptest::collection::vec(proptest::option::of(1..400_u64), 4),
         endpoints in proptest::sample::subsequence(REGIONS.to_vec(), 1..=4),
         zones in proptest::sample::subsequence(REGIONS.to_vec(), 0..=3),
-        local_ready: bool,
+        local in prop_oneof![Just(Local::Sure), Just(Local::Unproven), Just(Local::None)],
         forwarded: bool,
         seed: u64,
     ) {
         let mut members = vec![member("eu-1", "eu", Liveness::Up, None)];
-        for (index, (region, liveness, healthy, draining, load)) in rest.into_iter().enumerate() {
+        for (index, (region, liveness, healthy, (draining, steady), load)) in rest.into_iter().enumerate() {
             let mut next = member(&format!("n{index}"), REGIONS[region], liveness, healthy);
             next.announced.draining = draining;
             next.announced.load = load;
+            next.steady = steady;
             members.push(next);
         }
         let known: Vec<_> = REGIONS
@@ -295,7 +362,7 @@ proptest! {
         let zones: Vec<Zone> = zones.into_iter().map(Zone::from).collect();
         let service = "plant".into();
         let question = Question {
-            view: &view, service: &service, places: &places, zones: &zones, local_ready, forwarded,
+            view: &view, service: &service, places: &places, zones: &zones, local, forwarded,
             tried_peers: &[], tried_regions: &[],
         };
         let mut state = seed;
@@ -307,12 +374,17 @@ proptest! {
             endpoints.contains(&region) && (zones.is_empty() || zones.contains(&Zone::from(region)))
         };
         match choose(&question, &mut draw) {
-            Choice::Local => prop_assert!(local_ready && may("eu")),
+            Choice::Local => prop_assert!(local != Local::None && may("eu")),
             Choice::Forward(peers) => {
                 prop_assert!(!forwarded);
-                prop_assert!(!(local_ready && may("eu")));
+                prop_assert!(!(local == Local::Sure && may("eu")));
                 prop_assert!(!peers.is_empty());
-                let mut before = (Liveness::Up, Duration::ZERO);
+                let sure = peers.iter().any(|(id, _)| {
+                    let peer = &view.members[id];
+                    Rank::of(&question, peer) == Some(Rank::Steady)
+                });
+                prop_assert!(sure || local == Local::None || !may("eu"));
+                let mut before = (Rank::Steady, Duration::ZERO);
                 for (id, region) in &peers {
                     let peer = &view.members[id];
                     prop_assert_eq!(&peer.region, region);
@@ -321,8 +393,9 @@ proptest! {
                     prop_assert!(!peer.announced.draining);
                     prop_assert!(peer.announced.services.get(&service) != Some(&0));
                     let distance = view.regions[region].rtt.unwrap_or(UNMEASURED);
-                    let place = (peer.liveness, distance);
-                    prop_assert!(before <= place, "nearer regions come first");
+                    let rank = Rank::of(&question, peer).expect("it is fit");
+                    let place = (rank, distance);
+                    prop_assert!(before <= place, "what is sure first, then what is near");
                     before = place;
                 }
             }
@@ -336,7 +409,7 @@ proptest! {
                     Reason::ResidencyUnavailable
                 };
                 prop_assert_eq!(reason, expected);
-                prop_assert!(!(local_ready && may("eu")));
+                prop_assert!(local == Local::None || !may("eu"));
                 let fit = view.members.values().any(|peer| {
                     peer.region.as_str() != "eu"
                         && may(peer.region.as_str())

@@ -152,6 +152,7 @@ pub(crate) fn view(own: &str, peers: &[&str]) -> View {
                 region: region.clone(),
                 incarnation: 1,
                 liveness: Liveness::Up,
+                steady: true,
                 control: ([127, 0, 0, 1], 1).into(),
                 bulk: ([127, 0, 0, 1], 2).into(),
                 announced: Announced::default(),

@@ -108,6 +108,47 @@ async fn where_nothing_is_well_a_silent_endpoint_is_tried_and_one_that_says_no_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_endpoint_gets_requests_and_is_announced_once_a_check_of_it_was_good() {
+    let world = World::default();
+    // It takes requests and hangs, as a node that has just started cannot know.
+    world.http1(ONE, |_| std::future::pending());
+    world.http1(TWO, |_| async { answer(200, "") });
+    let (eu, us) = (
+        Node::start(&world, "eu-1", &["us-1"]),
+        Node::start(&world, "us-1", &["eu-1"]),
+    );
+    let mut settings = service(&[("eu", ONE), ("us", TWO)]);
+    settings.health = Some(Health {
+        path: "/health".into(),
+        interval: Duration::from_secs(60),
+        timeout: Duration::from_millis(500),
+        healthy_after: 2,
+        unhealthy_after: 2,
+    });
+    us.adopt(settings.clone());
+    let mut proven = us.upstreams.changes();
+    proven.mark_unchanged();
+    assert_eq!(us.upstreams.announcement(), [].into(), "nothing is known");
+    let began = Instant::now();
+    proven.changed().await.expect("the node lives");
+    assert!(
+        began.elapsed() < Duration::from_millis(200),
+        "the first check waits for no interval"
+    );
+    let announced = us.upstreams.announcement();
+    assert_eq!(announced, [("plant".into(), 1)].into());
+
+    eu.believe(|view| {
+        let us = view.members.get_mut("us-1").expect("it is a member");
+        us.announced.services = announced;
+    });
+    let plant = eu.adopt(settings);
+    let (_, served) = eu.send(&plant, request("GET")).await.expect("us serves");
+    assert_eq!(served.region, "us".into());
+    assert_eq!(eu.upstreams.announcement(), [].into());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_endpoint_keeps_its_health_from_one_revision_to_the_next() {
     let world = World::default();
     let node = Node::start(&world, "eu-1", &[]);
