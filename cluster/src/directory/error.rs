@@ -38,6 +38,14 @@ pub enum WriteError {
         "the cluster is not founded yet: all nodes of `cluster.bootstrap` must be running and reach each other; nothing was written"
     )]
     NotFounded,
+    /// This node is about to join, and found no leader among the nodes that it reaches; nothing was written.
+    #[error(
+        "this node is not a member of the cluster yet, and found no leader among the nodes that it reaches within {patience:?}; nothing was written, try again or write through another node"
+    )]
+    NotMember {
+        /// How long the write waited.
+        patience: Duration,
+    },
     /// Another revision than the expected one is the newest; nothing was written.
     #[error(
         "revision {current}{} is the newest, not the expected {expected}; look at what changed and apply again",

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use meridian_config::name::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
@@ -16,6 +17,7 @@ use crate::{
     control::Topic,
     fabric::{CallError, Handler, Kind, PeerIdentity, Transport},
     host::BoxFuture,
+    membership::Liveness,
     wire,
 };
 
@@ -83,7 +85,8 @@ impl Reader {
                         .ok()
                         .and_then(Result::ok),
                     Way::There(leader) => self.ask(leader, deadline).await,
-                    Way::Wait => None,
+                    // A node that is about to be taken in is sent what it lacks.
+                    Way::Wait | Way::Apart => None,
                     Way::NoQuorum => {
                         return Err(ReadError::NoQuorum {
                             voters: status.voters,
@@ -122,6 +125,35 @@ impl Reader {
             Ok(Verdict::NotNow) | Err(_) => None,
         }
     }
+}
+
+/// Who leads, by its own word, for a node that is not a member yet: only a leader that a majority follows answers with an
+/// index. Asks every node that is up, a few bytes each.
+pub(super) async fn who_leads(
+    transport: &Arc<dyn Transport>,
+    group: &Group,
+    deadline: Instant,
+) -> Option<NodeId> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let view = group.view();
+    let others = view
+        .members
+        .values()
+        .filter(|member| member.id != view.own && member.liveness != Liveness::Down);
+    let mut answers: FuturesUnordered<_> = others
+        .map(|member| {
+            let body = Topic::ReadIndex.address(&[]);
+            let call = transport.call(&member.id, Kind::Control, body, left);
+            async move { (member.id.clone(), call.await) }
+        })
+        .collect();
+    while let Some((node, answer)) = answers.next().await {
+        let verdict = answer.ok().and_then(|answer| wire::decode(&answer).ok());
+        if let Some(Verdict::Index(_)) = verdict {
+            return Some(node);
+        }
+    }
+    None
 }
 
 impl Handler for Reader {

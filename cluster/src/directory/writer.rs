@@ -12,11 +12,13 @@ use super::{
     WriteError,
     command::Outcome,
     forward::{Proposer, Verdict, Write},
+    read,
 };
 use crate::{
     consensus::{Changes, Group, GroupStatus, Role},
     control::Topic,
     fabric::{CallError, Kind, Transport},
+    membership::Liveness,
     wire,
 };
 
@@ -29,6 +31,8 @@ pub(super) enum Way {
     There(NodeId),
     /// Nobody does, but a majority is up: an election is due.
     Wait,
+    /// This node knows no voters: it is not a member of the group yet. Others may be.
+    Apart,
     /// Too few voters are up for anything to be agreed on.
     NoQuorum,
     /// This node takes no part.
@@ -42,8 +46,7 @@ pub(super) fn way(status: &GroupStatus, own: &NodeId, young: bool) -> Way {
         return Way::Stopped;
     }
     match &status.leader {
-        // Without voters the node has not heard of the cluster yet; it may at any moment.
-        _ if status.voters.is_empty() => Way::Wait,
+        _ if status.voters.is_empty() => Way::Apart,
         _ if !status.quorum && young => Way::Wait,
         _ if !status.quorum => Way::NoQuorum,
         Some(leader) if leader == own => Way::Here,
@@ -106,13 +109,17 @@ impl Writer {
                 }
                 Way::There(leader) => {
                     let left = deadline.saturating_duration_since(Instant::now());
-                    match self.forward(leader, &write, left).await {
-                        Ok(verdict) => Some(verdict),
-                        // It never left this node.
-                        Err(CallError::Unreachable(_)) => None,
-                        Err(_) => Some(Verdict::Unknown),
-                    }
+                    self.try_forward(leader, &write, left).await
                 }
+                Way::Apart => match read::who_leads(&self.transport, group, deadline).await {
+                    Some(leader) => {
+                        let left = deadline.saturating_duration_since(Instant::now());
+                        self.try_forward(&leader, &write, left).await
+                    }
+                    // Another leader may be due, and this node's own founding or taking in: it may be told next.
+                    None if doubtful || group.is_young() || meets_members(group) => None,
+                    None => return Err(WriteError::NotFounded),
+                },
                 // It may be agreed on already. A majority that is out of sight, be it for a stall of this machine, may
                 // be back within the patience, and then the answer is a sure one.
                 Way::NoQuorum if doubtful => None,
@@ -142,12 +149,23 @@ impl Writer {
             if !another_try(group, &mut changes, &way, deadline).await {
                 return Err(if doubtful {
                     WriteError::Unconfirmed { patience }
-                } else if status.voters.is_empty() {
+                } else if way == Way::Apart && meets_members(group) {
+                    WriteError::NotMember { patience }
+                } else if way == Way::Apart {
                     WriteError::NotFounded
                 } else {
                     WriteError::NoLeader { patience }
                 });
             }
+        }
+    }
+
+    /// What a leader says to the write; none where it never left this node.
+    async fn try_forward(&self, leader: &NodeId, write: &Write, left: Duration) -> Option<Verdict> {
+        match self.forward(leader, write, left).await {
+            Ok(verdict) => Some(verdict),
+            Err(CallError::Unreachable(_)) => None,
+            Err(_) => Some(Verdict::Unknown),
         }
     }
 
@@ -164,6 +182,16 @@ impl Writer {
             .await?;
         wire::decode(&answer).map_err(|why| CallError::unread(leader, &why))
     }
+}
+
+/// Whether some other node that is up shows a document: there is a cluster.
+fn meets_members(group: &Group) -> bool {
+    let view = group.view();
+    let mut members = view.members.values();
+    members.any(|member| {
+        let other = member.id != view.own && member.liveness != Liveness::Down;
+        other && member.announced.revision > 0
+    })
 }
 
 fn way_is_here(status: &GroupStatus, own: &NodeId) -> bool {
@@ -211,11 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_knows_no_voters_waits_to_hear_of_them() {
+    fn a_node_that_knows_no_voters_is_no_member_yet() {
         let status = GroupStatus {
             voters: Vec::new(),
             ..status(None, false)
         };
-        assert_eq!(way(&status, &NodeId::from("a"), false), Way::Wait);
+        assert_eq!(way(&status, &NodeId::from("a"), false), Way::Apart);
+        assert_eq!(way(&status, &NodeId::from("a"), true), Way::Apart);
     }
 }

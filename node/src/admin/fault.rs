@@ -128,6 +128,7 @@ impl Fault {
                     (503, "no-quorum", "No quorum")
                 }
                 WriteError::NotFounded => (503, "not-founded", "Cluster not founded"),
+                WriteError::NotMember { .. } => (503, "not-a-member", "Not a member yet"),
                 WriteError::Stopped { .. } => (503, "stopping", "Node is stopping"),
                 WriteError::Unconfirmed { .. } => (504, "unconfirmed", "Write not confirmed"),
                 WriteError::Conflict { .. } => (412, "revision-conflict", "Another revision"),

@@ -390,13 +390,13 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Applies a new document through the living nodes in turn. One that was told to stop says that it is not
-    /// ready, and is passed over.
+    /// Applies a new document through the living nodes in turn, those that are about to join among them. One that was told
+    /// to stop says that it is not ready, and is passed over, as is one of which operators know that it leaves.
     fn write_somewhere(&mut self) {
         let mut gateways = self.stage.gateways();
         gateways.retain(|(index, _)| {
             let node = &self.stage.nodes[*index];
-            node.is_known() && node.takes_work()
+            !node.is_leaving() && node.takes_work()
         });
         if let Some(choices) = u64::try_from(gateways.len())
             .ok()

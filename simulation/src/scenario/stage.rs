@@ -82,6 +82,8 @@ pub(super) struct Node {
     member: bool,
     /// Whether clients know of it.
     known: bool,
+    /// Clients and operators were told that it leaves.
+    leaving: bool,
 }
 
 /// Where a node's insides arrive.
@@ -157,6 +159,7 @@ impl Stage {
                     stopping: false,
                     member,
                     known: member,
+                    leaving: false,
                 }
             })
             .collect();
@@ -314,6 +317,7 @@ impl Stage {
     /// Puts a node into what clients know, or takes it out.
     pub(super) fn let_clients_know(&mut self, index: usize, known: bool) {
         self.nodes[index].known = known;
+        self.nodes[index].leaving = !known;
         self.let_clients_choose();
     }
 
@@ -576,6 +580,11 @@ impl Node {
     /// Whether it takes work: it was not told to stop. One that is no member is not asked.
     pub(super) fn takes_work(&self) -> bool {
         !self.stopping || !self.member
+    }
+
+    /// Whether operators were told that it leaves.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving
     }
 
     /// Whether clients and operators know of it: it serves, and will not leave.

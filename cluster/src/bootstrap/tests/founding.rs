@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::world::{World, document, text, until};
 use crate::{
     bootstrap::BootstrapError, consensus::Role, directory::WriteError, host::memory::Disk,
@@ -22,11 +24,34 @@ async fn nothing_is_founded_before_all_named_nodes_are_there() {
     world.start("b", Disk::default()).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(world.directory("a").status().voters, []);
+    let asked = Instant::now();
     let refused = world.directory("b").apply(document("one")).await;
     assert_eq!(refused, Err(WriteError::NotFounded));
+    assert!(asked.elapsed() < Duration::from_millis(200), "at once");
     world.start("c", Disk::default()).await;
     world.leader().await;
     world.directory("b").apply(document("one")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_not_taken_in_yet_brings_a_write_to_the_leader() {
+    let nodes = [("a", "eu"), ("b", "us"), ("c", "ap"), ("d", "ap")];
+    let mut world = World::new(&nodes, &["a", "b", "c"]);
+    for id in ["a", "b", "c"] {
+        world.start(id, Disk::default()).await;
+    }
+    world.leader().await;
+    world.start("d", Disk::default()).await;
+    let joining = world.directory("d").clone();
+    assert_eq!(joining.status().voters, [], "it has only just started");
+    let asked = Instant::now();
+    let accepted = joining.apply(document("one")).await.unwrap();
+    assert_eq!(accepted.revision, 1);
+    assert!(asked.elapsed() < Duration::from_secs(1));
+    until("the newcomer's document", || {
+        text(&joining).as_deref() == Some("one")
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
