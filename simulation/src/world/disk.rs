@@ -1,7 +1,8 @@
 //! The false disk: what was synced survives a crash, what was not may be lost.
 //!
 //! In: the calls of [`LogStore`] and [`Files`]. Out: the same answers as the real ones. At a crash any suffix
-//! of the unsynced log writes is lost, drawn from the seed. Small files are durable when their write
+//! of the unsynced log writes is lost, drawn from the seed; of the first of them that is lost a part may be there, since
+//! the real store writes and removes entry by entry. Small files are durable when their write
 //! returns, as the trait promises. On a disk that is well calls run inline, so that no crash falls between; on
 //! one that is slow or stalls they wait first ([`Disk::wait`]). A bit that is flipped at rest is found as the real
 //! store finds it: a log when it is opened, a file by whoever reads it.
@@ -108,8 +109,15 @@ impl Disk {
         let unsynced = std::mem::take(&mut state.unsynced);
         let kept = random.random_range(0..=unsynced.len());
         state.lost += (unsynced.len() - kept) as u64;
-        for change in unsynced.into_iter().take(kept) {
+        let mut unsynced = unsynced.into_iter();
+        for change in unsynced.by_ref().take(kept) {
             state.durable.apply(change);
+        }
+        if let Some(part) = unsynced
+            .next()
+            .and_then(|torn| state.durable.part(torn, random))
+        {
+            state.durable.apply(part);
         }
         state.live = state.durable.clone();
     }
@@ -256,6 +264,37 @@ fn in_store(error: &io::Error) -> StoreError {
 }
 
 impl Log {
+    /// What a crash in the middle of a change leaves of it: entries are written from the first one on, truncated from the
+    /// last one down, purged from the first one up. None where it is whole or not there at all.
+    fn part(&self, change: Change, random: &mut StdRng) -> Option<Change> {
+        let mut some = |of: usize| {
+            let some = (of > 1).then(|| random.random_range(0..of));
+            some.filter(|some| *some > 0)
+        };
+        let standing = |of: GroupId, indices: RangeInclusive<u64>| {
+            let range = (of, *indices.start())..=(of, *indices.end());
+            self.entries
+                .range(range)
+                .map(|((_, index), _)| *index)
+                .collect::<Vec<_>>()
+        };
+        Some(match change {
+            Change::Append(group, mut entries) => {
+                entries.truncate(some(entries.len())?);
+                Change::Append(group, entries)
+            }
+            Change::Truncate(group, from) => {
+                let away = standing(group, from..=u64::MAX);
+                Change::Truncate(group, away[some(away.len())?])
+            }
+            Change::Purge(group, upto) => {
+                let away = standing(group, 0..=upto);
+                Change::Purge(group, away[some(away.len())? - 1])
+            }
+            Change::Mark(..) => return None,
+        })
+    }
+
     fn apply(&mut self, change: Change) {
         match change {
             Change::Append(group, entries) => {

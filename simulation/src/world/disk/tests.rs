@@ -33,6 +33,34 @@ fn a_crash_keeps_what_was_synced_and_some_prefix_of_the_rest() {
     assert_eq!(kept, (2..=6).collect());
 }
 
+/// What a crash may leave of a log of 1 to 6 with a change that was not synced: first and last entry.
+fn left_of(change: impl Fn(&Disk)) -> std::collections::BTreeSet<(u64, u64)> {
+    let left = |seed| {
+        let disk = Disk::default();
+        let all: Vec<Entry> = (1..=6).map(entry).collect();
+        disk.append(GROUP, &all).unwrap();
+        disk.flush().unwrap();
+        change(&disk);
+        disk.crash(&mut Seed(seed).stream("disk"));
+        let (first, last) = disk.bounds(GROUP).unwrap().unwrap();
+        let entries = LogStore::read(&disk, GROUP, 0..=u64::MAX).unwrap();
+        let whole: Vec<Entry> = (first..=last).map(entry).collect();
+        assert_eq!(entries, whole, "there is a hole");
+        (first, last)
+    };
+    (0..100).map(left).collect()
+}
+
+#[test]
+fn a_crash_in_the_middle_of_a_write_leaves_a_part_of_it_and_no_hole() {
+    let appended = left_of(|disk| disk.append(GROUP, &[entry(7), entry(8), entry(9)]).unwrap());
+    assert_eq!(appended, [(1, 6), (1, 7), (1, 8), (1, 9)].into());
+    let truncated = left_of(|disk| disk.truncate(GROUP, 4).unwrap());
+    assert_eq!(truncated, [(1, 3), (1, 4), (1, 5), (1, 6)].into());
+    let purged = left_of(|disk| disk.purge(GROUP, 3).unwrap());
+    assert_eq!(purged, [(1, 6), (2, 6), (3, 6), (4, 6)].into());
+}
+
 #[test]
 fn a_full_disk_refuses_writes_and_still_reads() {
     let disk = Disk::default();
