@@ -137,7 +137,10 @@ fn is_alone(history: &History, fault: usize) -> bool {
     let FaultSeen { at, orderly, .. } = history.faults[fault];
     let before = at.saturating_sub(SETTLE)..at;
     let mut changes = history.grounds.iter().map(|(since, _)| since);
-    let came_back = changes.any(|since| !since.is_zero() && before.contains(since));
+    // What came back in the very moment shows in its end: the ground changes by the fault itself then.
+    let mut ends = history.faults.iter().filter_map(|seen| seen.ended);
+    let came_back = changes.any(|since| !since.is_zero() && before.contains(since))
+        || ends.any(|ended| ended == at);
     let mut others = history.faults.iter().enumerate();
     (orderly || !came_back)
         && others.all(|(other, seen)| {
@@ -500,6 +503,13 @@ mod tests {
         history.faults.push(other);
         assert_eq!(outages(&history)[0].gap, ms(1_010));
         assert_eq!(check(&history), Vec::<String>::new());
+        // Or the other one ends in the moment in which it begins.
+        history.faults[1].at = ms(1_000);
+        let judged = [9_999, 10_000].map(|ended| {
+            history.faults[1].ended = Some(ms(ended));
+            check(&history).len()
+        });
+        assert_eq!(judged, [1, 0]);
     }
 
     #[test]

@@ -464,8 +464,16 @@ impl Ground {
     pub fn can_serve_anywhere(&self, from: Place, regions: &[Place]) -> bool {
         let mut reachable = self.reach(from).peekable();
         !self.misled.contains(&from)
+            && !self.may_be_misled_elsewhere(from)
             && reachable.peek().is_some()
             && reachable.all(|node| self.serves(node, regions))
+    }
+
+    /// Whether clients of a region that has lost a node may come to one of another region that takes their connection and
+    /// does not answer: they dial one of each region in turn, the nearest first.
+    fn may_be_misled_elsewhere(&self, from: Place) -> bool {
+        let strays = !self.nodes[from.0] || self.apart.values().any(|place| *place == from);
+        strays && self.misled.iter().any(|place| self.open(from, *place))
     }
 
     /// Whether nodes of a region reach an upstream in one of `regions`. Across regions a peer there makes the call.
@@ -670,6 +678,25 @@ mod tests {
         // One of two might be the wrong one.
         ground.cuts = BTreeSet::from([(b, c)]);
         assert!(!ground.can_serve(a, &[c]));
+    }
+
+    #[test]
+    fn clients_that_lost_a_node_of_their_own_may_be_misled_by_one_of_another_region() {
+        let (a, b, c) = (Place(0), Place(1), Place(2));
+        let mut ground = Ground {
+            nodes: vec![true, false, true],
+            upstreams: vec![true; 3],
+            apart: BTreeMap::from([("b-1".to_owned(), b)]),
+            misled: BTreeSet::from([b]),
+            ..Ground::default()
+        };
+        // The nodes of b are paused. Clients of a stay with their own.
+        assert!(ground.can_serve(a, &[a, b, c]) && ground.can_serve(c, &[a, b, c]));
+        assert!(!ground.can_serve(b, &[a, b, c]));
+        ground.apart.insert("a-1".to_owned(), a);
+        assert!(!ground.can_serve(a, &[a, b, c]) && ground.can_serve(c, &[a, b, c]));
+        ground.cuts.insert((a, b));
+        assert!(ground.can_serve(a, &[a, c]), "b is out of reach");
     }
 
     #[test]

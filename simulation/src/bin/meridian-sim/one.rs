@@ -136,7 +136,8 @@ fn watched(
             trace: trace.clone(),
             panics: panics.clone(),
             cut_short: cut_short.clone(),
-            log: run.log.clone(),
+            // The tables in it settle the order of later ones on the thread that makes them.
+            log: run.log.as_ref().map(EnvFilter::new),
             quiet: run.quiet,
         };
         world.begin(told)?;
@@ -171,7 +172,7 @@ struct World {
     trace: Trace,
     panics: Panics,
     cut_short: CutShort,
-    log: Option<String>,
+    log: Option<EnvFilter>,
     quiet: bool,
 }
 
@@ -193,10 +194,11 @@ impl World {
         thread.map(drop)
     }
 
-    fn play(self) -> Account {
-        // Before anything else: the first hash table of a thread, be it the log filter's, settles the
-        // order of all later ones.
+    fn play(mut self) -> Account {
+        // Before anything else: the first hash table of a thread settles the order of all later ones. Nothing but the
+        // world may make any here: a run that is logged is the same run.
         Interposed.begin(self.seed, EPOCH);
+        let filter = self.log.take();
         let decisions = tracing_subscriber::registry().with(self.trace.layer());
         let mut watch = |progress: &Progress| {
             if !self.quiet {
@@ -215,12 +217,12 @@ impl World {
             )
         };
         // Two kinds of subscriber: with a layer that may be missing, every span of every library would be made.
-        let Some(filter) = &self.log else {
+        let Some(filter) = filter else {
             return tracing::subscriber::with_default(decisions, play);
         };
         let talk = tracing_subscriber::fmt::layer()
             .with_writer(io::stderr)
-            .with_filter(EnvFilter::new(filter));
+            .with_filter(filter);
         tracing::subscriber::with_default(decisions.with(talk), play)
     }
 }

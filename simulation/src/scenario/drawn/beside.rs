@@ -58,6 +58,7 @@ impl Drawn {
         let both: Vec<&Self> = beside.iter().copied().chain([self]).collect();
         !beside.iter().any(|other| self.clashes(other))
             && leaves_signs(&both, cluster)
+            && drawn.iter().all(|other| !self.meets_the_start_after(other))
             && (!self.forgets || self.finds_voters(drawn))
             && (!self.rotates()
                 || drawn.iter().filter(|it| it.rotates()).count() < issuer::ROTATIONS)
@@ -71,6 +72,19 @@ impl Drawn {
     /// Whether the two befall the same thing, or may.
     fn clashes(&self, other: &Self) -> bool {
         self.alone || other.alone || !self.touches.is_disjoint(&other.touches)
+    }
+
+    /// Whether a node would be started on a disk that is in trouble by this: one that cannot read or write there says so and
+    /// ends, as an operator expects it to.
+    fn meets_the_start_after(&self, other: &Self) -> bool {
+        let starts = other.ends..other.ends.saturating_add(STARTS);
+        let same = self.alone
+            || other.alone
+            || other
+                .silences
+                .iter()
+                .any(|spot| self.touches.contains(&Thing::Node(*spot)));
+        self.needs_writes && !other.silences.is_empty() && same && starts.contains(&self.at)
     }
 
     /// Whether everybody who lost a disk before had time to learn again what was agreed on: nothing went wrong for as
@@ -135,3 +149,6 @@ fn leaves_signs(faults: &[&Drawn], cluster: &Cluster) -> bool {
         needs_up && (!fault.needs_writes || silent.difference(&fault.silences).count() <= 1)
     })
 }
+
+/// For a node that is started to have read and written what it cannot go on without: on a slow disk, a few of its times.
+const STARTS: Duration = Duration::from_secs(1);

@@ -234,6 +234,33 @@ fn a_second_disk_is_lost_only_when_nothing_has_gone_wrong_for_long_since_the_fir
 }
 
 #[test]
+fn no_node_is_started_on_a_disk_that_it_cannot_use() {
+    let mut bounds = anything(30, 1, 300);
+    use DrawnKind::{DiskErrors, DiskFull, PowerOff};
+    bounds.kinds = vec![PowerOff, DiskFull, DiskErrors];
+    bounds.apart = Duration::from_millis(500)..=Duration::from_secs(4);
+    let mut after = 0;
+    for seed in 0..100 {
+        // One node in each region, so that whoever is named is it.
+        let drawn = bounds.draw(&cluster(3, 1), Seed(seed));
+        for fault in drawn.iter().filter(|fault| kind(fault) != "power_off") {
+            let began = time(fault, "at");
+            for other in drawn.iter().filter(|other| ends(other) <= began) {
+                let (here, there) = (silences(fault), silences(other));
+                let leaders = here == Some("leader") || there == Some("leader");
+                let since = began - ends(other);
+                after += u32::from(here == there && since < Duration::from_secs(3));
+                assert!(
+                    (!leaders && here != there) || since >= Duration::from_secs(1),
+                    "seed {seed}: {drawn:#?}"
+                );
+            }
+        }
+    }
+    assert!(after > 20, "{after}");
+}
+
+#[test]
 fn an_issuer_that_errs_is_asked_for_a_new_key_meanwhile_and_none_comes_too_soon_after_another() {
     let bounds = anything(20, 3, 300);
     let (mut errors, mut keys) = (0, 0);

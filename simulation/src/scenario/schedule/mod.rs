@@ -79,7 +79,10 @@ impl Schedule {
             let Some(begun) = Active::begin(next, stage, scenario, time) else {
                 break;
             };
+            // Those after it come as much later: what was to follow its end would else befall what it still holds.
+            let late = time - next.at;
             self.waiting.pop();
+            self.waiting.iter_mut().for_each(|fault| fault.at += late);
             self.active.push(begun);
             changed = true;
         }
