@@ -34,6 +34,7 @@ use crate::{
     listener::{tls::EdgeTls, tls::TlsError},
     report::{
         AccessLog, Metrics, cluster::ClusterPage, fabric::FabricPage, facts::FactsPage, pseudonym,
+        quota::QuotaPage,
     },
     revision::{Drafts, adopt::Adopter},
     upstream::{Roots, Setup, Upstreams},
@@ -50,6 +51,9 @@ const HAND_OVER: Duration = Duration::from_secs(2);
 /// For asking peers what was revoked and blocked meanwhile, before clients are let in: several round trips to the
 /// farthest. Nobody there to ask: no time at all.
 const CATCH_UP: Duration = Duration::from_secs(1);
+/// For hearing what this node may spend of limits, before clients are let in: longer than the ledger is without a leader.
+/// Without a quorum it goes on with what it had before.
+const SHARE: Duration = Duration::from_secs(6);
 /// For asking peers the same before a node that began with an empty disk serves its first document: it knows nothing of
 /// what was revoked, clients are served elsewhere, and a quarter of a million facts over a slow link take this long.
 const LEARN: Duration = Duration::from_secs(60);
@@ -186,7 +190,16 @@ async fn serve(
     let cluster = Cluster::start(host.clone(), file, options, tracker, stop).await?;
 
     let metrics = Metrics::new(host.workers());
-    let page = ClusterPage::new(cluster.membership().clone(), cluster.directory().clone());
+    let page = ClusterPage::new(
+        cluster.membership().clone(),
+        cluster.directory().clone(),
+        cluster.quota().clone(),
+    );
+    metrics
+        .registry()
+        .register(Box::new(page))
+        .expect("no other series has these names");
+    let page = QuotaPage::new(cluster.quota().clone());
     metrics
         .registry()
         .register(Box::new(page))
@@ -257,7 +270,7 @@ async fn serve(
         current: state.current.clone(),
         bans,
         issuers,
-        limiter: Arc::new(Limiter::new()),
+        limiter: Limiter::new(cluster.quota().clone()),
         upstreams: upstreams.clone(),
         metrics: metrics.path().clone(),
         log,
@@ -320,7 +333,8 @@ async fn serve(
         }
         meet::all_regions(&cluster).await;
         // What was revoked and blocked while this node was away; what it knew before lies in its own files.
-        cluster.facts().catch_up(CATCH_UP).await;
+        let quota = cluster.quota();
+        tokio::join!(cluster.facts().catch_up(CATCH_UP), quota.answered(SHARE));
     };
     // A node that was removed hears so from the first peer it meets, and lets no client in.
     let mut early = tokio::select! {
@@ -420,7 +434,9 @@ async fn serve(
     // Tunnels and what is served for peers: their time is over with the edge's.
     upstreams_stop.cancel();
     if matches!(why, End::Asked) {
-        let _ = timeout(HAND_OVER, cluster.directory().hand_over()).await;
+        let (directory, quota) = (cluster.directory(), cluster.quota());
+        let parting = async { tokio::join!(directory.hand_over(), quota.part(HAND_OVER)) };
+        let _ = timeout(HAND_OVER, parting).await;
     }
     // Writes that came in by this node's API are answered before Raft ends here.
     admin_stop.cancel();

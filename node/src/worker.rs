@@ -13,7 +13,7 @@ use crate::{
     exchange::Body,
     guard::Limits,
     identity::Identifier,
-    limit::Limiter,
+    limit::{Limiter, Pressure},
     listener::{Connection, Service},
     pipeline,
     report::{AccessLog, health::Health, metrics::RequestPath, pseudonym::Key},
@@ -44,7 +44,9 @@ pub struct Worker {
     /// Who sends a request; remembers tokens.
     pub identifier: Identifier,
     /// How much a client may still use; shared by the node's workers.
-    pub limiter: Arc<Limiter>,
+    pub limiter: Limiter,
+    /// How overloaded this worker is.
+    pub pressure: Pressure,
     /// The way to upstreams; keeps this worker's connections.
     pub client: Client,
     /// Where requests are counted.

@@ -13,6 +13,7 @@ use meridian_cluster::{
     facts::{Claim, Facts, PublishError, Receipt, Revocation, Standing, Wait, Wanted},
     host::Host,
     membership::{Liveness, Member, Membership, View},
+    quota::service::{Quota, Stage},
     version::Versions,
 };
 use meridian_config::{diagnose::Source, name::NodeId, node_file::NodeFile};
@@ -22,7 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     flawed::Flaws,
-    workload::{CommandSeen, DecisionSeen, DoubtSeen, EndState, Oracle, ReadSeen, RevisionSeen},
+    workload::{
+        Assumed, Charge, CommandSeen, DecisionSeen, DoubtSeen, EndState, Oracle, ReadSeen,
+        RevisionSeen,
+    },
     world::{Decision, SimHost},
 };
 
@@ -49,6 +53,7 @@ pub struct Gateway {
     membership: Membership,
     facts: Facts,
     fabric: Fabric,
+    quota: Quota,
     /// The machine's: what is asked from outside is told by the machine's own clock.
     runtime: Handle,
 }
@@ -99,6 +104,7 @@ where
                 membership: handles.cluster.membership().clone(),
                 facts: handles.cluster.facts().clone(),
                 fabric: handles.cluster.fabric().clone(),
+                quota: handles.cluster.quota().clone(),
                 runtime: Handle::current(),
             };
             observe(gateway).await;
@@ -132,6 +138,11 @@ impl Gateway {
                 return;
             }
         }
+    }
+
+    /// Whether the node spends what the ledger has given it, or the cluster's version has no ledger.
+    pub fn counts_together(&self) -> bool {
+        self.level() < 2 || self.quota.stage() == Stage::Answered
     }
 
     /// The newest revision that the node shows; 0: none.
@@ -327,6 +338,34 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
         }
         _ => text.starts_with("raft unanswered "),
     };
+    if text.starts_with("charged ") {
+        let number = |name: &str| field(name)?.parse::<u64>().ok();
+        if let (Some(key), Some(cost), Some(amount), Some(span_ms)) = (
+            field("key"),
+            number("cost"),
+            number("amount"),
+            number("span_ms"),
+        ) && field("alone") == Some("false")
+        {
+            oracle.history().charges.push(Charge {
+                at: decision.at,
+                node: decision.machine.to_owned(),
+                key: key.to_owned(),
+                cost,
+                amount,
+                span: Duration::from_millis(span_ms),
+                window: number("window"),
+            });
+        }
+        return;
+    }
+    if text.starts_with("base assumed ") {
+        let seats = field("seats").and_then(|seats| seats.parse().ok());
+        oracle.history().assumed.push(Assumed {
+            at: decision.at,
+            seats: seats.unwrap_or(1),
+        });
+    }
     if text.starts_with("request ended ") {
         if let Some(status) = field("status").and_then(|status| status.parse().ok()) {
             let mut history = oracle.history();
@@ -370,8 +409,9 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
 pub(crate) const MESSAGE: &str = "a change of the simulation";
 
 /// Beginnings of the decisions that tell the story of a run: rare ones, not those of every request or heartbeat.
-const STORY: [&str; 20] = [
+const STORY: [&str; 21] = [
     "a try at an upstream failed",
+    "base assumed ",
     "bootstrap ",
     "dismissed ",
     "drained",

@@ -10,6 +10,7 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use bytes::Bytes;
 use meridian_config::name::NodeId;
 use rand::{RngExt as _, rngs::StdRng};
+use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
 use super::Shared;
@@ -17,6 +18,7 @@ use crate::{
     consensus::{Era, Seat},
     directory::{Actor, Backup, Directory, NotABackup, Note},
     host::blocking,
+    membership::Liveness,
 };
 
 /// Where the cluster of a node without a log comes from.
@@ -97,6 +99,10 @@ fn of_first(first: Option<&NodeId>) -> String {
 
 /// An empty cluster id is not settled within this only when the disk is broken.
 const SETTLED: Duration = Duration::from_secs(10);
+
+/// How long a node that is up may take to say where it belongs.
+const ANSWERS: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Restorer {
     /// Makes the backup the state of a new cluster of which this node is the first member. Returns when it
@@ -204,7 +210,21 @@ impl Restorer {
         if let Some(what) = not_empty {
             return Err(RestoreError::NotEmpty(what));
         }
-        let others = shared.look_around().await;
+        // A node that has just started is up before it can say where it belongs.
+        let deadline = Instant::now() + ANSWERS;
+        let mut others = shared.look_around().await;
+        while Instant::now() < deadline {
+            let view = shared.view.borrow().clone();
+            let silent = view.members.values().any(|member| {
+                let up = member.liveness == Liveness::Up && member.id != shared.own;
+                up && !others.contains_key(&member.id)
+            });
+            if !silent {
+                break;
+            }
+            sleep(LOOK_AGAIN).await;
+            others = shared.look_around().await;
+        }
         let member = others.into_iter().find_map(|(node, standing)| {
             if standing.has_log || standing.cluster_id.is_some() {
                 return Some(node);

@@ -86,9 +86,7 @@ impl Document {
         // Half a document would be full of names that are missing only because a file could not be read.
         let document = tree(sources, &mut findings).and_then(|tree| {
             let raw = raw::DocumentRaw::read(&tree, &Path::default(), &mut findings)?;
-            let document = check::document(&raw, tree.place, &mut findings);
-            check::unbuilt(&raw, &mut findings);
-            Some(document)
+            Some(check::document(&raw, tree.place, &mut findings))
         });
         let warnings = findings.end()?;
         Ok(Parsed {

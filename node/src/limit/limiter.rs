@@ -1,39 +1,31 @@
-//! The shell around the counts: shards and their locks.
-//!
-//! In: a [`Charge`] and both clocks, from any worker. Out: [`Outcome`]. Its core is [`super::accounts`].
-//!
-//! A lock is held for one charge (under a microsecond, no await, no I/O), and a payer's limits all live in
-//! one shard, which is what makes a charge all or none. The cluster-wide quota replaces what is behind
-//! [`Limiter::charge`] by cells without locks.
+//! What the request path asks: may this request pass, and who pays for it?
 
-use std::{
-    net::IpAddr,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::net::IpAddr;
 
-use meridian_config::{
-    document::Limit,
-    name::{RouteName, TenantId},
-};
+use meridian_cluster::quota::service::Quota;
+use meridian_config::{document::Limit, name::TenantId};
 
-use super::{
-    account::{Limits, Outcome},
-    accounts::{Accounts, Prefix},
-    window::Now,
-};
+use super::{charging, outcome::Outcome};
 
 /// One request to be counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Charge<'a> {
     /// Who pays.
     pub payer: Payer<'a>,
-    /// The limits of the tenant's plan, or of unidentified clients.
+    /// The token's subject; empty without one.
+    pub subject: &'a str,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The limits of the tenant, or of clients that no identity was asked of.
     pub standing: &'a [Limit],
-    /// The route that took the request.
-    pub route: &'a RouteName,
     /// The route's own limits.
     pub route_limits: &'a [Limit],
+    /// What it takes of each.
+    pub cost: u32,
+    /// How overloaded the worker is, from 0 to 1.
+    pub overload: f64,
+    /// The last entry of the directory that changed a limit, as far as the revision goes that these limits are of.
+    pub as_of: u64,
 }
 
 /// Who pays for a request.
@@ -41,217 +33,256 @@ pub struct Charge<'a> {
 pub enum Payer<'a> {
     /// A tenant, known by its token.
     Tenant(&'a TenantId),
-    /// Nobody known: the client's address, cut to /64 where it is IPv6.
-    Client(IpAddr),
+    /// Nobody known.
+    Nobody,
 }
 
-/// Counts requests against limits, for all workers of a node.
-#[derive(Debug)]
+/// Charges requests to limits, for all workers of a node.
+#[derive(Debug, Clone)]
 pub struct Limiter {
-    shards: Box<[Mutex<Accounts>]>,
+    quota: Quota,
 }
 
 impl Limiter {
-    /// A limiter that has counted nothing yet.
-    pub fn new() -> Self {
-        let shard = || Mutex::new(Accounts::new(CLIENTS_MAX / SHARDS));
-        Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
-        }
+    /// A limiter that spends what a node holds.
+    pub fn new(quota: Quota) -> Self {
+        Self { quota }
     }
 
-    /// Counts one request against all limits of the charge, or against none of them.
+    /// Charges one request to all limits, or to none. Waits where a limit has requests wait, and no longer.
     ///
-    /// Windows live on when the document changes, as long as a limit keeps its id, kind and span; see
-    /// [`Outcome`] for what comes back. `now` is tokio's clock, `unix` the host's.
-    pub fn charge(&self, charge: Charge<'_>, now: Instant, unix: Duration) -> Outcome {
-        self.settle(
-            charge,
-            now,
-            unix,
-            Accounts::charge_tenant,
-            Accounts::charge_client,
-        )
+    /// What was spent stays so when the document changes, as long as a limit keeps its id, kind, window and
+    /// `on_lapse`.
+    pub async fn charge(&self, charge: Charge<'_>) -> Outcome {
+        charging::charge(&self.quota.charging(), &charge).await
     }
 
     /// What [`Self::charge`] would come to, with the states as they are before it; counts nothing.
-    pub fn peek(&self, charge: Charge<'_>, now: Instant, unix: Duration) -> Outcome {
-        self.settle(
-            charge,
-            now,
-            unix,
-            Accounts::peek_tenant,
-            Accounts::peek_client,
-        )
-    }
-
-    fn settle(
-        &self,
-        charge: Charge<'_>,
-        now: Instant,
-        unix: Duration,
-        of_tenant: fn(&mut Accounts, &TenantId, Limits<'_>, Now) -> Outcome,
-        of_client: fn(&mut Accounts, Prefix, Limits<'_>, Now) -> Outcome,
-    ) -> Outcome {
-        let limits = Limits {
-            standing: charge.standing,
-            route: (charge.route, charge.route_limits),
-        };
-        if limits.is_empty() {
-            return Outcome::Admit(Vec::new());
-        }
-        let now = Now { instant: now, unix };
-        match charge.payer {
-            Payer::Tenant(tenant) => {
-                let mut shard = self.shard(spread(tenant.as_str().as_bytes()));
-                of_tenant(&mut shard, tenant, limits, now)
-            }
-            Payer::Client(address) => {
-                let prefix = Prefix::of(address);
-                let mut shard = self.shard(spread(&prefix.bytes().to_le_bytes()));
-                of_client(&mut shard, prefix, limits, now)
-            }
-        }
-    }
-
-    fn shard(&self, spread: u64) -> std::sync::MutexGuard<'_, Accounts> {
-        let index =
-            usize::try_from(spread % SHARDS as u64).expect("less than the number of shards");
-        // A panic while a shard was locked leaves counts that are at worst one request off.
-        self.shards[index]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    pub fn peek(&self, charge: Charge<'_>) -> Outcome {
+        charging::peek(&self.quota.charging(), &charge)
     }
 }
-
-impl Default for Limiter {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// FNV-1a, which spreads short keys well enough to choose a shard; within the shard std's keyed hash keeps
-/// chosen addresses from colliding.
-fn spread(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// Enough that two of some dozens of workers seldom want one at once; each costs two empty maps.
-const SHARDS: usize = 64;
-
-/// Client prefixes with a bucket of their own, over all shards. Beyond it clients share: see
-/// [`super::accounts`] for the memory.
-const CLIENTS_MAX: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
+    use meridian_config::document::{OnEmpty, Per, Window};
+    use tokio::time::sleep;
+
+    use super::{super::outcome::Why, *};
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn limiter() -> Limiter {
+        Limiter::new(Quota::alone(Duration::from_secs(1_800_000_000)))
+    }
 
     fn limit(id: &str, amount: u64) -> Limit {
-        Limit::new(id, amount, Duration::from_secs(60))
-    }
-
-    fn plants() -> RouteName {
-        "plants".into()
-    }
-
-    fn admits(limiter: &Limiter, charge: Charge<'_>, now: Instant) -> bool {
-        matches!(
-            limiter.charge(charge, now, Duration::ZERO),
-            Outcome::Admit(_)
-        )
-    }
-
-    #[test]
-    fn tenants_and_clients_are_counted_apart() {
-        let (limiter, now) = (Limiter::new(), crate::limit::moment());
-        let limits = [limit("tenant-minute", 1)];
-        let (acme, globex) = (TenantId::from("acme"), TenantId::from("globex"));
-        for payer in [
-            Payer::Tenant(&acme),
-            Payer::Tenant(&globex),
-            Payer::Client([192, 0, 2, 1].into()),
-            Payer::Client([192, 0, 2, 2].into()),
-        ] {
-            let charge = Charge {
-                payer,
-                standing: &limits,
-                route: &plants(),
-                route_limits: &[],
-            };
-            assert!(admits(&limiter, charge, now));
-            assert!(!admits(&limiter, charge, now));
+        Limit {
+            on_empty: OnEmpty::Deny,
+            ..Limit::new(id, amount, Duration::from_secs(60))
         }
     }
 
-    #[test]
-    fn routes_of_one_tenant_share_its_plan_and_have_limits_of_their_own() {
-        let (limiter, now) = (Limiter::new(), crate::limit::moment());
-        let acme = TenantId::from("acme");
-        let plan = [limit("tenant-minute", 3)];
-        let (plants, seeds) = (RouteName::from("plants"), RouteName::from("seeds"));
-        let (few, many) = (
-            [limit("route.plants-minute", 1)],
-            [limit("route.seeds-minute", 9)],
-        );
-        let on = |route, route_limits| Charge {
-            payer: Payer::Tenant(&acme),
-            standing: &plan,
-            route,
-            route_limits,
-        };
-        assert!(admits(&limiter, on(&plants, &few), now));
-        assert!(!admits(&limiter, on(&plants, &few), now));
-        assert!(admits(&limiter, on(&seeds, &many), now));
-        assert!(admits(&limiter, on(&seeds, &many), now));
-        assert!(!admits(&limiter, on(&seeds, &many), now));
+    fn charge<'a>(payer: Payer<'a>, standing: &'a [Limit], route: &'a [Limit]) -> Charge<'a> {
+        Charge {
+            payer,
+            subject: "ada",
+            client: CLIENT,
+            standing,
+            route_limits: route,
+            cost: 1,
+            overload: 0.0,
+            as_of: 1,
+        }
     }
 
-    #[test]
-    fn without_limits_nothing_is_counted() {
-        let limiter = Limiter::new();
-        let acme = TenantId::from("acme");
-        let charge = Charge {
-            payer: Payer::Tenant(&acme),
-            standing: &[],
-            route: &plants(),
-            route_limits: &[],
-        };
-        assert_eq!(
-            limiter.charge(charge, crate::limit::moment(), Duration::ZERO),
-            Outcome::Admit(Vec::new())
-        );
+    async fn admits(limiter: &Limiter, charge: Charge<'_>) -> bool {
+        matches!(limiter.charge(charge).await, Outcome::Admit { .. })
     }
 
-    #[test]
-    fn many_threads_together_pass_no_more_than_the_amount() {
-        let limiter = Limiter::new();
-        let (acme, limits, now) = (
-            TenantId::from("acme"),
-            [limit("tenant-minute", 1000)],
-            crate::limit::moment(),
-        );
-        let passed: usize = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let charge = Charge {
-                            payer: Payer::Tenant(&acme),
-                            standing: &limits,
-                            route: &plants(),
-                            route_limits: &[],
-                        };
-                        (0..1000).filter(|_| admits(&limiter, charge, now)).count()
-                    })
-                })
-                .collect();
-            workers
-                .into_iter()
-                .map(|worker| worker.join().expect("no panic"))
-                .sum()
-        });
-        assert_eq!(passed, 1000);
+    #[tokio::test(start_paused = true)]
+    async fn tenants_subjects_and_clients_are_counted_apart() {
+        let limiter = limiter();
+        let mut limits = [limit("one", 1)];
+        let (acme, globex) = (TenantId::from("acme"), TenantId::from("globex"));
+        for payer in [Payer::Tenant(&acme), Payer::Tenant(&globex), Payer::Nobody] {
+            assert!(admits(&limiter, charge(payer, &limits, &[])).await);
+            assert!(!admits(&limiter, charge(payer, &limits, &[])).await);
+        }
+        let acme = Payer::Tenant(&acme);
+        limits[0].per = Per::Subject;
+        for subject in ["ada", "bob"] {
+            let charge = Charge {
+                subject,
+                ..charge(acme, &limits, &[])
+            };
+            assert!(admits(&limiter, charge).await);
+            assert!(!admits(&limiter, charge).await);
+        }
+        limits[0].per = Per::ClientIp;
+        for (payer, client) in [
+            (acme, CLIENT),
+            (Payer::Nobody, CLIENT),
+            (Payer::Nobody, [192, 0, 2, 2].into()),
+        ] {
+            let charge = Charge {
+                client,
+                ..charge(payer, &limits, &[])
+            };
+            assert!(admits(&limiter, charge).await);
+            assert!(!admits(&limiter, charge).await);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_request_is_counted_by_no_limit() {
+        let limiter = limiter();
+        let (plan, route) = ([limit("tenant", 3)], [limit("route.plants", 1)]);
+        let acme = TenantId::from("acme");
+        let acme = Payer::Tenant(&acme);
+        assert!(admits(&limiter, charge(acme, &plan, &route)).await);
+        for _ in 0..5 {
+            let outcome = limiter.charge(charge(acme, &plan, &route)).await;
+            let Outcome::Refuse {
+                limit,
+                why,
+                retry_after,
+                states,
+            } = outcome
+            else {
+                panic!("admitted past the limit");
+            };
+            assert_eq!((&*limit, why), ("route.plants", Why::Limit));
+            let (least, most) = (Duration::from_secs(60), Duration::from_secs(73));
+            assert!((least..=most).contains(&retry_after), "{retry_after:?}");
+            let left: Vec<u64> = states.iter().map(|state| state.remaining).collect();
+            assert_eq!(left, [2, 0]);
+        }
+        for left in [true, true, false] {
+            assert_eq!(admits(&limiter, charge(acme, &plan, &[])).await, left);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_takes_its_cost_of_every_limit() {
+        let limiter = limiter();
+        let plan = [limit("tenant", 10)];
+        let acme = TenantId::from("acme");
+        let dear = Charge {
+            cost: 4,
+            ..charge(Payer::Tenant(&acme), &plan, &[])
+        };
+        for left in [true, true, false] {
+            assert_eq!(admits(&limiter, dear).await, left);
+        }
+        assert!(admits(&limiter, charge(Payer::Tenant(&acme), &plan, &[])).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_overloaded_node_admits_a_part_by_priority_and_says_so() {
+        let limiter = limiter();
+        let acme = TenantId::from("acme");
+        for (priority, admitted) in [(100, 10), (50, 5), (0, 0)] {
+            let plan = [Limit {
+                priority,
+                ..limit(&format!("p{priority}"), 10)
+            }];
+            let calm = charge(Payer::Tenant(&acme), &plan, &[]);
+            let pressed = Charge {
+                overload: 1.0,
+                ..calm
+            };
+            for _ in 0..admitted {
+                let Outcome::Admit { states, .. } = limiter.charge(pressed).await else {
+                    panic!("refused at {priority}");
+                };
+                let told = &*states.last().unwrap().id == "overload";
+                assert_eq!(told, priority < 100);
+            }
+            if admitted < 10 {
+                let outcome = limiter.charge(pressed).await;
+                let why = match outcome {
+                    Outcome::Refuse { why, .. } => why,
+                    Outcome::Admit { .. } => panic!("admitted at {priority}"),
+                };
+                assert_eq!(why, Why::Overload);
+                assert!(admits(&limiter, calm).await, "it lifts at once");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shadow_limit_is_counted_and_refuses_nobody() {
+        let limiter = limiter();
+        let shadow = Limit {
+            shadow: true,
+            ..limit("trial", 1)
+        };
+        let plan = [limit("tenant", 3), shadow];
+        let acme = TenantId::from("acme");
+        for over in [0, 1, 1] {
+            let outcome = limiter
+                .charge(charge(Payer::Tenant(&acme), &plan, &[]))
+                .await;
+            let Outcome::Admit { states, shadowed } = outcome else {
+                panic!("refused");
+            };
+            assert_eq!((states.len(), shadowed.len()), (1, over));
+        }
+        assert!(!admits(&limiter, charge(Payer::Tenant(&acme), &plan, &[])).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_for_what_cools_off_where_its_limit_says_so() {
+        let limiter = limiter();
+        let second = Limit {
+            on_empty: OnEmpty::Wait(Duration::from_secs(2)),
+            ..Limit::new("second", 1, Duration::from_secs(1))
+        };
+        let plan = [second];
+        let acme = TenantId::from("acme");
+        let begun = tokio::time::Instant::now();
+        for _ in 0..3 {
+            assert!(admits(&limiter, charge(Payer::Tenant(&acme), &plan, &[])).await);
+        }
+        let took = begun.elapsed();
+        let (least, most) = (Duration::from_secs(2), Duration::from_millis(2100));
+        assert!((least..most).contains(&took), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fixed_window_begins_anew_with_the_next() {
+        let limiter = limiter();
+        let plan = [Limit {
+            window: Window::Fixed,
+            ..limit("minute", 1)
+        }];
+        let acme = TenantId::from("acme");
+        let charge = charge(Payer::Tenant(&acme), &plan, &[]);
+        sleep(Duration::from_secs(59)).await;
+        assert!(admits(&limiter, charge).await);
+        assert!(!admits(&limiter, charge).await);
+        sleep(Duration::from_millis(1001)).await;
+        assert!(admits(&limiter, charge).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_says_what_a_charge_would_and_counts_nothing() {
+        let limiter = limiter();
+        let plan = [limit("tenant", 2)];
+        let acme = TenantId::from("acme");
+        let charge = charge(Payer::Tenant(&acme), &plan, &[]);
+        let left = |outcome: &Outcome| {
+            let (Outcome::Admit { states, .. } | Outcome::Refuse { states, .. }) = outcome;
+            states[0].remaining
+        };
+        assert_eq!(left(&limiter.peek(charge)), 2);
+        assert_eq!(left(&limiter.charge(charge).await), 1);
+        assert_eq!(left(&limiter.peek(charge)), 1);
+        limiter.charge(charge).await;
+        let full = limiter.peek(charge);
+        assert!(matches!(full, Outcome::Refuse { .. }), "{full:?}");
     }
 }

@@ -1,20 +1,20 @@
 //! How much may this client still use?
 //!
 //! ```text
-//! Charge ─► Limiter (shell: shards, locks) ─► Accounts (core: who) ─► Account (core: all or none) ─► Window (core: when)
+//! Charge ─► Limiter ─► charging ─► the quota's Holder: tokens that this node has of limits which all nodes share
 //! ```
 //!
-//! Each node counts on its own. [`Limiter::charge`] is the seam that the cluster-wide quota takes over:
-//! what goes in and what comes out stay, the windows behind it become leased tokens.
+//! Nothing is asked of another node on the way; docs/quota.md says how tokens come here.
 
-mod account;
-mod accounts;
+mod charging;
 mod limiter;
-mod sliding;
-mod window;
+mod outcome;
+mod overload;
+mod prefix;
 
-pub use account::{LimitState, Outcome};
 pub use limiter::{Charge, Limiter, Payer};
+pub use outcome::{LimitState, Outcome, Why};
+pub use overload::Pressure;
 
 /// Some instant for a test to start from.
 #[cfg(test)]

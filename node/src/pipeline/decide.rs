@@ -8,7 +8,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, Method, Response, Uri, Version, request::Parts};
 use hyper::body::SizeHint;
-use meridian_config::document::Route;
+use meridian_config::document::{Exemption, Listener, Route};
 use tokio::time::Instant;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     ban::Leave,
     exchange::{Body, Context, Identity},
     guard::{self, head::Admitted},
-    limit::{Charge, LimitState, Outcome, Payer},
+    limit::{Charge, LimitState, Outcome, Payer, Pressure},
     listener::tls,
     problem::Refusal,
     report::{health, metrics::Quota},
@@ -120,7 +120,7 @@ pub(crate) async fn decide(
     subject.step = Step::Body;
     guard::body::admit(body, chosen.route.request.max_body)?;
     subject.step = Step::Limit;
-    charge(subject, &compiled, chosen, worker, purse)?;
+    charge(subject, &compiled, chosen, worker, purse).await?;
     subject.step = Step::Transform;
     match &chosen.handling {
         Handling::Respond {
@@ -189,45 +189,53 @@ async fn identify(
 }
 
 /// The step limit.
-fn charge(
+async fn charge(
     subject: &mut Subject,
     compiled: &Compiled,
     chosen: &CompiledRoute,
     worker: &Worker,
     purse: Purse,
 ) -> Result<(), Refusal> {
-    if chosen.route.exempt.limits {
+    let identity = subject.context.identity.clone();
+    let count = |decision: Quota| {
+        if matches!(purse, Purse::Charge) {
+            worker.metrics.quota.add(worker.index, decision as usize);
+        }
+    };
+    let exempt = &chosen.route.exempt;
+    if exempt.limits || frees(&exempt.some, identity.as_deref(), subject.context.scheme) {
+        count(Quota::Exempt);
         return Ok(());
     }
-    let identity = subject.context.identity.clone();
-    let charge = bill(
+    let mut charge = bill(
         compiled,
         chosen,
         identity.as_deref(),
         subject.context.client_ip,
     );
-    let now = Instant::now().into_std();
-    let unix = worker.host.unix_time();
-    let (outcome, count): (_, &dyn Fn(Quota)) = match purse {
-        Purse::Charge => (worker.limiter.charge(charge, now, unix), &|decision| {
-            worker.metrics.quota.add(worker.index, decision as usize);
-        }),
-        Purse::Peek => (worker.limiter.peek(charge, now, unix), &|_| ()),
+    if matches!(purse, Purse::Charge) {
+        charge.overload = feel_pressure(&worker.pressure).await;
+    }
+    let outcome = match purse {
+        Purse::Charge => worker.limiter.charge(charge).await,
+        Purse::Peek => worker.limiter.peek(charge),
     };
     match outcome {
-        Outcome::Admit(states) => {
+        Outcome::Admit { states, shadowed } => {
             if !states.is_empty() {
                 count(Quota::Admit);
             }
+            shadowed.iter().for_each(|_| count(Quota::Shadow));
             subject.states = states;
             Ok(())
         }
         Outcome::Refuse {
             limit,
+            why,
             retry_after,
             states,
         } => {
-            count(Quota::Refuse);
+            count(Quota::from(why));
             subject.states = states;
             Err(Refusal::RateLimited {
                 tenant: identity.map(|identity| identity.tenant.clone()),
@@ -236,6 +244,39 @@ fn charge(
             })
         }
     }
+}
+
+/// Whether one of the exemptions names the request: by what a client cannot write into it.
+fn frees(exemptions: &[Exemption], identity: Option<&Identity>, scheme: &str) -> bool {
+    let names = |exemption: &&Exemption| {
+        let listener = match scheme {
+            "https" => Listener::Https,
+            _ => Listener::Http,
+        };
+        let by = &exemption.listeners;
+        let anybody = exemption.tenants.is_empty()
+            && exemption.roles.is_empty()
+            && exemption.subjects.is_empty();
+        let named = |identity: &Identity| {
+            let one_of = |names: &[String], name: &String| names.is_empty() || names.contains(name);
+            let roles = &exemption.roles;
+            (exemption.tenants.is_empty() || exemption.tenants.contains(&identity.tenant))
+                && (roles.is_empty() || identity.roles.iter().any(|role| roles.contains(role)))
+                && one_of(&exemption.subjects, &identity.subject)
+        };
+        (by.is_empty() || by.contains(&listener)) && (anybody || identity.is_some_and(named))
+    };
+    exemptions.iter().any(|exemption| names(&exemption))
+}
+
+/// How overloaded the worker is. Now and then a request waits for its turn once more, and so measures the queue.
+async fn feel_pressure(pressure: &Pressure) -> f64 {
+    let now = Instant::now();
+    if pressure.wants_sample(now.into_std()) {
+        tokio::task::yield_now().await;
+        pressure.sample(now.elapsed(), Instant::now().into_std());
+    }
+    pressure.level()
 }
 
 /// Who pays for a request, and within which limits.
@@ -252,15 +293,19 @@ fn bill<'a>(
             (Payer::Tenant(&identity.tenant), limits.unwrap_or_default())
         }
         None => (
-            Payer::Client(client),
+            Payer::Nobody,
             compiled.document.defaults.unidentified.as_slice(),
         ),
     };
     Charge {
         payer,
+        subject: identity.map_or("", |identity| identity.subject.as_str()),
+        client,
         standing,
-        route: &chosen.route.name,
         route_limits: &chosen.route.limits,
+        cost: chosen.route.cost,
+        overload: 0.0,
+        as_of: compiled.number,
     }
 }
 

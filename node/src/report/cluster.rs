@@ -1,11 +1,12 @@
 //! The cluster in this node's eyes, as metrics.
 //!
-//! In: the membership's view and the directory's group, read when somebody asks. Out: families.
+//! In: the membership's view and the Raft groups, read when somebody asks. Out: families.
 
 use meridian_cluster::{
-    consensus::Role,
+    consensus::{GroupStatus, Role},
     directory::Directory,
     membership::{Liveness, Membership},
+    quota::service::Quota,
 };
 use prometheus::{
     core::{Collector, Desc},
@@ -18,6 +19,7 @@ use super::family::{description, family, gauge, level};
 pub struct ClusterPage {
     membership: Membership,
     directory: Directory,
+    quota: Quota,
     descriptions: Vec<Desc>,
 }
 
@@ -58,10 +60,11 @@ const FAMILIES: [(&str, &str, &[&str]); 7] = [
 
 impl ClusterPage {
     /// A collector over these parts.
-    pub fn new(membership: Membership, directory: Directory) -> Self {
+    pub fn new(membership: Membership, directory: Directory, quota: Quota) -> Self {
         Self {
             membership,
             directory,
+            quota,
             descriptions: FAMILIES
                 .iter()
                 .map(|(name, help, labels)| description(name, help, labels))
@@ -77,7 +80,11 @@ impl Collector for ClusterPage {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let view = self.membership.view();
-        let status = self.directory.status();
+        let directory = Some(("directory", self.directory.status()));
+        // A node without a part in the ledger has nothing to say of it.
+        let ledger = self.quota.status().map(|status| ("ledger", status));
+        let ledger = ledger.filter(|(_, status)| status.applied_index > 0);
+        let groups: Vec<_> = directory.into_iter().chain(ledger).collect();
         let yes = |yes: bool| level(u64::from(yes));
         let regions = view
             .regions
@@ -101,15 +108,20 @@ impl Collector for ClusterPage {
             .filter(|member| member.liveness == Liveness::Up)
             .count();
         let alive = u64::try_from(alive).unwrap_or(u64::MAX);
-        let group = |value: f64| vec![gauge(&[("group", "directory")], value)];
+        let group = |value: &dyn Fn(&GroupStatus) -> f64| {
+            let groups = groups.iter();
+            groups
+                .map(|(name, status)| gauge(&[("group", name)], value(status)))
+                .collect()
+        };
         let families: [Vec<Metric>; 7] = [
             regions,
             trips,
             vec![gauge(&[], level(alive))],
-            group(level(status.term)),
-            group(yes(status.role == Role::Leader)),
-            group(level(status.commit_index)),
-            group(level(status.applied_index)),
+            group(&|status| level(status.term)),
+            group(&|status| yes(status.role == Role::Leader)),
+            group(&|status| level(status.commit_index)),
+            group(&|status| level(status.applied_index)),
         ];
         families
             .into_iter()

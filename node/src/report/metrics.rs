@@ -18,7 +18,10 @@ use meridian_config::name::{RegionName, RouteName, ServiceName, TenantId};
 use prometheus::{Registry, TextEncoder};
 
 use super::series::{Counts, Durations, OVERHEAD, REQUEST, Requests};
-use crate::problem::{Refusal, TokenFault};
+use crate::{
+    limit::Why,
+    problem::{Refusal, TokenFault},
+};
 
 /// The node's metrics. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -64,13 +67,44 @@ pub struct RequestPath {
     rejected: AtomicU64,
 }
 
-/// What the limiter decided.
+/// What became of a charge against limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quota {
-    /// Every limit had room.
+    /// Every limit has paid.
     Admit,
-    /// One had none.
-    Refuse,
+    /// One was used up, as far as the node knew.
+    Limit,
+    /// One had tokens elsewhere only.
+    Local,
+    /// The node was out of contact for too long.
+    Lapsed,
+    /// The node was overloaded.
+    Overload,
+    /// The node counted as many keys as it may.
+    Crowded,
+    /// A shadow limit would have refused a request that was admitted.
+    Shadow,
+    /// The request was exempt.
+    Exempt,
+}
+
+impl Quota {
+    /// Their names, as the label has them, in order.
+    pub const NAMES: [&str; 8] = [
+        "admit", "limit", "local", "lapsed", "overload", "crowded", "shadow", "exempt",
+    ];
+}
+
+impl From<Why> for Quota {
+    fn from(why: Why) -> Self {
+        match why {
+            Why::Limit => Self::Limit,
+            Why::Local => Self::Local,
+            Why::Lapsed => Self::Lapsed,
+            Why::Overload => Self::Overload,
+            Why::Crowded => Self::Crowded,
+        }
+    }
 }
 
 /// Which listener a connection came in by.
@@ -155,7 +189,7 @@ impl Metrics {
             failovers: Mutex::default(),
             unrouted: RouteSeries::new(workers),
             overhead: Durations::new(OVERHEAD, workers),
-            quota: Counts::new(2, workers),
+            quota: Counts::new(Quota::NAMES.len(), workers),
             auth_failures: Counts::new(AUTH_FAILURES.len(), workers),
             blocked: Counts::new(BLOCKED.len(), workers),
             connections: Counts::new(2, workers),

@@ -15,6 +15,7 @@ pub mod health;
 pub mod log;
 pub mod metrics;
 pub mod pseudonym;
+pub mod quota;
 pub mod series;
 
 pub use log::AccessLog;

@@ -90,7 +90,9 @@ pub fn outages(history: &History) -> Vec<Outage> {
         }
     }
     let mut outages = Vec::new();
-    for (flow, mut times) in successes {
+    // That a limit is used up for a while is no outage.
+    let judged = successes.into_iter().filter(|(flow, _)| !flow.is_limited());
+    for (flow, mut times) in judged {
         times.sort();
         for (fault, seen) in history.faults.iter().enumerate() {
             let end = seen.at + WATCH;
@@ -160,6 +162,14 @@ fn in_budget(history: &History, sent: Duration, done: Duration) -> bool {
 /// token cannot be judged where the issuer kept its keys to itself (DESIGN section 7).
 fn is_others_fault(history: &History, request: &Request) -> bool {
     match &request.outcome {
+        Outcome::Refused(429, problem) if problem == RATE_LIMITED => {
+            let mut faults = history.faults.iter();
+            let moved = |fault: &FaultSeen| {
+                let over = fault.ended.unwrap_or(request.done);
+                fault.at <= request.done && over + TOKENS_MOVE >= request.sent
+            };
+            request.flow.is_limited() || faults.any(moved)
+        }
         Outcome::Refused(503, problem) if problem == OWN_ERROR => request.flow.kind == Kind::Order,
         Outcome::Refused(503, problem) if problem == ISSUER_UNAVAILABLE => {
             let from = request.sent.saturating_sub(ASK_AGAIN);
@@ -240,6 +250,13 @@ fn percentile_99(mut values: Vec<Duration>) -> Option<Duration> {
     let rank = (values.len() * 99).div_ceil(100);
     values.get(rank.checked_sub(1)?).copied()
 }
+
+/// Requests that move to other nodes with a fault find the tokens of their limits where they were, until the ledger
+/// has a leader and has given others (docs/quota.md).
+const TOKENS_MOVE: Duration = Duration::from_secs(5);
+
+/// The problem of a limit that is used up.
+const RATE_LIMITED: &str = "urn:meridian:problem:rate-limited";
 
 /// The problem of a token whose issuer's keys cannot be had.
 const ISSUER_UNAVAILABLE: &str = "urn:meridian:problem:issuer-unavailable";

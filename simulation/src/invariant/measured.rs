@@ -150,6 +150,20 @@ pub(super) fn residency(history: &History) -> Option<String> {
         .then(|| format!("{sent} requests of confined tenants, {arrived} reached an upstream"))
 }
 
+pub(super) fn quota(history: &History) -> Option<String> {
+    let keys: BTreeSet<&str> = history.charges.iter().map(|it| &*it.key).collect();
+    let fullest = super::quota::fullest(history)?;
+    let text = format!(
+        "{} charges to {} limits, the fullest window {fullest:.0} %",
+        history.charges.len(),
+        keys.len()
+    );
+    Some(match history.assumed.len() {
+        0 => text,
+        starts => format!("{text}; {starts} starts without a quorum"),
+    })
+}
+
 pub(super) fn bounded(history: &History) -> Option<String> {
     let looks = history.samples.len();
     let held = history.samples.iter().map(|sample| sample.held.len());
@@ -236,6 +250,7 @@ mod tests {
             isolation,
             linearizable,
             residency,
+            quota,
             bounded,
             planned_stops,
             faults_happened,

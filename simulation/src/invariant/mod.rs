@@ -14,6 +14,7 @@ mod linearizable;
 mod measured;
 mod nothing_collapses;
 mod planned_stops;
+mod quota;
 mod residency;
 mod revocation;
 
@@ -53,6 +54,7 @@ pub struct Watch {
     at_most_once: at_most_once::Watch,
     revocation: revocation::Watch,
     residency: residency::Watch,
+    quota: quota::Watch,
     bounded: bounded::Watch,
     linearizable: linearizable::Watch,
     collapses: nothing_collapses::Watch,
@@ -66,6 +68,7 @@ impl Watch {
             ("at most once", self.at_most_once.look(history)),
             ("revocation", self.revocation.look(history)),
             ("residency", self.residency.look(history)),
+            ("quota", self.quota.look(history)),
             ("bounded", self.bounded.look(history)),
             ("linearizable admin", self.linearizable.look(history, now)),
             ("nothing collapses", self.collapses.look(history)),
@@ -205,7 +208,7 @@ impl Verdict {
 }
 
 /// Every invariant but [`PROGRESS`].
-const PROMISES: [Promise; 12] = [
+const PROMISES: [Promise; 13] = [
     Promise {
         name: "agreement",
         says: "All nodes apply the same commands in the same order, and an acknowledged document is never lost.",
@@ -247,6 +250,12 @@ const PROMISES: [Promise; 12] = [
         says: "No upstream outside a tenant's zones sees a byte of its requests.",
         always: true,
         measure: measured::residency,
+    },
+    Promise {
+        name: "quota",
+        says: "No window of a limit admits more than it says, whichever nodes are asked and whatever breaks.",
+        always: true,
+        measure: measured::quota,
     },
     Promise {
         name: "bounded",

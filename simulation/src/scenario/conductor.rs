@@ -190,6 +190,13 @@ impl Play<'_> {
             self.stage.start_clients(self.scenario.badge());
             self.settle()?;
         }
+        let what = "every node had its share of limits";
+        self.until(BOOT, what, |stage| {
+            let newest = stage.newest_common();
+            let gateways = stage.gateways();
+            let mut gateways = gateways.iter();
+            gateways.all(|(_, node)| Some(node.level()) == newest && node.counts_together())
+        })?;
         let serving = self.stage.world.now();
         {
             let mut history = self.stage.oracle.history();
@@ -337,9 +344,9 @@ impl Play<'_> {
             let gateways = stage.gateways();
             let count = stage.members();
             let up = gateways.len() == count && gateways.iter().all(|(_, g)| g.sees_all_up(count));
-            let agreed = gateways
-                .iter()
-                .all(|(_, gateway)| Some(gateway.level()) == stage.newest_common());
+            let agreed = gateways.iter().all(|(_, node)| {
+                Some(node.level()) == stage.newest_common() && node.counts_together()
+            });
             // Cheap to see, and different for most of the time: what follows unpacks every node's documents.
             let revisions = gateways.iter().map(|(_, gateway)| gateway.revision());
             if !(up && agreed && all_equal(revisions) && all_equal(stage.leaders())) {
@@ -549,7 +556,8 @@ fn unsteady(stage: &Stage) -> Vec<String> {
         let (streak, last) = streaks
             .entry(&request.flow)
             .or_insert((0, &request.outcome));
-        let served = matches!(request.outcome, Outcome::Served(_));
+        let served = matches!(request.outcome, Outcome::Served(_))
+            || request.flow.is_limited() && matches!(request.outcome, Outcome::Refused(429, _));
         *streak = if served { *streak + 1 } else { 0 };
         *last = &request.outcome;
     }

@@ -111,6 +111,10 @@ pub const SHIPPED: &[(&str, &str)] = &[
         include_str!("../../scenarios/thundering-return.yaml"),
     ),
     (
+        "quota-storm",
+        include_str!("../../scenarios/quota-storm.yaml"),
+    ),
+    (
         "residency-loss",
         include_str!("../../scenarios/residency-loss.yaml"),
     ),
@@ -496,6 +500,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "region-return",
             "power-cut",
             "change-during-loss",
+            "quota-storm",
             "residency-loss",
             "thundering-return",
         ],

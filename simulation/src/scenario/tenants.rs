@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use meridian_config::units::duration_text;
+use meridian_config::units::{duration_text, rate};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
@@ -32,6 +32,8 @@ pub struct Tenant {
     pub from: Vec<Place>,
     /// The regions where its requests may be served; empty: anywhere.
     pub zones: Vec<Place>,
+    /// Its limits, as a document has them; each document in turn has the next set. None: it has no limit.
+    pub limits: Vec<Vec<String>>,
     /// How long its tokens are good for; clients fetch a new one when a quarter of it is left.
     pub tokens: Duration,
 }
@@ -49,6 +51,11 @@ pub(super) struct RawTenant {
     #[serde(default)]
     zones: Vec<Spanned<String>>,
     tokens: Option<Spanned<String>>,
+    #[serde(default)]
+    limits: Vec<Spanned<String>>,
+    /// What they are in later documents.
+    #[serde(default)]
+    then: Vec<Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize)]
@@ -109,10 +116,34 @@ impl Check<'_> {
                 from: self.named_regions(&tenant.from),
                 zones: self.named_regions(&tenant.zones),
                 tokens: self.tokens(tenant.tokens.as_ref()),
+                limits: self.limits(index, tenant),
             };
             tenants.push(tenant);
         }
         tenants
+    }
+
+    fn limits(&mut self, index: usize, raw: &RawTenant) -> Vec<Vec<String>> {
+        let mut sets = Vec::new();
+        for set in std::iter::once(&raw.limits).chain(&raw.then) {
+            let mut limits = Vec::new();
+            for limit in set {
+                // With a window or a wait: `{ rate: 200/second, on_empty: { wait: 400ms } }`.
+                let text = limit.value.trim();
+                if !text.starts_with('{')
+                    && let Err(why) = rate(text)
+                {
+                    let message = format!("tenants[{index}].limits: {why}");
+                    self.mistake(limit.referenced, message);
+                }
+                limits.push(text.to_owned());
+            }
+            sets.push(limits);
+        }
+        match sets.iter().all(Vec::is_empty) {
+            true => Vec::new(),
+            false => sets,
+        }
     }
 
     fn asks(&mut self, index: usize, raw: Option<&[Spanned<String>]>) -> Vec<What> {

@@ -30,6 +30,8 @@ pub struct Ask {
     pub served_in: Option<Vec<Place>>,
     /// The regions outside which no upstream may see it (the tenant's residency); none: everywhere.
     pub confined: Option<Vec<Place>>,
+    /// Its tenant's limits are there to be reached: a 429 is no failure.
+    pub limited: bool,
     /// The status that the gateway answers by itself; none: a 2xx from an upstream.
     pub status: Option<u16>,
     /// Whether it has a body.
@@ -236,6 +238,7 @@ mod tests {
             keyed,
             served_in: None,
             confined: None,
+            limited: false,
             status: None,
             body: false,
             from: Vec::new(),

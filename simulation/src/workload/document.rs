@@ -64,7 +64,7 @@ regions:
 {regions}
 plans:
   unlimited: {{ limits: [1000000/second] }}
-defaults: {{ plan: unlimited }}
+{plans}defaults: {{ plan: unlimited }}
 issuers:
   demo:
     issuer: {issuer}
@@ -77,6 +77,7 @@ tenants:
         regions = join(regions, |region| format!(
             "  {region}: {{ zone: {region} }}"
         )),
+        plans = plans(tenants, change),
         issuer = issuer::url(),
         audience = issuer::AUDIENCE,
     );
@@ -87,7 +88,13 @@ tenants:
             zones => format!(", residency: [{}]", zones.join(", ")),
         };
         let name = &tenant.name;
-        text.push_str(&format!("  {name}: {{ issuers: [demo]{residency} }}\n"));
+        let plan = match tenant.limits.is_empty() {
+            true => String::new(),
+            false => format!(", plan: {name}"),
+        };
+        text.push_str(&format!(
+            "  {name}: {{ issuers: [demo]{residency}{plan} }}\n"
+        ));
     }
     text.push_str("services:\n");
     text.push_str(&service("everywhere", regions));
@@ -118,6 +125,18 @@ tenants:
         name: "gateway.yaml".to_owned(),
         text,
     }
+}
+
+/// The plans of tenants with limits of their own: each document in turn has the next of their sets.
+fn plans(tenants: &[Tenant], change: u64) -> String {
+    let limited = tenants.iter().filter(|tenant| !tenant.limits.is_empty());
+    let plan = |tenant: &Tenant| {
+        let sets = tenant.limits.len() as u64;
+        let turn = usize::try_from(change % sets).expect("below a length");
+        let limits = tenant.limits[turn].join(", ");
+        format!("  {}: {{ limits: [{limits}] }}\n", tenant.name)
+    };
+    limited.map(plan).collect()
 }
 
 /// What the clients of a region ask for, each kind once in `every`.
@@ -184,6 +203,7 @@ pub fn asks(regions: &[String], tenants: &[Tenant]) -> Vec<Ask> {
                     keyed: *what == What::PostKeyed,
                     served_in: Some(served_in),
                     confined: (!tenant.zones.is_empty()).then(|| tenant.zones.clone()),
+                    limited: tenant.limits.iter().any(|set| !set.is_empty()),
                     status: None,
                     from,
                     every: tenant.every,
@@ -220,6 +240,7 @@ fn ask(kind: &Kind, from: Place, regions: &[String], every: Duration) -> Ask {
         keyed: false,
         served_in: flow.regions(regions.len()),
         confined: None,
+        limited: false,
         status: None,
         from: vec![from],
         every,
@@ -315,6 +336,7 @@ mod tests {
             from: Vec::new(),
             zones: vec![Place(0)],
             tokens: DAY,
+            limits: Vec::new(),
         };
         let parsed = Document::parse(&[document(&regions, std::slice::from_ref(&tenant), 1)]);
         let parsed = parsed.unwrap().document;

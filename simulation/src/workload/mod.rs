@@ -29,8 +29,8 @@ pub mod upstream;
 
 pub use deed::{Act, Deed, Written};
 pub use oracle::{
-    ANSWERS_BIN, Area, Arrival, BUDGET, CommandSeen, DecisionSeen, DiskLost, DoubtSeen, EndState,
-    FaultSeen, Flow, Ground, History, Kind, MOST_DECISIONS, NodeKnown, Oracle, Outcome, Phase,
-    Presented, Progress, ReadSeen, Request, RevisionSeen, Revoked, Sight, Write,
+    ANSWERS_BIN, Area, Arrival, Assumed, BUDGET, Charge, CommandSeen, DecisionSeen, DiskLost,
+    DoubtSeen, EndState, FaultSeen, Flow, Ground, History, Kind, MOST_DECISIONS, NodeKnown, Oracle,
+    Outcome, Phase, Presented, Progress, ReadSeen, Request, RevisionSeen, Revoked, Sight, Write,
 };
 pub use sample::{Held, Sample};

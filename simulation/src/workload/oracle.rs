@@ -81,6 +81,10 @@ pub struct History {
     pub ends: Vec<EndState>,
     /// Nothing goes wrong but floods.
     pub only_floods: bool,
+    /// What requests were charged, in limits that all nodes share.
+    pub charges: Vec<Charge>,
+    /// Nodes that went on with their base share after a start, because no quorum could tell them better.
+    pub assumed: Vec<Assumed>,
     /// What nodes took for a sign that another one fails.
     pub doubts: Vec<DoubtSeen>,
     /// Reads that must not be old.
@@ -97,6 +101,13 @@ pub struct Flow {
     pub from: Place,
     /// Which service is asked for, and how.
     pub kind: Kind,
+}
+
+impl Flow {
+    /// Whether its tenant has limits that are there to be reached.
+    pub fn is_limited(&self) -> bool {
+        matches!(&self.kind, Kind::Asked(ask) if ask.limited)
+    }
 }
 
 /// A kind of request.
@@ -138,6 +149,34 @@ pub enum Outcome {
     Refused(u16, String),
     /// No answer.
     Failed(String),
+}
+
+/// A request that a limit has paid for, at a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// When, by the world's clock.
+    pub at: Duration,
+    /// Which node.
+    pub node: String,
+    /// The limit of a tenant, as the ledger knows it.
+    pub key: String,
+    /// Units of cost.
+    pub cost: u64,
+    /// The limit's amount, by the document that the node had.
+    pub amount: u64,
+    /// Its window's length.
+    pub span: Duration,
+    /// Of a fixed window: which one, by the node's clock.
+    pub window: Option<u64>,
+}
+
+/// A start without a quorum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assumed {
+    /// When.
+    pub at: Duration,
+    /// Into how many parts base is split.
+    pub seats: u64,
 }
 
 /// A request at an upstream.

@@ -30,6 +30,7 @@ shipped! {
     one_way_cut_holds_twice: "one-way-cut",
     power_cut_holds_twice: "power-cut",
     change_during_loss_holds_twice: "change-during-loss",
+    quota_storm_holds_twice: "quota-storm",
     residency_loss_holds_twice: "residency-loss",
     thundering_return_holds_twice: "thundering-return",
     join_and_leave_holds_twice: "join-and-leave",

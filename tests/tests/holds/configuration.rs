@@ -53,8 +53,8 @@ async fn what_this_version_cannot_do_is_refused_and_not_ignored() {
     let example = meridian(&["config", "example"]).await.expect(0).stdout;
     for (from, to) in [
         ("    # circuit_breaker:", "    circuit_breaker:"),
-        ("    # cost: 2", "    cost: 2"),
-        ("    # per: subject", "    per: subject"),
+        ("on_region_loss: strict", "on_region_loss: elastic"),
+        ("    # cors: {", "    cors: {"),
     ] {
         assert!(example.contains(from), "the example does not show {from:?}");
         let ran = check(&example.replace(from, to)).await.expect(2);

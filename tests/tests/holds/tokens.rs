@@ -189,7 +189,8 @@ async fn a_tenants_limit_holds_and_refused_requests_cost_nothing(
         let answer = get("/api/plants").token(&token).send(at).await;
         answer.expect_problem(429, "rate-limited");
         let wait: u64 = answer.header("retry-after").parse().expect("seconds");
-        assert!((1..=60).contains(&wait), "{answer:?}");
+        // Up to a fifth more than the window, so that clients do not come back together.
+        assert!((1..=74).contains(&wait), "{answer:?}");
     }
     // Another tenant is not affected.
     let other = site.token("acme", "");

@@ -45,7 +45,7 @@ fn terms(limit: u64, window: Duration) -> Terms {
 
 /// Charges a node once.
 fn admits(quota: &Quota, terms: &Terms) -> bool {
-    let shared = quota.shared().expect("the cluster has a ledger");
+    let shared = quota.charging();
     let id = shared.keys.key(&KeyName {
         tenant: &TenantId::from("garden"),
         limit: "tenant",
@@ -98,7 +98,7 @@ async fn it_goes_on_under_another_leader_and_with_a_node_on_an_empty_disk() {
     let mut world = counted_together().await;
     let terms = terms(900, Duration::from_secs(3600));
     let first = storm(&world, &IDS, &terms, Duration::from_secs(2)).await;
-    let ledger = |world: &World, id: &str| world.quota(id).status().leader;
+    let ledger = |world: &World, id: &str| world.quota(id).status()?.leader;
     let leader = ledger(&world, "a")
         .expect("it answered")
         .as_str()
@@ -119,7 +119,7 @@ async fn it_goes_on_under_another_leader_and_with_a_node_on_an_empty_disk() {
     until("three voters in both groups", || {
         let voters = [
             directory(&world).status().voters,
-            world.quota(left[0]).status().voters,
+            world.quota(left[0]).status().expect("in a cluster").voters,
         ];
         voters.iter().all(|voters| voters.len() == 3)
     })
@@ -161,7 +161,9 @@ async fn nodes_of_the_release_before_have_no_ledger_and_count_alone() {
     let mut world = World::founded().await;
     sleep(Duration::from_secs(10)).await;
     assert_eq!(world.quota("a").stage(), Stage::Alone);
-    assert!(world.quota("a").shared().is_none());
+    let terms = terms(60, Duration::from_secs(3600));
+    let alone = storm(&world, &IDS, &terms, Duration::from_secs(2)).await;
+    assert_eq!(alone, 180, "each node admits all of it");
     for id in IDS {
         let disk = world.kill(id).await;
         world.upgrade(id);

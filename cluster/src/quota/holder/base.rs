@@ -16,6 +16,8 @@ use super::super::{
 pub(super) struct Base {
     params: Params,
     right: Option<Right>,
+    /// The node shares limits with nobody: its base is all of them.
+    alone: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +37,7 @@ impl Base {
         Self {
             params,
             right: None,
+            alone: false,
         }
     }
 
@@ -62,6 +65,14 @@ impl Base {
         self.right = Some(learnt);
     }
 
+    /// All of every limit, for a node that counts alone.
+    pub(super) fn whole(params: Params) -> Self {
+        Self {
+            alone: true,
+            ..Self::new(params)
+        }
+    }
+
     /// The right of a node that started where no quorum can tell it, with the share that it had before:
     /// limits that say `on_lapse: base` are spent at once, others not.
     pub(super) fn assumed(self, share: Share, now: Now) -> Self {
@@ -84,8 +95,16 @@ impl Base {
         self.right.map(|right| (right.share, right.firm))
     }
 
+    /// What may be spent of a key of these terms once others' spending of it has cooled off.
+    pub(super) fn in_time(&self, terms: &Terms) -> u32 {
+        self.right.map_or(0, |right| terms.base(right.share))
+    }
+
     /// What may be spent of a key of these terms.
     pub(super) fn of(&self, terms: &Terms, now: Now) -> u32 {
+        if self.alone {
+            return terms.limit();
+        }
         let Some(right) = self.right else {
             return 0;
         };

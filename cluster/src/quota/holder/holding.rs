@@ -136,9 +136,20 @@ impl Holder {
     /// Charges a request to all of its keys, or to none. [`Answer::Again`]: resolve the keys again, and
     /// charge those.
     pub fn charge(&self, items: &[(&KeyHandle, u32)], clock: &impl Clock) -> Answer {
+        self.charge_within(items, WHOLE, clock)
+    }
+
+    /// The same with a part of what is held, in 1/65 536: for a request that an overloaded node turns away sooner than
+    /// others.
+    pub fn charge_within(
+        &self,
+        items: &[(&KeyHandle, u32)],
+        share: u32,
+        clock: &impl Clock,
+    ) -> Answer {
         let bounds = Bounds {
             lease: &self.lease,
-            share: self.share.load(Relaxed),
+            share: self.share.load(Relaxed).min(share),
         };
         charge(items, bounds, clock)
     }
@@ -169,12 +180,25 @@ impl Holder {
         self.count.load(Relaxed)
     }
 
+    /// Tokens of all keys that are free here, and that cool here. A look at every key.
+    #[must_use]
+    pub fn totals(&self) -> (u64, u64) {
+        let (mut free, mut cool) = (0_u64, 0_u64);
+        self.for_each(|key| {
+            let held = key.0.cell.held();
+            free += u64::try_from(held.free).unwrap_or(0);
+            cool += u64::from(held.cool);
+        });
+        (free, cool)
+    }
+
     pub(super) fn as_of(&self) -> u64 {
         self.as_of.load(Relaxed)
     }
 
     /// The key, if it has been met and not put away.
-    pub(super) fn find(&self, id: KeyId) -> Option<KeyHandle> {
+    #[must_use]
+    pub fn find(&self, id: KeyId) -> Option<KeyHandle> {
         let keys = self.keys.pin();
         keys.get(&id).filter(|key| !key.0.cell.retired()).cloned()
     }
@@ -222,6 +246,11 @@ impl Holder {
         let born = self.born.fetch_add(1, Relaxed) + 1;
         let key = Key::new(id, terms, on_empty, as_of, form, born, self.bell.clone());
         let base = self.base.load().of(terms, clock.now());
+        if base == terms.limit() {
+            // Nobody else has any.
+            key.pool.store(0, Relaxed);
+        }
+        key.owed.store(self.base.load().in_time(terms), Relaxed);
         key.cell.credit(base);
         key.cell.set_base(base);
         let new = KeyHandle(Arc::new(key));

@@ -105,6 +105,29 @@ impl Keeper {
         *self = Self::new(self.holder.clone(), who);
     }
 
+    /// Has the holder spend all of every limit here, for a node that shares them with nobody. Nothing is to be sent of
+    /// what ticks say until [`begin`](Self::begin).
+    pub fn alone(&mut self, clock: &impl Clock) {
+        // There is no lease that could be over.
+        self.holder.lease.confirm(Monotonic(u64::MAX - 1));
+        self.base = Base::whole(self.holder.params);
+        self.follow_base_everywhere(clock);
+    }
+
+    /// An ask with nothing in it, to be told of the base while the holder counts alone.
+    pub fn introduce(&mut self, clock: &impl Clock) -> QuotaAsk {
+        let now = clock.now();
+        self.ask(self.holder.as_of(), now)
+    }
+
+    /// The ledger has answered: from here on the holder spends what it is given, and no more all of every limit.
+    pub fn join(&mut self, grant: &QuotaGrant, clock: &impl Clock) {
+        let seq = self.seq;
+        self.begin(self.who.clone());
+        self.seq = seq;
+        self.grant(grant, clock);
+    }
+
     /// No quorum can be asked since this life began: spends the base by the share that the node had before,
     /// of limits that say `on_lapse: base`. A limit may then be passed by that base, once for each such start.
     pub fn assume(&mut self, share: Share, clock: &impl Clock) {

@@ -15,6 +15,7 @@ use super::{
     super::{
         cell::Cell,
         charge::Account,
+        clock::Now,
         key::KeyId,
         lease::{Contact, Validity},
         pace::Pace,
@@ -66,6 +67,8 @@ pub(super) struct Key {
     pub(super) cell: Cell,
     /// Numbers the cells of an incarnation.
     pub(super) born: u32,
+    /// Its base once what an earlier life spent of it has cooled off.
+    pub(super) owed: AtomicU32,
     /// Hints of the last grant: tokens in the pool, and free at others.
     pub(super) pool: AtomicU32,
     pub(super) others: AtomicU32,
@@ -153,6 +156,7 @@ impl Key {
             born,
             pool: AtomicU32::new(terms.limit()),
             others: AtomicU32::new(0),
+            owed: AtomicU32::new(0),
             waiting: OnceLock::new(),
             bell,
         }
@@ -237,6 +241,23 @@ impl KeyHandle {
             .saturating_add(self.0.others.load(Relaxed));
         let most = self.0.limit().saturating_sub(held.cool).max(own);
         (own, own.saturating_add(elsewhere).min(most))
+    }
+
+    /// Whether this node has not what it should have of it soon after its own start: its base may not be spent yet, and
+    /// it was not given as much in its place.
+    #[must_use]
+    pub fn lacks_base(&self) -> bool {
+        let (base, owed) = (self.0.cell.base(), self.0.owed.load(Relaxed));
+        let missing = owed
+            .saturating_sub(base)
+            .max(u32::from(owed == 0 && base == 0));
+        i64::from(self.0.extra()) < i64::from(missing)
+    }
+
+    /// When the next token that cools here is free; none if none cools.
+    #[must_use]
+    pub fn frees_in(&self, now: Now) -> Option<Duration> {
+        self.0.cell.until_cooled(self.0.form.pace, 1, now)
     }
 
     pub(super) fn note_use(&self) {

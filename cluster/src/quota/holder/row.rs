@@ -175,11 +175,21 @@ impl Row {
             return 0;
         }
         let floor = f64::from(key.limit()) / (16.0 * f64::from(around.nodes));
-        let target = whole((low * HIGH).max(floor));
+        let instead = self.instead_of_base(around);
+        let target = whole((low * HIGH).max(floor)).max(instead);
         // What it can use in a window at all, with room for chance.
         let window = self.rate.fast().max(self.rate.slow()) * key.form.window.as_secs_f64();
-        let need = whole(window * (1.0 + 1.0 / 40.0) + 2.0 * window.sqrt());
+        let need = whole(window * (1.0 + 1.0 / 40.0) + 2.0 * window.sqrt()).max(instead);
         (target - soon).min(need - all(held))
+    }
+
+    /// What a node asks for in the place of base that is its own and may not be spent yet, since an earlier life's
+    /// spends of it still cool: after a start it has no idea yet of how much is asked of a key.
+    fn instead_of_base(&self, around: &Surroundings<'_>) -> i64 {
+        let Some((terms, _)) = self.key.0.terms() else {
+            return 0;
+        };
+        i64::from(around.base.in_time(&terms)) - i64::from(around.base.of(&terms, around.now))
     }
 
     fn low(&self, around: &Surroundings<'_>) -> f64 {
@@ -249,6 +259,7 @@ impl Row {
         let pooled = limit <= POOLED_MOST;
         let high = whole(self.low(around) * HIGH);
         let floor = i64::from(limit) / (16 * i64::from(around.nodes));
+        let high = high.max(self.instead_of_base(around));
         let enough = if pooled { 0 } else { 2 * high + floor };
         if free > enough {
             let since = *self.spare_since.get_or_insert(now);
@@ -378,6 +389,7 @@ impl Row {
 /// Gives a key the base that is its node's now.
 pub(super) fn follow_base(key: &Key, base: &Base, now: Now) {
     while let Some((terms, as_of)) = key.terms() {
+        key.owed.store(base.in_time(&terms), Relaxed);
         let (is, should) = (key.cell.base(), base.of(&terms, now));
         let changed = is == should || key.cell.change_base(is, should);
         // A request may have come with newer terms meanwhile, and have found nothing to lower.

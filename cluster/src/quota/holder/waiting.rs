@@ -101,7 +101,19 @@ impl KeyHandle {
     /// # Errors
     /// Why there is no use in waiting.
     pub fn park(&self, now: Now, cools_in: Option<Duration>) -> Result<Parked, Unparked> {
-        let wait = self.0.wait();
+        self.park_for(self.0.wait(), now, cools_in)
+    }
+
+    /// The same for at most so long, whatever the limit says: for a key that was never given anything.
+    ///
+    /// # Errors
+    /// Why there is no use in waiting.
+    pub fn park_for(
+        &self,
+        wait: Duration,
+        now: Now,
+        cools_in: Option<Duration>,
+    ) -> Result<Parked, Unparked> {
         if wait.is_zero() {
             return Err(Unparked::Never);
         }

@@ -5,6 +5,7 @@
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use meridian_config::name::NodeId;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -16,6 +17,7 @@ use super::{
     NodeClock,
     courier::Courier,
     message::{Reply, Said},
+    tally::{Tallies, add},
 };
 use crate::{
     consensus::Group,
@@ -33,9 +35,6 @@ use crate::{
 /// says that the cluster has a ledger.
 const FILE: &str = "quota-share";
 
-/// Between two looks whether the cluster has a ledger.
-const LOOK: Duration = Duration::from_millis(100);
-
 /// Between two ticks that hungry keys cause.
 const GAP: Duration = Duration::from_millis(10);
 
@@ -48,7 +47,7 @@ const UNANSWERED: Duration = Duration::from_secs(5);
 /// How far a node's quota has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// The cluster has no ledger, as far as this node knows: each node counts alone.
+    /// The cluster has no ledger, as far as this node knows, or none that has told it of its share: it counts alone.
     #[default]
     Alone,
     /// It has, and has not answered this life of the node yet.
@@ -73,6 +72,7 @@ pub(super) struct Keeping {
     /// Which life of the node this is; grows with each start, and when its clocks come apart.
     pub(super) life: u64,
     pub(super) stage: watch::Sender<Stage>,
+    pub(super) tallies: Arc<Tallies>,
     pub(super) tracker: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -85,14 +85,13 @@ impl Keeping {
         mut partings: mpsc::Receiver<oneshot::Sender<()>>,
     ) {
         let mut stored = self.stored().await;
-        if stored.is_none() {
-            while self.directory.founders().is_none() {
-                sleep(LOOK).await;
-            }
-        }
-        self.stage.send_replace(Stage::Unanswered);
-        let born = Instant::now();
         let mut keeper = Keeper::new(self.holder.clone(), self.who());
+        if stored.is_none() {
+            self.count_alone(&mut keeper).await;
+        } else {
+            self.stage.send_replace(Stage::Unanswered);
+        }
+        let born = Instant::now();
         let (replies, mut replied) = mpsc::channel(ON_THE_WAY);
         let mut on_the_way = 0;
         let mut ticks = interval(Params::DEFAULT.tick);
@@ -111,7 +110,12 @@ impl Keeping {
                     let _ = done.send(());
                     return;
                 }
-                Some(grant) = news.recv() => keeper.grant(&grant, &*self.clock),
+                Some(grant) = news.recv() => {
+                    let recalled = grant.items.iter().filter(|item| item.cap.is_some());
+                    add(&self.tallies.recalls, recalled.count());
+                    add(&self.tallies.grants, grant.items.len());
+                    keeper.grant(&grant, &*self.clock);
+                }
                 Some(reply) = replied.recv() => {
                     on_the_way -= 1;
                     self.take(reply, &mut keeper);
@@ -130,6 +134,8 @@ impl Keeping {
                         // Further ones are said again by later ticks.
                         if on_the_way < ON_THE_WAY {
                             on_the_way += 1;
+                            add(&self.tallies.asks, 1);
+                            add(&self.tallies.items, ask.items.len());
                             self.say(ask, replies.clone());
                         }
                     }
@@ -139,7 +145,39 @@ impl Keeping {
                         "this machine was suspended, or a clock was set by over a second: the quota held here is given up and asked for anew"
                     );
                     self.live(self.life + 1, &mut keeper);
+                    ticks.reset_immediately();
                 }
+            }
+        }
+    }
+
+    /// Until the cluster has a ledger, and it has told this node of its base share.
+    async fn count_alone(&mut self, keeper: &mut Keeper) {
+        keeper.alone(&*self.clock);
+        loop {
+            sleep(Params::DEFAULT.tick).await;
+            self.clock.set_wall(self.host.unix_time());
+            // It puts away what nobody uses any more; there is nobody to ask for more.
+            if matches!(keeper.tick(&*self.clock), Turn::Void) {
+                keeper.begin(self.who());
+                keeper.alone(&*self.clock);
+            }
+            if self.directory.founders().is_none() {
+                continue;
+            }
+            let ask = keeper.introduce(&*self.clock);
+            match self.courier.say(Said::Ask(ask)).await {
+                Some(Reply::Granted(grant)) if grant.base.is_some() => {
+                    keeper.join(&grant, &*self.clock);
+                    self.stage.send_replace(Stage::Answered);
+                    return;
+                }
+                Some(Reply::Outlived { known }) if known >= self.life => {
+                    self.life = known + 1;
+                    keeper.begin(self.who());
+                    keeper.alone(&*self.clock);
+                }
+                _ => {}
             }
         }
     }
@@ -153,6 +191,7 @@ impl Keeping {
 
     fn live(&mut self, life: u64, keeper: &mut Keeper) {
         self.life = life;
+        add(&self.tallies.lives, 1);
         keeper.begin(self.who());
         self.stage.send_replace(Stage::Unanswered);
     }
@@ -170,6 +209,7 @@ impl Keeping {
     fn take(&mut self, reply: Reply, keeper: &mut Keeper) {
         match reply {
             Reply::Granted(grant) => {
+                add(&self.tallies.grants, grant.items.len());
                 keeper.grant(&grant, &*self.clock);
                 if grant.incarnation == self.life {
                     let now = match grant.base {
@@ -183,7 +223,7 @@ impl Keeping {
                 }
             }
             Reply::Outlived { known } if known >= self.life => self.live(known + 1, keeper),
-            _ => {}
+            _ => add(&self.tallies.unanswered, 1),
         }
     }
 
@@ -197,6 +237,7 @@ impl Keeping {
             tracing::warn!(
                 "no quorum of the quota's ledger answers: this node spends the base share that it had before it was started"
             );
+            tracing::trace!(target: "meridian::decision", seats = share.seats, "base assumed");
             keeper.assume(share, &*self.clock);
             self.stage.send_replace(Stage::Assumed);
         }
@@ -207,7 +248,7 @@ impl Keeping {
         let asks = keeper.farewell(&*self.clock);
         let said = asks.into_iter().map(|ask| self.courier.say(Said::Ask(ask)));
         // What is not heard comes back when the lease is over.
-        let _ = futures_util::future::join_all(said).await;
+        let _ = join_all(said).await;
     }
 
     /// The share that an earlier life had; none where there is no file.

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use meridian_config::name::NodeId;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -165,7 +166,7 @@ impl Leading {
         self.propose(acts, replies, settled);
     }
 
-    /// Proposes acts one after the other; the replies are to the last.
+    /// Proposes acts, in this order and at once; the replies are to the last.
     fn propose(&self, acts: Vec<Act>, replies: Replies, settled: &mpsc::Sender<Settled>) {
         let unix = self.host.unix_time().as_millis();
         let stamp = Stamp {
@@ -175,18 +176,17 @@ impl Leading {
         let (group, settled, stop) = (self.group.clone(), settled.clone(), self.stop.clone());
         self.tracker
             .spawn(stop.run_until_cancelled_owned(async move {
-                let mut outcome = Ok(Vec::new());
-                for act in acts {
-                    let entry = Entry { stamp, act };
-                    outcome = match group.propose(entry.encode().into()).await {
-                        Ok((_, answer)) => wire::decode(&answer)
-                            .map_err(|why| ProposeError::Stopped(why.to_string())),
-                        Err(error) => Err(error),
-                    };
-                    if outcome.is_err() {
-                        break;
+                // All are on their way before the first is agreed on: a second round trip is a node's wait.
+                let entries = acts.into_iter().map(|act| Entry { stamp, act }.encode());
+                let proposals = entries.map(|entry| group.propose(entry.into()));
+                let last = join_all(proposals).await.pop();
+                let outcome = match last {
+                    Some(Ok((_, answer))) => {
+                        wire::decode(&answer).map_err(|why| ProposeError::Stopped(why.to_string()))
                     }
-                }
+                    Some(Err(error)) => Err(error),
+                    None => Ok(Vec::new()),
+                };
                 // Nobody listens any more at the node's end.
                 let _ = settled.send(Settled { replies, outcome }).await;
             }));

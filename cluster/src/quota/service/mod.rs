@@ -1,7 +1,7 @@
 //! The quota of a running node: the cores around which this folder puts tasks, messages and files.
 //!
 //! ```text
-//! requests ─► Quota::shared ─► Holder ◄─ keeping ─ courier ──► desk (at the leader) ─► leading ─► the ledger's group
+//! requests ─► Quota::charging ► Holder ◄─ keeping ─ courier ──► desk (at the leader) ─► leading ─► the ledger's group
 //!                                           ▲                                             │
 //!                                           └────────── replies, news ◄────────────────────┘
 //! member: the ledger's group is founded once, and has the directory's voters
@@ -16,13 +16,14 @@ mod member;
 mod message;
 #[cfg(test)]
 mod samples;
+mod tally;
 
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use meridian_config::name::NodeId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,9 +33,10 @@ pub use keeping::Stage;
 pub use message::Holdings;
 #[cfg(test)]
 pub(crate) use samples::{samples, targets};
+pub use tally::Tally;
 
 use super::{
-    holder::Holder,
+    holder::{Holder, Keeper, Who},
     key::{KeyId, KeySpace},
     ledger::{
         Standing,
@@ -55,6 +57,7 @@ use keeping::Keeping;
 use leading::Leading;
 use member::Members;
 use message::{Reply, Said};
+use tally::Tallies;
 
 /// Keys that a node counts at most. Each takes some 300 bytes.
 const KEYS_MOST: usize = 1 << 20;
@@ -82,23 +85,31 @@ pub struct Quota(Arc<Inner>);
 struct Inner {
     holder: Arc<Holder>,
     clock: Arc<NodeClock>,
-    keys: ArcSwapOption<KeySpace>,
+    keys: ArcSwap<KeySpace>,
     stage: watch::Receiver<Stage>,
+    tallies: Arc<Tallies>,
+    /// None without a cluster.
+    cluster: Option<InCluster>,
+}
+
+struct InCluster {
     group: Group,
     shown: Arc<Shown>,
     courier: Arc<Courier>,
     partings: mpsc::Sender<oneshot::Sender<()>>,
 }
 
-/// What a request is charged with, in a cluster that has a ledger.
+/// What a request is charged with.
 #[derive(Debug)]
-pub struct Shared<'a> {
+pub struct Charging<'a> {
     /// The keys of this node.
     pub holder: &'a Holder,
     /// Names keys.
     pub keys: Arc<KeySpace>,
     /// The clocks that charges read.
     pub clock: &'a NodeClock,
+    /// Whether nobody else is charged with these: the cluster has no ledger.
+    pub alone: bool,
 }
 
 /// A quota and who answers its peers.
@@ -160,6 +171,7 @@ impl Quota {
         let holder = Arc::new(Holder::new(KEYS_MOST));
         let clock = Arc::new(NodeClock::new(parts.host.unix_time()));
         let (stage, staged) = watch::channel(Stage::Alone);
+        let tallies = Arc::<Tallies>::default();
         let keeping = Keeping {
             host: parts.host,
             holder: holder.clone(),
@@ -171,18 +183,22 @@ impl Quota {
             // Room for new lives within a start.
             life: parts.incarnation << 16,
             stage,
+            tallies: tallies.clone(),
             tracker: parts.tracker.clone(),
             stop: parts.stop.clone(),
         };
         let quota = Self(Arc::new(Inner {
             holder,
             clock,
-            keys: ArcSwapOption::empty(),
+            keys: ArcSwap::from_pointee(KeySpace::new("")),
             stage: staged,
-            group,
-            shown,
-            courier: courier.clone(),
-            partings,
+            tallies,
+            cluster: Some(InCluster {
+                group,
+                shown,
+                courier: courier.clone(),
+                partings,
+            }),
         }));
         let until_stop = |work: futures_util::future::BoxFuture<'static, ()>| {
             let stop = parts.stop.clone();
@@ -197,17 +213,35 @@ impl Quota {
         Ok(Opened { quota, raft, desk })
     }
 
-    /// What requests are charged with; none while the cluster has no ledger, as far as this node knows: then each node
-    /// counts alone.
-    pub fn shared(&self) -> Option<Shared<'_>> {
-        if *self.0.stage.borrow() == Stage::Alone {
-            return None;
-        }
-        Some(Shared {
+    /// The quota of a node that shares limits with nobody, whose wall clock stands there now.
+    pub fn alone(unix: Duration) -> Self {
+        let holder = Arc::new(Holder::new(KEYS_MOST));
+        let clock = Arc::new(NodeClock::new(unix));
+        let node = NodeId::default();
+        let who = Who {
+            node,
+            incarnation: 0,
+        };
+        Keeper::new(holder.clone(), who).alone(&*clock);
+        Self(Arc::new(Inner {
+            holder,
+            clock,
+            keys: ArcSwap::from_pointee(KeySpace::new("")),
+            stage: watch::channel(Stage::Alone).1,
+            tallies: Arc::default(),
+            cluster: None,
+        }))
+    }
+
+    /// What requests are charged with. While the cluster has no ledger, as far as this node knows, that is all of every
+    /// limit.
+    pub fn charging(&self) -> Charging<'_> {
+        Charging {
             holder: &self.0.holder,
-            keys: self.0.keys.load_full()?,
+            keys: self.0.keys.load_full(),
             clock: &self.0.clock,
-        })
+            alone: self.stage() == Stage::Alone,
+        }
     }
 
     /// How far this node has come.
@@ -227,19 +261,28 @@ impl Quota {
     /// Before a planned stop: hands back everything that this node holds, and the lead if it has it. Nothing of a
     /// shared limit is admitted here afterwards. Waits no longer than that.
     pub async fn part(&self, patience: Duration) {
-        keeping::part(&self.0.partings, patience).await;
-        self.0.group.hand_over(|_| true).await;
+        if let Some(cluster) = &self.0.cluster {
+            keeping::part(&cluster.partings, patience).await;
+            cluster.group.hand_over(|_| true).await;
+        }
     }
 
-    /// The ledger's group as this node sees it.
-    pub fn status(&self) -> GroupStatus {
-        self.0.group.status()
+    /// What this node has said and heard since its start.
+    pub fn tally(&self) -> Tally {
+        self.0.tallies.read()
+    }
+
+    /// The ledger's group as this node sees it; none without a cluster.
+    pub fn status(&self) -> Option<GroupStatus> {
+        let cluster = self.0.cluster.as_ref()?;
+        Some(cluster.group.status())
     }
 
     /// How keys stand by the ledger's leader, in their order; none for one that nobody holds more of than its base.
     /// No answer: no leader was found in time.
     pub async fn look(&self, keys: Vec<KeyId>) -> Option<Vec<Option<Holdings>>> {
-        match self.0.courier.say(Said::Look(keys)).await? {
+        let cluster = self.0.cluster.as_ref()?;
+        match cluster.courier.say(Said::Look(keys)).await? {
             Reply::Standings(standings) => Some(standings),
             _ => None,
         }
@@ -247,7 +290,10 @@ impl Quota {
 
     /// Keys with a record in the ledger, and rows, as far as this node has applied it.
     pub fn size(&self) -> (usize, usize) {
-        let applied = self.0.shown.applied();
+        let Some(cluster) = &self.0.cluster else {
+            return (0, 0);
+        };
+        let applied = cluster.shown.applied();
         (applied.ledger.keys(), applied.ledger.rows())
     }
 }
@@ -280,7 +326,7 @@ impl From<Standing> for Holdings {
 async fn name_keys(quota: Quota, mut cluster_id: watch::Receiver<Option<String>>) {
     loop {
         if let Some(id) = cluster_id.borrow_and_update().as_deref() {
-            quota.0.keys.store(Some(Arc::new(KeySpace::new(id))));
+            quota.0.keys.store(Arc::new(KeySpace::new(id)));
         }
         if cluster_id.changed().await.is_err() {
             return;

@@ -13,10 +13,8 @@ mod routes;
 mod services;
 mod suspicious;
 mod transform;
-mod unbuilt;
 
 pub(crate) use services::host_name;
-pub(super) use unbuilt::unbuilt;
 
 use std::collections::BTreeMap;
 

@@ -18,6 +18,7 @@ use meridian_cluster::{
     directory::Revision,
     host::{BoxFuture, BoxListener, BoxStream, Host},
     membership::{Announced, Liveness, Member, View},
+    quota::service::Quota,
 };
 use meridian_config::{
     diagnose::Source,
@@ -32,7 +33,7 @@ use crate::{
     forward::{Arrival, Bulk, BulkError, ReadHalf, WriteHalf},
     guard::Limits,
     identity::{Identifier, Issuers},
-    limit::Limiter,
+    limit::{Limiter, Pressure},
     listener::{Acceptor, Stops},
     report::{AccessLog, Metrics, health::Health, metrics::ListenerKind, pseudonym::Key},
     revision::{
@@ -123,7 +124,8 @@ impl Gateway {
             current,
             bans: decree.bans.clone(),
             identifier: Identifier::new(outside.clone(), issuers, decree.bans.clone()),
-            limiter: Arc::new(Limiter::new()),
+            limiter: Limiter::new(Quota::alone(outside.unix_time())),
+            pressure: Pressure::default(),
             client: upstreams.client("worker"),
             metrics: metrics.path().clone(),
             log: AccessLog::start(outside.clone(), &tracker, stop.clone()),

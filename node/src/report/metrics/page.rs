@@ -9,7 +9,7 @@ use prometheus::{
     proto::{Metric, MetricFamily, MetricType},
 };
 
-use super::{AUTH_FAILURES, BLOCKED, DECISIONS, RequestPath, RouteSeries};
+use super::{AUTH_FAILURES, BLOCKED, DECISIONS, Quota, RequestPath, RouteSeries};
 use crate::report::{
     family::{counter, description, family, gauge, histogram, level},
     series::Counts,
@@ -156,7 +156,7 @@ impl Collector for Page {
             (MetricType::HISTOGRAM, upstreams),
             (
                 MetricType::COUNTER,
-                named(&path.quota, "decision", &["admit", "refuse"]),
+                named(&path.quota, "decision", &Quota::NAMES),
             ),
             (
                 MetricType::COUNTER,

@@ -64,6 +64,7 @@ pub(super) fn asks(document: &Document, regions: &[String]) -> (Vec<Ask>, Vec<St
                 keyed: false,
                 served_in: served_in.clone(),
                 confined: confined.clone(),
+                limited: false,
                 status,
                 body: matches!(method, Method::POST | Method::PUT | Method::PATCH)
                     && route.request.max_body >= SMALL,

@@ -1,0 +1,49 @@
+//! Counts what a node says about quotas and hears, for metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What was counted since the node's start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Asks that were sent, those with nothing in them included.
+    pub asks: u64,
+    /// Keys in them.
+    pub items: u64,
+    /// Asks that the ledger did not answer in time.
+    pub unanswered: u64,
+    /// Keys that the ledger gave tokens of, or confirmed.
+    pub grants: u64,
+    /// Keys that it wanted tokens back of.
+    pub recalls: u64,
+    /// Lives of this node that ended because its clocks came apart, or another node had its place.
+    pub lives: u64,
+}
+
+/// Counts.
+#[derive(Debug, Default)]
+pub(super) struct Tallies {
+    pub(super) asks: AtomicU64,
+    pub(super) items: AtomicU64,
+    pub(super) unanswered: AtomicU64,
+    pub(super) grants: AtomicU64,
+    pub(super) recalls: AtomicU64,
+    pub(super) lives: AtomicU64,
+}
+
+impl Tallies {
+    pub(super) fn read(&self) -> Tally {
+        Tally {
+            asks: self.asks.load(Relaxed),
+            items: self.items.load(Relaxed),
+            unanswered: self.unanswered.load(Relaxed),
+            grants: self.grants.load(Relaxed),
+            recalls: self.recalls.load(Relaxed),
+            lives: self.lives.load(Relaxed),
+        }
+    }
+}
+
+/// Adds to a count.
+pub(super) fn add(count: &AtomicU64, more: usize) {
+    count.fetch_add(u64::try_from(more).unwrap_or(0), Relaxed);
+}

@@ -1,0 +1,391 @@
+//! A request is charged with tokens that this node holds.
+//!
+//! In: a charge, and this node's part of the quota. Out: [`Outcome`]. Nothing is asked of anybody on the way; a request
+//! that finds too little waits where its limit says so, or where this node was never given any of it.
+
+use std::{sync::Arc, time::Duration};
+
+use meridian_cluster::quota::{
+    cell::WHOLE,
+    charge::{Answer, Denial, Receipt, Why as Cause},
+    clock::{Clock as _, Monotonic, Now},
+    holder::{self, KeyHandle},
+    key::{Client, KeyId, KeyName},
+    service::Charging,
+    terms::{self, Terms},
+};
+use meridian_config::{
+    document::{Limit, OnEmpty, OnLapse, Per, Window},
+    name::TenantId,
+};
+
+use super::{
+    limiter::{Charge, Payer},
+    outcome::{LimitState, Outcome, Why},
+    overload,
+    prefix::Prefix,
+};
+
+/// How long a request waits, whatever its limit says, while this node lacks base of it: for a window after its own start,
+/// until it was given as much in its place.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// How often a request looks again: each grant of its key wakes it, and others may be faster.
+const LOOKS: usize = 64;
+
+/// With so many keys here, clients that have none yet share some: what clients can make up (addresses, subjects) must
+/// not crowd out tenants, here or in the ledger.
+const CROWDED: usize = 1 << 17;
+
+/// Keys that such clients of one limit share.
+const SHARED_KEYS: u8 = 64;
+
+/// One limit of a charge, as the quota knows it.
+struct Item<'a> {
+    limit: &'a Limit,
+    id: KeyId,
+    terms: Terms,
+}
+
+/// Charges all limits or none.
+pub(super) async fn charge(tokens: &Charging<'_>, charge: &Charge<'_>) -> Outcome {
+    let (enforced, shadow): (Vec<Item<'_>>, Vec<Item<'_>>) = items(tokens, charge)
+        .into_iter()
+        .partition(|item| !item.limit.shadow);
+    let outcome = settle(tokens, charge, &enforced).await;
+    match outcome {
+        Outcome::Admit { states, .. } => Outcome::Admit {
+            shadowed: over(tokens, charge, &shadow),
+            states,
+        },
+        refused => refused,
+    }
+}
+
+/// What a charge would come to, with the states as they are before it.
+pub(super) fn peek(tokens: &Charging<'_>, charge: &Charge<'_>) -> Outcome {
+    let now = tokens.clock.now();
+    let mut full = None;
+    let mut states = Vec::new();
+    for item in items(tokens, charge) {
+        if item.limit.shadow {
+            continue;
+        }
+        let state = match tokens.holder.find(item.id) {
+            Some(key) => state(item.limit, &key, now),
+            None => untouched(item.limit),
+        };
+        if state.remaining < u64::from(charge.cost) && full.is_none() {
+            full = Some((state.id.clone(), state.reset));
+        }
+        states.push(state);
+    }
+    match full {
+        None => Outcome::Admit {
+            states,
+            shadowed: Vec::new(),
+        },
+        Some((limit, retry_after)) => Outcome::Refuse {
+            limit,
+            why: Why::Limit,
+            retry_after,
+            states,
+        },
+    }
+}
+
+async fn settle(tokens: &Charging<'_>, charge: &Charge<'_>, items: &[Item<'_>]) -> Outcome {
+    if items.is_empty() {
+        return Outcome::Admit {
+            states: Vec::new(),
+            shadowed: Vec::new(),
+        };
+    }
+    let mut patience: Option<Monotonic> = None;
+    for _ in 0..LOOKS {
+        let mut keys = Vec::with_capacity(items.len());
+        for item in items {
+            match resolve(tokens, charge, item) {
+                Ok(key) => keys.push(key),
+                Err(holder::Crowded(_)) => return crowded(item.limit),
+            }
+        }
+        let denial = match pay(tokens, charge, &keys) {
+            Answer::Admit(receipt) => {
+                tell(tokens, charge, items, &receipt);
+                return admitted(tokens, charge, items, &keys);
+            }
+            Answer::Again => continue,
+            Answer::Deny(denial) => denial,
+        };
+        let (key, limit) = (&keys[denial.which], items[denial.which].limit);
+        let now = tokens.clock.now();
+        if patience.is_some_and(|end| now.monotonic >= end) {
+            return refused(charge, items, &keys, &denial, now);
+        }
+        let wait = match limit.on_empty {
+            OnEmpty::Wait(wait) => wait,
+            OnEmpty::Deny if patience.is_some() || key.lacks_base() => FIRST,
+            OnEmpty::Deny => Duration::ZERO,
+        };
+        let Ok(parked) = key.park_for(wait, now, denial.cools_in) else {
+            return refused(charge, items, &keys, &denial, now);
+        };
+        let nanoseconds = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        let end = Monotonic(now.monotonic.0.saturating_add(nanoseconds));
+        let end = *patience.get_or_insert(end);
+        let until = tokens.clock.until(parked.until().min(end));
+        // Called, or nobody has: the next look says.
+        let _ = tokio::time::timeout(until, parked).await;
+    }
+    crowded(items[0].limit)
+}
+
+fn resolve(
+    tokens: &Charging<'_>,
+    charge: &Charge<'_>,
+    item: &Item<'_>,
+) -> Result<KeyHandle, holder::Crowded> {
+    let on_empty = match item.limit.on_empty {
+        OnEmpty::Deny => holder::OnEmpty::Deny,
+        OnEmpty::Wait(wait) => holder::OnEmpty::Wait(wait),
+    };
+    let (terms, as_of) = (&item.terms, charge.as_of);
+    tokens
+        .holder
+        .resolve(item.id, terms, on_empty, as_of, tokens.clock)
+}
+
+fn pay(tokens: &Charging<'_>, charge: &Charge<'_>, keys: &[KeyHandle]) -> Answer {
+    let bill: Vec<(&KeyHandle, u32)> = keys.iter().map(|key| (key, charge.cost)).collect();
+    let share = overload::share(charge.overload, priority(charge));
+    tokens.holder.charge_within(&bill, share, tokens.clock)
+}
+
+/// The least priority of the limits that may refuse it.
+fn priority(charge: &Charge<'_>) -> u8 {
+    let limits = charge.standing.iter().chain(charge.route_limits);
+    let enforced = limits.filter(|limit| !limit.shadow);
+    enforced.map(|limit| limit.priority).min().unwrap_or(100)
+}
+
+/// What an overloaded node admits of the tightest limit, as a limit of its own.
+fn overloaded(charge: &Charge<'_>, states: &[LimitState]) -> Option<LimitState> {
+    let share = u64::from(overload::share(charge.overload, priority(charge)));
+    let whole = u64::from(WHOLE);
+    let part = |of: u64| u64::try_from(u128::from(of) * u128::from(share) / u128::from(whole));
+    if share == whole {
+        return None;
+    }
+    let tightest = states.iter().min_by(|one, other| {
+        let left = |state: &LimitState| state.remaining as f64 / state.amount.max(1) as f64;
+        left(one).total_cmp(&left(other))
+    })?;
+    let (amount, shed) = (part(tightest.amount).ok()?, tightest.amount);
+    Some(LimitState {
+        id: Arc::from("overload"),
+        amount,
+        span: tightest.span,
+        remaining: tightest.remaining.saturating_sub(shed - amount),
+        reset: tightest.reset,
+    })
+}
+
+/// For onlookers that check what is promised of limits.
+fn tell(tokens: &Charging<'_>, charge: &Charge<'_>, items: &[Item<'_>], receipt: &Receipt) {
+    for item in items {
+        tracing::trace!(
+            target: "meridian::decision",
+            key = ?item.id,
+            limit = %item.limit.id,
+            cost = charge.cost,
+            amount = item.limit.amount,
+            span_ms = u64::try_from(item.limit.span.as_millis()).unwrap_or(u64::MAX),
+            window = match item.limit.window {
+                Window::Sliding => None,
+                Window::Fixed => Some(u128::from(receipt.spent().unix.0) / item.limit.span.as_nanos().max(1)),
+            },
+            alone = tokens.alone,
+            "charged"
+        );
+    }
+}
+
+fn admitted(
+    tokens: &Charging<'_>,
+    charge: &Charge<'_>,
+    items: &[Item<'_>],
+    keys: &[KeyHandle],
+) -> Outcome {
+    let now = tokens.clock.now();
+    let states = items.iter().zip(keys);
+    let mut states: Vec<LimitState> = states
+        .map(|(item, key)| state(item.limit, key, now))
+        .collect();
+    states.extend(overloaded(charge, &states));
+    Outcome::Admit {
+        states,
+        shadowed: Vec::new(),
+    }
+}
+
+fn refused(
+    charge: &Charge<'_>,
+    items: &[Item<'_>],
+    keys: &[KeyHandle],
+    denial: &Denial,
+    now: Now,
+) -> Outcome {
+    let limit = items[denial.which].limit;
+    let key = &keys[denial.which];
+    let states = items.iter().zip(keys).enumerate();
+    let mut states: Vec<LimitState> = states
+        .map(|(nth, (item, key))| {
+            let state = state(item.limit, key, now);
+            match nth == denial.which {
+                true => LimitState {
+                    remaining: 0,
+                    ..state
+                },
+                false => state,
+            }
+        })
+        .collect();
+    states.extend(overloaded(charge, &states));
+    Outcome::Refuse {
+        limit: Arc::from(limit.id.as_str()),
+        why: match denial.why {
+            Cause::Limit => Why::Limit,
+            Cause::Local => Why::Local,
+            Cause::Lapsed => Why::Lapsed,
+            Cause::Overload => Why::Overload,
+        },
+        retry_after: jittered(retry_after(limit, key, denial, now), now),
+        states,
+    }
+}
+
+/// The soonest at which asking again may help: when enough cools off here, when a grant may have come where others have
+/// tokens, and else when the window is over.
+fn retry_after(limit: &Limit, key: &KeyHandle, denial: &Denial, now: Now) -> Duration {
+    let window = match limit.window {
+        Window::Fixed => key.frees_in(now).unwrap_or_else(|| fixed_end(limit, now)),
+        Window::Sliding => limit.span,
+    };
+    let cools_in = denial.cools_in.unwrap_or(window);
+    match denial.why {
+        Cause::Local => cools_in.min(GRANT),
+        _ => cools_in,
+    }
+}
+
+/// Within this time a grant comes, if there is one.
+const GRANT: Duration = Duration::from_secs(1);
+
+/// Up to a fifth longer, so that clients that were refused together do not come back together.
+fn jittered(time: Duration, now: Now) -> Duration {
+    let dice =
+        u32::try_from(now.monotonic.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).unwrap_or(0);
+    time + time / 5 * dice / 256
+}
+
+/// A key for which there is no room, or that is put away each time it is looked up.
+fn crowded(limit: &Limit) -> Outcome {
+    Outcome::Refuse {
+        limit: Arc::from(limit.id.as_str()),
+        why: Why::Crowded,
+        retry_after: GRANT,
+        states: Vec::new(),
+    }
+}
+
+/// Charges limits that turn nobody away; the ids of those that would have.
+fn over(tokens: &Charging<'_>, charge: &Charge<'_>, shadow: &[Item<'_>]) -> Vec<Arc<str>> {
+    let denies = |item: &&Item<'_>| {
+        let key = resolve(tokens, charge, item);
+        !key.is_ok_and(|key| matches!(pay(tokens, charge, &[key]), Answer::Admit(_)))
+    };
+    let over = shadow.iter().filter(denies);
+    over.map(|item| Arc::from(item.limit.id.as_str())).collect()
+}
+
+/// Every limit of a charge, the standing ones first.
+fn items<'a>(tokens: &Charging<'_>, charge: &Charge<'a>) -> Vec<Item<'a>> {
+    let limits = charge.standing.iter().chain(charge.route_limits);
+    limits
+        .filter_map(|limit| {
+            let kind = match limit.window {
+                Window::Sliding => terms::Kind::Sliding,
+                Window::Fixed => terms::Kind::Fixed,
+            };
+            let on_lapse = match limit.on_lapse {
+                OnLapse::Base => terms::OnLapse::Base,
+                OnLapse::Deny => terms::OnLapse::Deny,
+            };
+            // The document's check has the same bounds.
+            let terms = Terms::new(limit.amount, limit.span, kind, on_lapse).ok()?;
+            let id = name(tokens, charge, limit, &terms);
+            Some(Item { limit, id, terms })
+        })
+        .collect()
+}
+
+fn name(tokens: &Charging<'_>, charge: &Charge<'_>, limit: &Limit, terms: &Terms) -> KeyId {
+    // No tenant has an empty name.
+    let nobody = TenantId::default();
+    let prefix = Prefix::of(charge.client).bytes();
+    let (tenant, client) = match (charge.payer, limit.per) {
+        (Payer::Tenant(tenant), Per::Tenant) => (tenant, None),
+        (Payer::Tenant(tenant), Per::Subject) => (tenant, Some(Client::Subject(charge.subject))),
+        (Payer::Tenant(tenant), Per::ClientIp) => (tenant, Some(Client::Address(&prefix))),
+        (Payer::Nobody, Per::Tenant | Per::Subject) => (&nobody, None),
+        (Payer::Nobody, Per::ClientIp) => (&nobody, Some(Client::Address(&prefix))),
+    };
+    let key = |client| {
+        tokens.keys.key(&KeyName {
+            tenant,
+            limit: &limit.id,
+            shape: terms.shape(),
+            client,
+        })
+    };
+    let own = key(client);
+    let crowds = client.is_some() && tokens.holder.keys() >= CROWDED;
+    if !crowds || tokens.holder.find(own).is_some() {
+        return own;
+    }
+    key(Some(Client::Address(&[own.0[0] % SHARED_KEYS])))
+}
+
+fn state(limit: &Limit, key: &KeyHandle, now: Now) -> LimitState {
+    let (_, remaining) = key.remaining();
+    let reset = match limit.window {
+        Window::Fixed => fixed_end(limit, now),
+        Window::Sliding => key.frees_in(now).unwrap_or(limit.span),
+    };
+    LimitState {
+        id: Arc::from(limit.id.as_str()),
+        amount: limit.amount,
+        span: limit.span,
+        remaining: remaining.into(),
+        reset,
+    }
+}
+
+/// Of a key that this node has not met.
+fn untouched(limit: &Limit) -> LimitState {
+    LimitState {
+        id: Arc::from(limit.id.as_str()),
+        amount: limit.amount,
+        span: limit.span,
+        remaining: limit.amount,
+        reset: limit.span,
+    }
+}
+
+fn fixed_end(limit: &Limit, now: Now) -> Duration {
+    let span = u64::try_from(limit.span.as_nanos())
+        .unwrap_or(u64::MAX)
+        .max(1);
+    Duration::from_nanos(span - now.unix.0 % span)
+}

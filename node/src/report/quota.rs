@@ -1,0 +1,124 @@
+//! Limits that all nodes share, at this node, as metrics.
+//!
+//! In: the quota as it stands, read when somebody asks: a look at every key that this node has met. Out: families.
+
+use meridian_cluster::quota::service::{Quota, Stage};
+use prometheus::{
+    core::{Collector, Desc},
+    proto::{MetricFamily, MetricType},
+};
+
+use super::family::{counter, description, family, gauge, level};
+
+/// Name, help and labels of every family here.
+const FAMILIES: [(&str, &str, &[&str]); 7] = [
+    (
+        "meridian_quota_tokens",
+        "Tokens of all limits at this node: free, and cooling (spent less than a window ago).",
+        &["state"],
+    ),
+    (
+        "meridian_quota_keys",
+        "Limits of tenants and clients that this node counts; in the ledger: that some node holds more of than its base share, as far as a voter has applied it.",
+        &["place"],
+    ),
+    (
+        "meridian_quota_answered",
+        "Whether the ledger has answered this life of the node: 1 yes, 0 not yet. A node goes on with its base share while it does not.",
+        &[],
+    ),
+    (
+        "meridian_quota_asks_total",
+        "Asks to the ledger's leader, by what came of them.",
+        &["outcome"],
+    ),
+    (
+        "meridian_quota_items_total",
+        "Limits in asks and answers: asked for, given, and wanted back.",
+        &["kind"],
+    ),
+    (
+        "meridian_quota_lives_total",
+        "Times that this node gave up what it held and began anew, because its clocks came apart.",
+        &[],
+    ),
+    (
+        "meridian_quota_alone",
+        "Whether this node shares limits with nobody, since its cluster has no ledger yet.",
+        &[],
+    ),
+];
+
+/// Collects how the quota stands.
+pub struct QuotaPage {
+    quota: Quota,
+    descriptions: Vec<Desc>,
+}
+
+impl QuotaPage {
+    /// A collector over the quota.
+    pub fn new(quota: Quota) -> Self {
+        Self {
+            quota,
+            descriptions: FAMILIES
+                .iter()
+                .map(|(name, help, labels)| description(name, help, labels))
+                .collect(),
+        }
+    }
+}
+
+impl Collector for QuotaPage {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let charging = self.quota.charging();
+        let (free, cooling) = charging.holder.totals();
+        let size = |size: usize| level(u64::try_from(size).unwrap_or(u64::MAX));
+        let (ledger, _) = self.quota.size();
+        let (tally, stage) = (self.quota.tally(), self.quota.stage());
+        let answered = tally.asks.saturating_sub(tally.unanswered);
+        let state = |state, value| gauge(&[("state", state)], level(value));
+        let place = |place, keys| gauge(&[("place", place)], size(keys));
+        let outcome = |outcome, value| counter(&[("outcome", outcome)], value);
+        let kind = |kind, value| counter(&[("kind", kind)], value);
+        let yes = |yes: bool| vec![gauge(&[], level(u64::from(yes)))];
+        let metrics = [
+            (
+                MetricType::GAUGE,
+                vec![state("free", free), state("cooling", cooling)],
+            ),
+            (
+                MetricType::GAUGE,
+                vec![
+                    place("node", charging.holder.keys()),
+                    place("ledger", ledger),
+                ],
+            ),
+            (MetricType::GAUGE, yes(stage == Stage::Answered)),
+            (
+                MetricType::COUNTER,
+                vec![
+                    outcome("answered", answered),
+                    outcome("unanswered", tally.unanswered),
+                ],
+            ),
+            (
+                MetricType::COUNTER,
+                vec![
+                    kind("asked", tally.items),
+                    kind("given", tally.grants),
+                    kind("recalled", tally.recalls),
+                ],
+            ),
+            (MetricType::COUNTER, vec![counter(&[], tally.lives)]),
+            (MetricType::GAUGE, yes(stage == Stage::Alone)),
+        ];
+        let families = metrics.into_iter().zip(FAMILIES);
+        families
+            .map(|((of, metrics), (name, help, _))| family(name, help, of, metrics))
+            .collect()
+    }
+}

@@ -1,0 +1,182 @@
+//! Quota (docs/quota.md; docs/design.md, invariant 1).
+//!
+//! No window admits more than its limit: of a sliding one, charges within any span of its length by the world's clock;
+//! of a fixed one, charges that nodes counted in one window. A limit that was lowered may be passed until those that
+//! knew the old amount have heard, and their spends have cooled. A node that was started where no quorum could tell it
+//! what it may spend goes on with its base share, and the limit may be passed by that, once for each such start.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use super::Breach;
+use crate::workload::{Charge, History};
+
+/// How far the history was looked at.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    seen: usize,
+    /// Sliding windows, by key.
+    sliding: BTreeMap<String, Sliding>,
+    /// Fixed windows, by key and number: admitted, and the greatest amount.
+    fixed: BTreeMap<(String, u64), (u64, u64)>,
+    /// Told once a key.
+    told: BTreeMap<String, ()>,
+}
+
+/// One limit's last window.
+#[derive(Debug, Default)]
+struct Sliding {
+    charges: VecDeque<(Duration, u64)>,
+    sum: u64,
+    /// What nodes took the limit for, and when last.
+    amounts: Vec<(u64, Duration)>,
+    fullest: f64,
+}
+
+/// Until a lowered limit holds: for nodes to have the document, and extra that is out to come back.
+const SETTLES: Duration = Duration::from_secs(60);
+
+impl Sliding {
+    /// What is in the window with this charge, and the limit that holds.
+    fn take(&mut self, charge: &Charge) -> (u64, u64) {
+        self.charges.push_back((charge.at, charge.cost));
+        self.sum += charge.cost;
+        while let Some((at, cost)) = self.charges.front().copied() {
+            if at + charge.span > charge.at {
+                break;
+            }
+            self.sum -= cost;
+            self.charges.pop_front();
+        }
+        self.amounts.retain(|(amount, seen)| {
+            *amount != charge.amount && *seen + charge.span + SETTLES > charge.at
+        });
+        self.amounts.push((charge.amount, charge.at));
+        let limit = self.amounts.iter().map(|(amount, _)| *amount).max();
+        (self.sum, limit.unwrap_or(charge.amount))
+    }
+}
+
+impl Watch {
+    pub(super) fn look(&mut self, history: &History) -> Vec<Breach> {
+        let mut wrong = Vec::new();
+        for charge in &history.charges[self.seen..] {
+            let (sum, limit) = match charge.window {
+                None => {
+                    let sliding = self.sliding.entry(charge.key.clone()).or_default();
+                    let (sum, limit) = sliding.take(charge);
+                    sliding.fullest = sliding.fullest.max(share(sum, limit));
+                    (sum, limit)
+                }
+                Some(window) => {
+                    let key = (charge.key.clone(), window);
+                    let (sum, limit) = self.fixed.entry(key).or_default();
+                    *sum += charge.cost;
+                    *limit = charge.amount.max(*limit);
+                    (*sum, *limit)
+                }
+            };
+            let allowed = limit + assumed(history, charge, limit);
+            if sum > allowed && self.told.insert(charge.key.clone(), ()).is_none() {
+                wrong.push(Breach {
+                    at: charge.at,
+                    says: format!(
+                        "the limit {} admitted {sum} in {:?}; it is {limit}, and {allowed} with what nodes assumed that were started without a quorum; the last at {}",
+                        charge.key, charge.span, charge.node
+                    ),
+                });
+            }
+        }
+        self.seen = history.charges.len();
+        wrong
+    }
+}
+
+/// What nodes may have spent a second time by such starts within two windows.
+fn assumed(history: &History, charge: &Charge, limit: u64) -> u64 {
+    let starts = history.assumed.iter();
+    let lately =
+        starts.filter(|start| start.at <= charge.at && start.at + 2 * charge.span > charge.at);
+    lately
+        .map(|start| (limit / 2).div_ceil(start.seats.max(1)))
+        .sum()
+}
+
+fn share(sum: u64, limit: u64) -> f64 {
+    sum as f64 * 100.0 / limit.max(1) as f64
+}
+
+/// How full the fullest window of any sliding limit was, in percent; none where nothing was charged.
+pub(super) fn fullest(history: &History) -> Option<f64> {
+    let mut watch = Watch::default();
+    watch.look(history);
+    let sliding = watch.sliding.values().map(|sliding| sliding.fullest);
+    let fixed = watch.fixed.values().map(|(sum, limit)| share(*sum, *limit));
+    sliding.chain(fixed).max_by(f64::total_cmp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Assumed;
+
+    fn charge(ms: u64, amount: u64, window: Option<u64>) -> Charge {
+        Charge {
+            at: Duration::from_millis(ms),
+            node: "a".to_owned(),
+            key: "k".to_owned(),
+            cost: 1,
+            amount,
+            span: Duration::from_secs(1),
+            window,
+        }
+    }
+
+    fn breaches(charges: Vec<Charge>, assumed: Vec<Assumed>) -> usize {
+        let history = History {
+            charges,
+            assumed,
+            ..History::default()
+        };
+        Watch::default().look(&history).len()
+    }
+
+    #[test]
+    fn a_window_holds_the_limit_and_no_more() {
+        let at = |times: &[u64]| -> Vec<Charge> {
+            times.iter().map(|ms| charge(*ms, 2, None)).collect()
+        };
+        assert_eq!(breaches(at(&[0, 500, 1000, 1500]), vec![]), 0);
+        assert_eq!(breaches(at(&[0, 500, 999]), vec![]), 1);
+        assert_eq!(breaches(at(&[0, 1, 2, 3]), vec![]), 1, "told once");
+    }
+
+    #[test]
+    fn a_lowered_limit_settles_and_an_assumed_base_counts_once() {
+        let mut lowered = vec![charge(0, 3, None), charge(1, 3, None), charge(2, 1, None)];
+        assert_eq!(breaches(lowered.clone(), vec![]), 0);
+        lowered.extend([charge(80_000, 1, None), charge(80_001, 1, None)]);
+        assert_eq!(breaches(lowered, vec![]), 1);
+        let start = |ms| Assumed {
+            at: Duration::from_millis(ms),
+            seats: 2,
+        };
+        let three = || (0..3).map(|ms| charge(ms, 2, None)).collect();
+        assert_eq!(breaches(three(), vec![start(0)]), 0);
+        assert_eq!(breaches(three(), vec![start(500)]), 1);
+    }
+
+    #[test]
+    fn fixed_windows_go_by_their_number() {
+        let counted = |windows: &[u64]| -> Vec<Charge> {
+            windows
+                .iter()
+                .map(|window| charge(0, 1, Some(*window)))
+                .collect()
+        };
+        assert_eq!(breaches(counted(&[1, 2, 3]), vec![]), 0);
+        assert_eq!(breaches(counted(&[1, 2, 1]), vec![]), 1);
+    }
+}
