@@ -13,7 +13,7 @@ use crate::{
     facts::{Facts, Parts},
     host::Host,
     membership::Membership,
-    quota::service::Quota,
+    quota::{params::Params, service::Quota},
     renewal::Renewals,
     version::Versions,
 };
@@ -40,6 +40,8 @@ pub struct Options {
     pub check: DocumentCheck,
     /// The versions of messages it reads: those of this release, or of the one before in a test of both.
     pub versions: Versions,
+    /// The times that the quota rests on: [`Params::DEFAULT`] but where a simulation plants a mistake.
+    pub quota: Params,
 }
 
 /// Why a node cannot take part in its cluster.
@@ -111,6 +113,7 @@ impl Cluster {
             check: options.check,
             versions: options.versions,
             incarnation: fabric.incarnation(),
+            quota: options.quota,
             greeting: Arc::new(fabric.clone()),
             tracker: tracker.clone(),
             stop: stop.clone(),

@@ -60,6 +60,7 @@ impl Node {
                 profile: Profile::Local,
                 origin: Origin::Founding,
                 check: Arc::new(|_| Ok(())),
+                quota: meridian_cluster::quota::params::Params::DEFAULT,
             };
             Cluster::start(host, &file, options, &tracker, &stop)
                 .await

@@ -18,7 +18,11 @@ mod workers;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use meridian_cluster::{
-    Cluster, Options, StartError, bootstrap::Origin, consensus::Profile, host::Host,
+    Cluster, Options, StartError,
+    bootstrap::Origin,
+    consensus::Profile,
+    host::Host,
+    quota::params::{Params, Planted},
     version::Versions,
 };
 use meridian_config::{name::NodeId, node_file::NodeFile};
@@ -72,6 +76,8 @@ pub struct Hooks {
     pub versions: Option<Versions>,
     /// The node heeds no revocation and no block: a mistake that a simulation plants, to see whether it is noticed.
     pub deaf: bool,
+    /// Mistakes in what limits rest on, that a simulation plants for the same reason.
+    pub quota: Planted,
     /// Hears of the node once it is up.
     pub observe: Option<oneshot::Sender<Handles>>,
 }
@@ -184,6 +190,10 @@ async fn serve(
     let options = Options {
         profile: hooks.profile.unwrap_or(fitting),
         versions: hooks.versions.unwrap_or(Versions::THIS_RELEASE),
+        quota: Params {
+            planted: hooks.quota,
+            ..Params::DEFAULT
+        },
         check: Arc::new(move |files| checked.check(files).map(drop)),
         origin,
     };

@@ -13,7 +13,10 @@ use meridian_cluster::{
     facts::{Claim, Facts, PublishError, Receipt, Revocation, Standing, Wait, Wanted},
     host::Host,
     membership::{Liveness, Member, Membership, View},
-    quota::service::{Quota, Stage},
+    quota::{
+        params::Planted as QuotaPlanted,
+        service::{Quota, Stage},
+    },
     version::Versions,
 };
 use meridian_config::{diagnose::Source, name::NodeId, node_file::NodeFile};
@@ -41,6 +44,8 @@ pub struct Mistakes {
     pub undrained: bool,
     /// It ends by itself.
     pub ends: bool,
+    /// Those in what limits rest on.
+    pub quota: QuotaPlanted,
     /// Those of its machine, and the switch of them all.
     pub flaws: Flaws,
 }
@@ -81,6 +86,7 @@ where
         versions: Some(versions),
         observe: Some(send),
         deaf: mistakes.deaf_to_revocations,
+        quota: mistakes.quota,
     };
     let told = host.stop_asked();
     let armed = mistakes.flaws.armed.clone();

@@ -53,7 +53,10 @@ use crate::{
     fabric::{Handler, Kind, Transport},
     host::Host,
     membership::View,
-    quota::service::{Parts, Quota},
+    quota::{
+        params::Params,
+        service::{Parts, Quota},
+    },
     version::Versions,
 };
 pub use advice::Advice;
@@ -87,6 +90,8 @@ pub struct Start {
     pub versions: Versions,
     /// Counts this node's starts.
     pub incarnation: u64,
+    /// The times that the quota rests on.
+    pub quota: Params,
     /// Told what goes into every hello from then on.
     pub greeting: Arc<dyn Greeting>,
     /// The node's tasks.
@@ -203,6 +208,7 @@ pub async fn start(
         cluster_id: cluster_id.subscribe(),
         own: start.own.clone(),
         incarnation: start.incarnation,
+        params: start.quota,
         tracker: start.tracker.clone(),
         stop: start.stop.clone(),
     };

@@ -138,7 +138,6 @@ impl Pace {
     }
 
     /// A planted mistake: each slot is free one slot too early.
-    #[cfg(test)]
     pub(in super::super) fn one_slot_early(self) -> Self {
         Self {
             slot: self.rest / (SLOTS + 1),

@@ -26,6 +26,31 @@ pub struct Params {
     pub batch: Duration,
     /// How long the leader remembers that a node wished for more than there was.
     pub wish: Duration,
+    /// Mistakes on purpose; none but where a model or a simulation looks whether they are noticed.
+    pub planted: Planted,
+}
+
+/// Mistakes that break what is promised of limits, each alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Planted {
+    /// The ledger gives what a dead life held to others at once.
+    pub crash_without_cooling: bool,
+    /// The ledger gives what a lapsed lease held to others at once.
+    pub lapse_without_cooling: bool,
+    /// A node spends what it holds though its lease is over.
+    pub ignores_deadline: bool,
+    /// A node spends each token again one slot too early.
+    pub slot_early: bool,
+}
+
+impl Planted {
+    /// None.
+    pub const NONE: Self = Self {
+        crash_without_cooling: false,
+        lapse_without_cooling: false,
+        ignores_deadline: false,
+        slot_early: false,
+    };
 }
 
 impl Params {
@@ -39,6 +64,7 @@ impl Params {
         heartbeat: Duration::from_secs(1),
         batch: Duration::from_millis(15),
         wish: Duration::from_secs(5),
+        planted: Planted::NONE,
     };
 
     /// How long extra tokens of a key with this window are valid without contact.

@@ -4,6 +4,7 @@
 //! program: a mistake lies in what the simulator puts around a node or writes for it, or goes through the hooks that
 //! only code can hand over.
 
+use meridian_cluster::quota::params::Planted as QuotaPlanted;
 use meridian_config::diagnose::Source;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
@@ -44,6 +45,14 @@ pub struct Planted {
     pub dead_endpoints: bool,
     /// The document says nothing of residency.
     pub forgotten_residency: bool,
+    /// The ledger gives what a node held that began anew to others at once.
+    pub crash_without_cooling: bool,
+    /// The ledger gives what a node held that was not heard of for long to others at once.
+    pub lapse_without_cooling: bool,
+    /// Nodes spend what they hold of limits though their leases are over.
+    pub ignored_deadlines: bool,
+    /// Nodes spend each token of a limit again a fortieth of a window too early.
+    pub early_slots: bool,
     /// Documents are no documents any more.
     pub broken_documents: bool,
     /// The trace tells which process plays the run: two of them never leave the same.
@@ -71,6 +80,14 @@ pub(super) struct RawPlanted {
     dead_endpoints: bool,
     #[serde(default)]
     forgotten_residency: bool,
+    #[serde(default)]
+    crash_without_cooling: bool,
+    #[serde(default)]
+    lapse_without_cooling: bool,
+    #[serde(default)]
+    ignored_deadlines: bool,
+    #[serde(default)]
+    early_slots: bool,
     #[serde(default)]
     broken_documents: bool,
     #[serde(default)]
@@ -101,6 +118,10 @@ impl Planted {
             harmless_faults: raw.harmless_faults,
             dead_endpoints: raw.dead_endpoints,
             forgotten_residency: raw.forgotten_residency,
+            crash_without_cooling: raw.crash_without_cooling,
+            lapse_without_cooling: raw.lapse_without_cooling,
+            ignored_deadlines: raw.ignored_deadlines,
+            early_slots: raw.early_slots,
             broken_documents: raw.broken_documents,
             leak: raw.leak,
         }
@@ -114,6 +135,12 @@ impl Planted {
             stale_reads: here(self.stale_reads),
             undrained: self.undrained_stops,
             ends: here(self.ends),
+            quota: QuotaPlanted {
+                crash_without_cooling: self.crash_without_cooling,
+                lapse_without_cooling: self.lapse_without_cooling,
+                ignores_deadline: self.ignored_deadlines,
+                slot_early: self.early_slots,
+            },
             flaws: Flaws {
                 forgetful_disk: self.forgetful_disks,
                 altered_commands: here(self.altered_commands),
@@ -187,6 +214,22 @@ impl Planted {
             (
                 self.forgotten_residency,
                 "the document says nothing of residency",
+            ),
+            (
+                self.crash_without_cooling,
+                "the ledger gives what a node held that began anew to others at once",
+            ),
+            (
+                self.lapse_without_cooling,
+                "the ledger gives what a node held that was not heard of to others at once",
+            ),
+            (
+                self.ignored_deadlines,
+                "nodes spend what they hold of limits though their leases are over",
+            ),
+            (
+                self.early_slots,
+                "nodes spend each token of a limit again a fortieth of a window too early",
             ),
             (self.broken_documents, "documents are no documents any more"),
             (self.leak, "the trace tells which process plays it"),

@@ -206,3 +206,20 @@ fn a_cluster_that_takes_no_document_any_more_is_found_out() {
     };
     broken.found_out();
 }
+
+#[test]
+fn limits_that_are_passed_are_found_out() {
+    for file in [
+        "quota-crash",
+        "quota-lapse",
+        "quota-deadline",
+        "quota-early",
+    ] {
+        let planted = Plant {
+            file,
+            invariant: "quota",
+            says: "the limit ",
+        };
+        planted.found_out_at_once();
+    }
+}

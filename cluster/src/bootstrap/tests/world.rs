@@ -22,7 +22,7 @@ use crate::{
         memory::{Disk, MemoryHost},
     },
     membership::{Announced, Liveness, Member, View},
-    quota::service::Quota,
+    quota::{params::Params, service::Quota},
     version::Versions,
 };
 
@@ -222,6 +222,7 @@ impl World {
             }),
             versions: self.versions_of(&id),
             incarnation: u64::from(self.starts),
+            quota: Params::DEFAULT,
             greeting: Arc::new(Unheard),
             tracker: tracker.clone(),
             stop: stop.clone(),

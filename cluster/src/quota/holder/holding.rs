@@ -283,16 +283,14 @@ impl Holder {
         let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
         forms
             .entry(terms.shape())
-            .or_insert_with(|| Arc::new(Form::of(terms, self.params)))
+            .or_insert_with(|| {
+                let form = Form::of(terms, self.params);
+                Arc::new(match self.params.planted.slot_early {
+                    true => form.one_slot_early(),
+                    false => form,
+                })
+            })
             .clone()
-    }
-
-    /// A planted mistake: a limit of this shape is free one slot too early.
-    #[cfg(test)]
-    pub(in super::super) fn free_one_slot_early(&self, terms: &Terms) {
-        let form = Form::of(terms, self.params).one_slot_early();
-        let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
-        forms.insert(terms.shape(), Arc::new(form));
     }
 }
 

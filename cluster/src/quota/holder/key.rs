@@ -108,7 +108,6 @@ impl Form {
     }
 
     /// A planted mistake: each slot is free one slot too early.
-    #[cfg(test)]
     pub(super) fn one_slot_early(self) -> Self {
         Self {
             pace: self.pace.one_slot_early(),

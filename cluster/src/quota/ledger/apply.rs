@@ -93,11 +93,7 @@ impl Ledger {
             };
             let before = book.size();
             let row = book.rows.remove(at);
-            #[cfg(test)]
-            let cools = !self.planted.crash_without_cooling;
-            #[cfg(not(test))]
-            let cools = true;
-            if cools {
+            if !params.planted.crash_without_cooling {
                 book.cool(row.extra(), now, &params);
             }
             self.rows = self.rows + book.size() - before;
@@ -271,10 +267,7 @@ impl Ledger {
     }
 
     fn lapse_cools(&self) -> bool {
-        #[cfg(test)]
-        return !self.planted.lapse_without_cooling;
-        #[cfg(not(test))]
-        true
+        !self.params.planted.lapse_without_cooling
     }
 }
 

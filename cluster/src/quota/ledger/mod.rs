@@ -52,18 +52,6 @@ pub struct Ledger {
     swept: Option<KeyId>,
     /// Log time of the last search for a deficit.
     scanned: Option<u64>,
-    #[cfg(test)]
-    pub(super) planted: Planted,
-}
-
-/// Bugs that the model must catch.
-#[cfg(test)]
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Planted {
-    /// What a dead life held is free at once.
-    pub(super) crash_without_cooling: bool,
-    /// What a lapsed lease held is free at once.
-    pub(super) lapse_without_cooling: bool,
 }
 
 /// A key as it stands.

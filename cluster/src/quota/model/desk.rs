@@ -11,9 +11,9 @@ use super::{
 };
 use crate::quota::{
     leader::Leader,
-    ledger::{Ledger, Planted, clock::LogClock},
+    ledger::{Ledger, clock::LogClock},
     message::{Act, Entry, QuotaAsk, QuotaGrant, Stamp},
-    params::Params,
+    params::{Params, Planted},
 };
 
 #[derive(Debug, Clone)]
@@ -26,7 +26,6 @@ pub(super) struct Voter {
 #[derive(Debug)]
 pub(super) struct Desk {
     params: Params,
-    planted: Planted,
     pub(super) ledger: Ledger,
     pub(super) index: u64,
     voters: Vec<Voter>,
@@ -41,12 +40,10 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn new(params: Params, planted: Planted, voters: Vec<Voter>) -> Self {
-        let mut ledger = Ledger::new(params);
-        ledger.planted = planted;
+        let params = Params { planted, ..params };
         Self {
             params,
-            planted,
-            ledger,
+            ledger: Ledger::new(params),
             index: 0,
             voters,
             leader: Some(0),
@@ -113,7 +110,6 @@ impl Desk {
         if let Some(before) = before {
             // A voter that was sent a snapshot is where the others are.
             let mut other = Ledger::decode(&before, self.params).expect("a snapshot reads back");
-            other.planted = self.planted;
             assert_eq!(
                 other.apply(self.index, &entry),
                 grants,

@@ -16,7 +16,7 @@ use self::{
     chaos::{Chaos, Seen},
     world::Bugs,
 };
-use super::ledger::Planted;
+use super::params::Planted;
 
 fn micros(span: std::time::Duration) -> u64 {
     span.as_micros().try_into().expect("a span of the model")

@@ -12,7 +12,7 @@ use crate::quota::{
     key::KeyId,
     message::{QuotaAsk, QuotaGrant},
     params::Params,
-    terms::{Kind, Terms},
+    terms::Terms,
 };
 
 /// The limits of a document, by key.
@@ -65,8 +65,6 @@ pub(super) struct Birth {
     pub(super) params: Params,
     pub(super) wait: Duration,
     pub(super) wild: bool,
-    /// A planted mistake.
-    pub(super) one_slot_early: bool,
 }
 
 impl Node {
@@ -97,13 +95,6 @@ impl Node {
         self.incarnation += 1;
         self.born = real;
         let holder = Arc::new(Holder::with(100, birth.params));
-        if birth.one_slot_early {
-            for terms in birth.document.values() {
-                if terms.kind() == Kind::Sliding {
-                    holder.free_one_slot_early(terms);
-                }
-            }
-        }
         let who = Who {
             node: self.id.clone(),
             incarnation: self.incarnation,

@@ -14,9 +14,9 @@ use super::{
 };
 use crate::quota::{
     key::KeyId,
-    ledger::{Planted, Standing},
+    ledger::Standing,
     message::{Act, QuotaAsk, QuotaGrant},
-    params::Params,
+    params::{Params, Planted},
 };
 
 /// What is planted in a run.
@@ -300,12 +300,12 @@ impl World {
             params.extra_lease_least = Duration::from_secs(100_000);
             params.base_lease_least = Duration::from_secs(100_000);
         }
+        params.planted.slot_early = self.bugs.slot_is_free_early;
         let birth = Birth {
             document: self.oracle.document(node.as_of),
             params,
             wait: self.wait,
             wild,
-            one_slot_early: self.bugs.slot_is_free_early,
         };
         node.begin(birth, self.now);
         let incarnation = node.incarnation;

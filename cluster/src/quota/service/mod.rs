@@ -74,6 +74,8 @@ pub(crate) struct Parts {
     pub(crate) own: NodeId,
     /// Counts the node's starts.
     pub(crate) incarnation: u64,
+    /// Leases, drift, ticks: those of every cluster, with or without a planted mistake.
+    pub(crate) params: Params,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -127,7 +129,7 @@ impl Quota {
         parts: Parts,
         foundation: impl FnOnce(GroupId) -> Foundation,
     ) -> Result<Opened, GroupError> {
-        let params = Params::DEFAULT;
+        let params = parts.params;
         let shown = Arc::new(Shown::new(params));
         let machine = LedgerMachine::new(shown.clone(), params);
         let (group, raft) = Group::start(foundation(GroupId::Ledger), Box::new(machine)).await?;
@@ -168,7 +170,11 @@ impl Quota {
             stop: parts.stop.clone(),
             news,
         };
-        let holder = Arc::new(Holder::new(KEYS_MOST));
+        let mut of_node = params;
+        if params.planted.ignores_deadline {
+            of_node.extra_lease_least = Duration::MAX / 4;
+        }
+        let holder = Arc::new(Holder::with(KEYS_MOST, of_node));
         let clock = Arc::new(NodeClock::new(parts.host.unix_time()));
         let (stage, staged) = watch::channel(Stage::Alone);
         let tallies = Arc::<Tallies>::default();
