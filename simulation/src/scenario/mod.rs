@@ -114,6 +114,15 @@ pub const SHIPPED: &[(&str, &str)] = &[
         "quota-storm",
         include_str!("../../scenarios/quota-storm.yaml"),
     ),
+    ("quota-sun", include_str!("../../scenarios/quota-sun.yaml")),
+    (
+        "quota-change",
+        include_str!("../../scenarios/quota-change.yaml"),
+    ),
+    (
+        "quota-restarts",
+        include_str!("../../scenarios/quota-restarts.yaml"),
+    ),
     (
         "residency-loss",
         include_str!("../../scenarios/residency-loss.yaml"),
@@ -501,6 +510,9 @@ const GROUPS: &[(&str, &[&str])] = &[
             "power-cut",
             "change-during-loss",
             "quota-storm",
+            "quota-sun",
+            "quota-change",
+            "quota-restarts",
             "residency-loss",
             "thundering-return",
         ],

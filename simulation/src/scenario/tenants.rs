@@ -46,6 +46,7 @@ pub(super) struct RawTenant {
     rate: Option<Spanned<String>>,
     bursts: Option<RawBursts>,
     ramp: Option<RawRamp>,
+    sun: Option<Spanned<String>>,
     #[serde(default)]
     from: Vec<Spanned<String>>,
     #[serde(default)]
@@ -183,6 +184,15 @@ impl Check<'_> {
             }
             times.value
         };
+        if let Some(turn) = &raw.sun {
+            if raw.bursts.is_some() || raw.ramp.is_some() {
+                let message =
+                    format!("tenants[{index}]: bursts, a ramp or the sun, not two of them");
+                self.mistake(turn.referenced, message);
+            }
+            let turn = self.span("tenants.sun", turn);
+            return Pattern::Sun { turn };
+        }
         match (&raw.bursts, &raw.ramp) {
             (None, None) => Pattern::Steady,
             (Some(bursts), None) => {
@@ -268,10 +278,27 @@ impl Tenant {
                     "; {times} times as fast for {lasts} of every {every}"
                 ));
             }
+            Pattern::Sun { turn } => {
+                let turn = duration_text(turn);
+                text.push_str(&format!(
+                    "; the regions take turns of {turn}, and the others ask a tenth"
+                ));
+            }
             Pattern::Ramp { over, times } => {
                 let over = duration_text(over);
                 text.push_str(&format!("; faster over {over} until {times} times as fast"));
             }
+        }
+        let sets: Vec<String> = self
+            .limits
+            .iter()
+            .map(|set| match &**set {
+                [] => "no limit".to_owned(),
+                set => set.join(", "),
+            })
+            .collect();
+        if !sets.is_empty() {
+            text.push_str(&format!("; limited to {}", sets.join(", then ")));
         }
         if !self.zones.is_empty() {
             text.push_str(&format!("; may be served in {} alone", names(&self.zones)));

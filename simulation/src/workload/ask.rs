@@ -79,6 +79,11 @@ pub enum Pattern {
         /// How many times as fast.
         times: u32,
     },
+    /// The regions take turns: where it is not a region's turn, a tenth is asked.
+    Sun {
+        /// How long a turn lasts.
+        turn: Duration,
+    },
     /// Faster and faster, evenly, until so many times as fast; then it stays.
     Ramp {
         /// How long it takes.
@@ -170,10 +175,17 @@ impl Holder {
 }
 
 impl Pattern {
-    /// Between two requests, `time` after the first.
-    pub fn interval(self, every: Duration, time: Duration) -> Duration {
+    /// Between two requests of one region's clients, `time` after the first; the region is one of so many.
+    pub fn interval(self, every: Duration, time: Duration, (nth, of): (usize, usize)) -> Duration {
         match self {
             Self::Steady => every,
+            Self::Sun { turn } => {
+                let turns = time.as_nanos() / turn.as_nanos().max(1);
+                match turns % of.max(1) as u128 == nth as u128 {
+                    true => every,
+                    false => every * 10,
+                }
+            }
             Self::Bursts {
                 every: period,
                 lasts,
@@ -201,7 +213,7 @@ mod tests {
     const EVERY: Duration = Duration::from_millis(100);
 
     fn at(pattern: Pattern, seconds: u64) -> u128 {
-        let interval = pattern.interval(EVERY, Duration::from_secs(seconds));
+        let interval = pattern.interval(EVERY, Duration::from_secs(seconds), (0, 3));
         interval.as_millis()
     }
 

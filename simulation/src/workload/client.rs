@@ -156,6 +156,9 @@ impl Sender {
 
     async fn keep_asking(self: Arc<Self>, line: Line, phase: Duration) {
         let mut next = Instant::now() + phase;
+        let all = &line.ask.from;
+        let nth = all.iter().position(|place| *place == line.flow.from);
+        let turn = (nth.unwrap_or(0), all.len());
         loop {
             tokio::time::sleep_until(next).await;
             // In flight at most: rate times patience at every node.
@@ -164,7 +167,7 @@ impl Sender {
             let time = serving.map_or(Duration::ZERO, |since| {
                 self.oracle.now().saturating_sub(since)
             });
-            next += line.ask.pattern.interval(line.ask.every, time);
+            next += line.ask.pattern.interval(line.ask.every, time, turn);
         }
     }
 
