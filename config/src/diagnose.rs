@@ -104,6 +104,11 @@ impl Findings {
         self.mistakes.push((place, message.into()));
     }
 
+    /// Whether there is a mistake among them yet.
+    pub(crate) fn any_mistake(&self) -> bool {
+        !self.mistakes.is_empty()
+    }
+
     /// Notes something legal but suspicious.
     pub(crate) fn warn(&mut self, place: Place, message: impl Into<String>) {
         self.warnings.push((place, message.into()));

@@ -255,6 +255,7 @@ async fn serve(
     let following = adopter.follow(
         host.clone(),
         cluster.directory().watch(),
+        cluster.directory().overrides(),
         move |adoption| adopted.adopted(&adoption, clock.unix_time()),
         stop.clone(),
     );

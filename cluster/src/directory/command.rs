@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use meridian_config::name::NodeId;
+use meridian_config::name::{NodeId, TenantId};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     changes::Changes,
     founders::Founders,
     marks::Decision,
+    overrides::{SetQuota, Unset},
     packed::Packed,
 };
 use crate::{
@@ -86,6 +87,13 @@ pub(crate) enum Action {
     },
     /// Settles who founds the quota's ledger; the first word on it stays.
     FoundLedger(Founders),
+    /// Sets limits of a tenant in place of its plan's.
+    SetQuota(SetQuota),
+    /// Gives a tenant its plan's limits back.
+    ClearQuota {
+        /// Whose.
+        tenant: TenantId,
+    },
 }
 
 /// A document to become the newest revision.
@@ -180,7 +188,10 @@ impl Action {
             | Self::KeepFacts(_)
             | Self::Mark { .. }
             | Self::Acknowledge(_) => FIRST,
-            Self::Raise { .. } | Self::FoundLedger(_) => 2,
+            Self::Raise { .. }
+            | Self::FoundLedger(_)
+            | Self::SetQuota(_)
+            | Self::ClearQuota { .. } => 2,
         }
     }
 
@@ -190,8 +201,8 @@ impl Action {
         matches!(self, Self::Raise { .. }) || self.since() <= level
     }
 
-    /// How the audit names it; none for what no operator asked for.
-    pub(crate) fn act(&self) -> Option<Act> {
+    /// How the audit names it, asked at this time (ms since the Unix epoch); none for what no operator asked for.
+    pub(crate) fn act(&self, unix_ms: u64) -> Option<Act> {
         let (name, target) = match self {
             // Each fact has an entry of its own, under the name of the operator who made it.
             Self::Found { .. }
@@ -203,6 +214,8 @@ impl Action {
             Self::Rollback(back) => ("rollback", format!("revision {}", back.revision)),
             Self::Note(note) => (note.act.as_str(), note.target.clone()),
             Self::Mark { node, decision } => (decision.name(), node.to_string()),
+            Self::SetQuota(wish) => ("quota set", wish.target(unix_ms)),
+            Self::ClearQuota { tenant } => ("quota clear", tenant.to_string()),
         };
         Some(Act {
             name: name.to_owned(),
@@ -256,6 +269,8 @@ pub(crate) enum Outcome {
         /// Ids of facts that are not kept.
         refused: Vec<FactId>,
     },
+    /// The tenant's limits stay as they are.
+    Unset(Unset),
 }
 
 impl Outcome {
@@ -271,6 +286,7 @@ impl Outcome {
                 Some(format!("revision {current} of {author} was the newest"))
             }
             Self::NotKept => Some("the revision is not kept".to_owned()),
+            Self::Unset(why) => Some(why.to_string()),
         }
     }
 }

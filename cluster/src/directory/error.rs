@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use meridian_config::name::NodeId;
+use meridian_config::name::{NodeId, TenantId};
 
 use super::marks::MarkError;
 use crate::consensus::GroupError;
@@ -81,6 +81,14 @@ pub enum WriteError {
     /// The decision about a node is not in order; nothing was written.
     #[error(transparent)]
     Mark(#[from] MarkError),
+    /// No more limits of tenants are kept; nothing changed.
+    #[error(
+        "as many tenants have limits of their own as the cluster keeps (10 000, 4 MiB of text); clear some, or give the tenants a plan in the document"
+    )]
+    OverridesFull,
+    /// The tenant has its plan's limits; nothing changed.
+    #[error("tenant {0} has the limits of its plan; there is nothing to clear")]
+    NotSet(TenantId),
     /// This node takes no part in agreement any more.
     #[error("this node takes no part in agreement any more: {cause}; write through another node")]
     Stopped {

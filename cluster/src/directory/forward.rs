@@ -131,7 +131,9 @@ impl Proposer {
             | Action::Mark { .. }
             | Action::Acknowledge(_)
             | Action::Raise { .. }
-            | Action::FoundLedger(_) => return Ok(()),
+            | Action::FoundLedger(_)
+            | Action::ClearQuota { .. } => return Ok(()),
+            Action::SetQuota(wish) => return wish.check(),
         };
         check_message(message)?;
         let Some(files) = files else {

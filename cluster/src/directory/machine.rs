@@ -16,6 +16,7 @@ use super::{
     Revision,
     command::{Action, Command, Outcome},
     marks::Marks,
+    overrides::Overrides,
     state::{AuditEntry, Kept, State},
 };
 use crate::{
@@ -39,6 +40,7 @@ pub(super) struct Shown {
     /// Counts how often there were such.
     facts_came: watch::Sender<u64>,
     marks: watch::Sender<Arc<Marks>>,
+    overrides: watch::Sender<Arc<Overrides>>,
     level: watch::Sender<u8>,
 }
 
@@ -62,6 +64,7 @@ impl Shown {
             applied_facts: Mutex::default(),
             facts_came: watch::Sender::new(0),
             marks: watch::Sender::default(),
+            overrides: watch::Sender::default(),
             level: watch::Sender::new(FIRST),
         }))
     }
@@ -94,6 +97,10 @@ impl Shown {
 
     pub(super) fn marks(&self) -> watch::Receiver<Arc<Marks>> {
         self.marks.subscribe()
+    }
+
+    pub(super) fn overrides(&self) -> watch::Receiver<Arc<Overrides>> {
+        self.overrides.subscribe()
     }
 
     pub(super) fn level(&self) -> watch::Receiver<u8> {
@@ -242,6 +249,14 @@ impl Machine for DirectoryMachine {
         self.shown.level.send_if_modified(|shown| {
             let differs = *shown != state.level();
             *shown = state.level();
+            differs
+        });
+        // After the revision: who looks at both at a change of this has the revision that it speaks of.
+        self.shown.overrides.send_if_modified(|shown| {
+            let differs = shown.version() != state.overrides().version();
+            if differs {
+                *shown = Arc::new(state.overrides().clone());
+            }
             differs
         });
         self.shown.marks.send_if_modified(|shown| {

@@ -10,6 +10,7 @@ use super::{
     forward::{self, Write},
     founders::{Founder, Founders},
     marks::{Decision, MarkError},
+    overrides::{SetQuota, Unset},
     packed::{Packed, digest},
     read,
     revision::Revision,
@@ -112,6 +113,13 @@ fn actions() -> Vec<(String, Action)> {
         Acknowledge => Action::Acknowledge(acknowledge),
         Raise => Action::Raise { level: 2 },
         FoundLedger => Action::FoundLedger(founders()),
+        SetQuota => Action::SetQuota(SetQuota {
+            tenant: "acme".into(),
+            limits: vec!["9000/hour".into(), "{ rate: 90/second, window: fixed }".into()],
+            expires_ms: Some(1_780_000_007_200),
+            reason: "launch day".into(),
+        }),
+        ClearQuota => Action::ClearQuota { tenant: "globex".into() },
     });
     let decisions = every!(Decision {
         Drain => Decision::Drain,
@@ -160,6 +168,7 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         NotKept => Outcome::NotKept,
         Done => Outcome::Done { index: 43 },
         FactsKept => Outcome::FactsKept { refused: vec![fact().id] },
+        Unset => Outcome::Unset(Unset::NotThere),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Limits: so many requests in a span of time, and what becomes of one request more.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// So many requests in a span of time, cluster-wide.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,33 @@ impl Limit {
     }
 }
 
+impl Limit {
+    /// What it says beside its rate and name, key by key as in the document, where that is not the default.
+    pub fn terms(&self) -> Vec<String> {
+        let usual = Self::new("", self.amount, self.span);
+        let mut terms = Vec::new();
+        if self.window != usual.window {
+            terms.push(format!("window: {}", self.window.word()));
+        }
+        if self.per != usual.per {
+            terms.push(format!("per: {}", self.per.word()));
+        }
+        if self.on_empty != usual.on_empty && !self.shadow {
+            terms.push(format!("on_empty: {}", self.on_empty));
+        }
+        if self.on_lapse != usual.on_lapse {
+            terms.push(format!("on_lapse: {}", self.on_lapse.word()));
+        }
+        if self.priority != usual.priority {
+            terms.push(format!("priority: {}", self.priority));
+        }
+        if self.shadow {
+            terms.push("shadow: true".to_owned());
+        }
+        terms
+    }
+}
+
 /// Limits up to this amount have no part at each node: it would be a few requests each, most of them where
 /// nobody comes. All of it is where it is used, and a request at another node must wait for it.
 pub const SMALL_MOST: u64 = 64;
@@ -62,6 +89,16 @@ pub enum Window {
     Sliding,
     /// Windows are aligned to the Unix epoch; each holds at most the amount.
     Fixed,
+}
+
+impl Window {
+    /// Its word in the document.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sliding => "sliding",
+            Self::Fixed => "fixed",
+        }
+    }
 }
 
 /// What becomes of a request that finds nothing left at this node.
@@ -85,6 +122,15 @@ impl OnEmpty {
     }
 }
 
+impl fmt::Display for OnEmpty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deny => f.write_str("deny"),
+            Self::Wait(time) => write!(f, "{{ wait: {} }}", crate::units::duration_text(*time)),
+        }
+    }
+}
+
 /// A grant takes a round trip to the leader of another region, its quorum's, and the time of a batch.
 const SMALL_WAIT: Duration = Duration::from_millis(400);
 
@@ -98,6 +144,16 @@ pub enum OnLapse {
     Deny,
 }
 
+impl OnLapse {
+    /// Its word in the document.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Deny => "deny",
+        }
+    }
+}
+
 /// Who has a count of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Per {
@@ -108,4 +164,15 @@ pub enum Per {
     Subject,
     /// Each client address, of each tenant: whole for IPv4, the /64 for IPv6.
     ClientIp,
+}
+
+impl Per {
+    /// Its word in the document.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Subject => "subject",
+            Self::ClientIp => "client_ip",
+        }
+    }
 }

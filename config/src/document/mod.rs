@@ -7,6 +7,7 @@
 //! sources ──► tree ──► merge ──► raw ──► check ──► Document
 //! ```
 
+mod apart;
 mod check;
 mod env;
 mod limit;
@@ -20,6 +21,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ipnet::IpNet;
 
+pub use apart::tenant_limits;
 pub(crate) use check::host_name;
 pub use check::network;
 pub use env::{EnvError, expand_env};
@@ -197,6 +199,15 @@ pub struct Tenant {
     pub residency: Vec<Zone>,
     /// Other values of the tenant claim that mean this tenant.
     pub aliases: Vec<String>,
+}
+
+impl Tenant {
+    /// Whether a token that names it may pass the route's identity step, by its issuer.
+    pub fn opens(&self, route: &Route) -> bool {
+        self.issuers.is_empty()
+            || route.issuers.is_empty()
+            || route.issuers.iter().any(|name| self.issuers.contains(name))
+    }
 }
 
 /// What the access log shows.

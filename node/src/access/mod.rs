@@ -3,6 +3,9 @@
 //! In: what the route demands and who asks. Out: go on, or 403 naming what is missing. A core without
 //! state; the pipeline calls it between identity and limit.
 
+mod exempt;
+
+pub use exempt::{Exempted, exempt};
 use meridian_config::document::Access;
 
 use crate::{exchange::Identity, problem::Refusal};

@@ -12,8 +12,8 @@ use meridian_cluster::{
     bootstrap::{Advice, RestoreError, Restored, Restorer},
     consensus::GroupStatus,
     directory::{
-        Accepted, Actor, AuditEntry, BackupError, Changes, Decision, Directory, Marks, Proposal,
-        ReadError, Revision, SourceFile, Summary, WayBack, WriteError,
+        Accepted, Actor, AuditEntry, BackupError, Changes, Decision, Directory, Marks, Overrides,
+        Proposal, ReadError, Revision, SetQuota, SourceFile, Summary, WayBack, WriteError,
     },
     facts::{Fact, FactId, Facts, Listed, PublishError, Receipt, Standing, Wait, Wanted},
     host::BoxFuture,
@@ -21,7 +21,7 @@ use meridian_cluster::{
 };
 use meridian_config::{
     document::Document,
-    name::{NodeId, RegionName, ServiceName},
+    name::{NodeId, RegionName, ServiceName, TenantId},
 };
 use tokio::sync::watch;
 
@@ -68,6 +68,20 @@ pub(crate) trait Administered: Send + Sync + 'static {
     fn document(&self) -> Option<(u64, Arc<Document>)>;
     /// A service's endpoints in this node's region.
     fn endpoints(&self, service: &ServiceName) -> Vec<EndpointHere>;
+    /// What operators have set in place of plans' limits.
+    fn overrides(&self) -> Arc<Overrides>;
+    /// Sets limits of a tenant in place of its plan's; the index in the log.
+    fn set_quota(
+        &self,
+        wish: SetQuota,
+        actor: Actor,
+    ) -> BoxFuture<'static, Result<u64, WriteError>>;
+    /// Gives a tenant its plan's limits back; the index in the log.
+    fn clear_quota(
+        &self,
+        tenant: TenantId,
+        actor: Actor,
+    ) -> BoxFuture<'static, Result<u64, WriteError>>;
     /// What operators have decided about nodes.
     fn marks(&self) -> Arc<Marks>;
     /// What an operator should know about how the cluster stands.
@@ -231,6 +245,28 @@ impl Administered for Node {
             in_flight: endpoint.in_flight(),
         });
         shown.collect()
+    }
+
+    fn overrides(&self) -> Arc<Overrides> {
+        self.directory.overrides().borrow().clone()
+    }
+
+    fn set_quota(
+        &self,
+        wish: SetQuota,
+        actor: Actor,
+    ) -> BoxFuture<'static, Result<u64, WriteError>> {
+        let directory = self.directory.clone();
+        Box::pin(async move { directory.set_quota(wish, actor).await })
+    }
+
+    fn clear_quota(
+        &self,
+        tenant: TenantId,
+        actor: Actor,
+    ) -> BoxFuture<'static, Result<u64, WriteError>> {
+        let directory = self.directory.clone();
+        Box::pin(async move { directory.clear_quota(tenant, actor).await })
     }
 
     fn marks(&self) -> Arc<Marks> {

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use events::{Event, Happening, TYPES};
 pub(crate) use inventory::{
-    EndpointHere, Place, Service, ServiceList, Tenant, TenantLimit, TenantList,
+    EndpointHere, Place, Quota, QuotaChanged, Service, ServiceList, SetLimits, Tenant, TenantLimit,
+    TenantList, WantedLimit, WantedQuota,
 };
 
 /// `GET /api/v1/status`.

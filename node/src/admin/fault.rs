@@ -50,6 +50,8 @@ pub(crate) enum Fault {
     SlowBody,
     #[error("the document is not valid: correct it and apply it again")]
     Document(Vec<String>),
+    #[error("the limits are not valid: correct them and set them again")]
+    Limits(Vec<String>),
     #[error("{0}")]
     Write(WriteError),
     #[error("{0}")]
@@ -90,6 +92,7 @@ impl Fault {
             Self::TooLarge(_) => (413, "body-too-large", "Body too large"),
             Self::SlowBody => (408, "slow-request", "Slow request"),
             Self::Document(_) => (422, "invalid-document", "Invalid document"),
+            Self::Limits(_) => (422, "invalid-limits", "Invalid limits"),
             Self::NoSuchTenant(_) => (404, "no-such-tenant", "No such tenant"),
             Self::NoSuchService(_) => (404, "no-such-service", "No such service"),
             Self::Crowded => (503, "overloaded", "Overloaded"),
@@ -135,6 +138,8 @@ impl Fault {
                 WriteError::NotKept { .. } => (404, "revision-not-kept", "Revision not kept"),
                 WriteError::TooLarge { .. } => (413, "document-too-large", "Document too large"),
                 WriteError::Invalid(_) => (422, "invalid-document", "Invalid document"),
+                WriteError::OverridesFull => (409, "overrides-full", "No room"),
+                WriteError::NotSet(_) => (404, "not-set", "Not set"),
                 WriteError::Mark(MarkError::Unknown(_)) => (404, "no-such-node", "No such node"),
                 WriteError::Mark(MarkError::Serving(_)) => {
                     (409, "node-serving", "Node is alive and not drained")
@@ -153,6 +158,7 @@ impl Fault {
             Self::Document(mistakes) | Self::Write(WriteError::Invalid(mistakes)) => {
                 (Self::Document(Vec::new()).to_string(), mistakes.clone())
             }
+            Self::Limits(mistakes) => (Self::Limits(Vec::new()).to_string(), mistakes.clone()),
             other => (other.to_string(), Vec::new()),
         };
         Problem {

@@ -11,8 +11,8 @@ use meridian_cluster::{
     bootstrap::{Advice, RestoreError, Restored},
     consensus::{GroupStatus, Role},
     directory::{
-        Accepted, Ack, Actor, AuditEntry, BackupError, Changes, Decision, Marks, Proposal,
-        ReadError, Revision, SourceFile, Summary, WayBack, WriteError,
+        Accepted, Ack, Actor, AuditEntry, BackupError, Changes, Decision, Marks, Overrides,
+        Proposal, ReadError, Revision, SetQuota, SourceFile, Summary, WayBack, WriteError,
     },
     facts::{
         Claim, Fact, FactId, Listed, NodeReceipt, PublishError, Reached, Receipt, Standing, Wait,
@@ -25,7 +25,7 @@ use meridian_cluster::{
 use ipnet::IpNet;
 use meridian_config::{
     document::Document,
-    name::{NodeId, ServiceName},
+    name::{NodeId, ServiceName, TenantId},
 };
 
 use super::{
@@ -48,6 +48,9 @@ pub(crate) struct Pretend {
     pub(crate) outcome: Result<Accepted, WriteError>,
     pub(crate) marked: Mutex<Vec<(NodeId, Decision, Actor)>>,
     pub(crate) mark_outcome: Result<u64, WriteError>,
+    /// Limits that were set, or cleared.
+    pub(crate) quotas: Mutex<Vec<(Result<SetQuota, TenantId>, Actor)>>,
+    pub(crate) quota_outcome: Result<u64, WriteError>,
     /// The facts that it holds, in the order in which they were made.
     pub(crate) facts: Mutex<Vec<Arc<Fact>>>,
     /// Why it makes no more; none: it does.
@@ -95,6 +98,8 @@ impl Pretend {
             }),
             marked: Mutex::default(),
             mark_outcome: Ok(14),
+            quotas: Mutex::default(),
+            quota_outcome: Ok(43),
             facts: Mutex::default(),
             publish_error: None,
             lane: Standing {
@@ -312,6 +317,30 @@ impl Administered for Pretend {
                 question.url
             ))
         })
+    }
+
+    fn overrides(&self) -> Arc<Overrides> {
+        Arc::default()
+    }
+
+    fn set_quota(
+        &self,
+        wish: SetQuota,
+        actor: Actor,
+    ) -> BoxFuture<'static, Result<u64, WriteError>> {
+        self.quotas.lock().unwrap().push((Ok(wish), actor));
+        let outcome = self.quota_outcome.clone();
+        Box::pin(async move { outcome })
+    }
+
+    fn clear_quota(
+        &self,
+        tenant: TenantId,
+        actor: Actor,
+    ) -> BoxFuture<'static, Result<u64, WriteError>> {
+        self.quotas.lock().unwrap().push((Err(tenant), actor));
+        let outcome = self.quota_outcome.clone();
+        Box::pin(async move { outcome })
     }
 
     fn marks(&self) -> Arc<Marks> {

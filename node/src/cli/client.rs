@@ -136,6 +136,16 @@ impl Client {
         interpret(&base, status, &bytes)
     }
 
+    /// Replaces a resource, whatever it is by now.
+    pub(crate) async fn replace<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, Failure> {
+        let (base, status, bytes) = self.send(Method::PUT, path, None, Some(body)).await?;
+        interpret(&base, status, &bytes)
+    }
+
     /// Asks for what does not fit into a URL.
     pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(
         &self,

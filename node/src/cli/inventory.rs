@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use super::{
     client::{Client, encoded},
     outcome::{Exit, Failure},
+    quota::set_text,
     terminal::{Terminal, columns},
 };
 use crate::admin::body::{Service, ServiceList, Tenant, TenantLimit, TenantList};
@@ -42,7 +43,11 @@ pub(super) async fn tenants(
             vec![
                 tenant.tenant.clone(),
                 tenant.plan.clone().unwrap_or_else(|| "-".to_owned()),
-                list(&limits(&tenant.limits), "none"),
+                format!(
+                    "{}{}",
+                    list(&limits(tenant), "none"),
+                    if tenant.set.is_some() { " (set)" } else { "" }
+                ),
                 list(&tenant.issuers, "any"),
                 list(&tenant.residency, "anywhere"),
             ]
@@ -97,7 +102,14 @@ fn one_tenant(tenant: &Tenant) -> String {
             "Plan",
             tenant.plan.clone().unwrap_or_else(|| "none".to_owned()),
         ),
-        pair("Limits", list(&limits(&tenant.limits), "none")),
+        pair("Limits", list(&limits(tenant), "none")),
+        pair(
+            "Set",
+            tenant
+                .set
+                .as_ref()
+                .map_or_else(|| "no".to_owned(), set_text),
+        ),
         pair("Issuers", list(&tenant.issuers, "any of the document")),
         pair("Residency", list(&tenant.residency, "anywhere")),
         pair("Aliases", list(&tenant.aliases, "none")),
@@ -159,16 +171,18 @@ fn places(service: &Service) -> Vec<Vec<String>> {
     rows.collect()
 }
 
-fn limits(limits: &[TenantLimit]) -> Vec<String> {
-    let texts = limits.iter().map(|limit| {
-        let fixed = if limit.window == "fixed" {
-            " fixed"
-        } else {
-            ""
-        };
-        format!("{}/{}s{fixed}", limit.amount, limit.window_s)
-    });
-    texts.collect()
+fn limits(tenant: &Tenant) -> Vec<String> {
+    tenant.limits.iter().map(limit_text).collect()
+}
+
+/// A limit's rate, and how its window moves where that is not usual.
+pub(super) fn limit_text(limit: &TenantLimit) -> String {
+    let fixed = if limit.window == "fixed" {
+        " fixed"
+    } else {
+        ""
+    };
+    format!("{}/{}s{fixed}", limit.amount, limit.window_s)
 }
 
 fn list(items: &[String], none: &str) -> String {

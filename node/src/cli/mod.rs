@@ -19,6 +19,7 @@ mod history;
 mod inventory;
 pub(crate) mod node;
 mod nodes;
+mod quota;
 mod receipt;
 mod revoke;
 mod sealed;
@@ -181,6 +182,8 @@ enum Command {
         /// The tenant's name
         tenant: Option<String>,
     },
+    /// The limits of a tenant; set others in place of its plan's, or clear them
+    Quota(quota::QuotaArgs),
     /// The services of the running document and the health of their endpoints, or one of them
     Services {
         /// The service's name
@@ -269,6 +272,9 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::Tenants { tenant } => wait_for(async {
             inventory::tenants(tenant.as_deref(), &client(common, terminal)?, terminal).await
         }),
+        Command::Quota(args) => {
+            wait_for(async { quota::quota(args, &client(common, terminal)?, terminal).await })
+        }
         Command::Services { service } => wait_for(async {
             inventory::services(service.as_deref(), &client(common, terminal)?, terminal).await
         }),

@@ -119,6 +119,8 @@ pub struct LimitUse {
     pub window: u64,
     /// What is left, before this request.
     pub remaining: u64,
+    /// What it says beside its rate, as in the document, where that is not the default.
+    pub terms: Vec<String>,
 }
 
 /// What the upstream would be sent.

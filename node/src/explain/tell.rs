@@ -2,7 +2,8 @@
 //!
 //! In: [`Findings`]. Out: an [`Explanation`]. A core: it decides nothing about the request.
 
-use meridian_config::units;
+use meridian_cluster::directory::Override;
+use meridian_config::{document::Limit, units};
 
 use super::{
     Changed, Findings, Outcome,
@@ -11,6 +12,7 @@ use super::{
     near,
 };
 use crate::{
+    admin::moment,
     ban::Bans,
     pipeline::decide::Step,
     problem::whole_seconds,
@@ -35,7 +37,7 @@ pub(super) fn tell(findings: &Findings, worker: &Worker) -> Explanation {
         steps: steps(findings, &worker.bans),
         route: chosen.map(|chosen| chosen.route.name.to_string()),
         tenant: identity.map(|identity| identity.tenant.to_string()),
-        limits: limits(findings),
+        limits: chosen.map_or_else(Vec::new, |chosen| limits(findings, chosen)),
         upstream: chosen
             .zip(findings.changed.as_ref())
             .and_then(|(chosen, changed)| {
@@ -282,12 +284,8 @@ fn residency(findings: &Findings, chosen: &CompiledRoute) -> (bool, String, Vec<
 
 fn limit(findings: &Findings, chosen: &CompiledRoute) -> (bool, String, Vec<String>) {
     let subject = &findings.subject;
-    if chosen.route.exempt.limits {
-        return (
-            true,
-            "the route is exempt: nothing is counted".to_owned(),
-            Vec::new(),
-        );
+    if let Some(why) = subject.exempted(chosen) {
+        return (true, format!("{why}: no limit is charged"), Vec::new());
     }
     let payer = match &subject.context.identity {
         Some(identity) => format!("tenant {}", identity.tenant),
@@ -296,24 +294,66 @@ fn limit(findings: &Findings, chosen: &CompiledRoute) -> (bool, String, Vec<Stri
     if subject.states.is_empty() {
         return (true, format!("no limit applies to {payer}"), Vec::new());
     }
-    let facts = limits(findings)
+    let mut facts: Vec<_> = limits(findings, chosen)
         .iter()
         .map(|used| {
             let (limit, remaining, amount) = (&used.limit, used.remaining, used.amount);
-            format!("{limit}: {remaining} of {amount} left in {} s", used.window)
+            let terms: String = used.terms.iter().map(|term| format!("; {term}")).collect();
+            format!(
+                "{limit}: {remaining} of {amount} left in {} s{terms}",
+                used.window
+            )
         })
         .collect();
+    if let Some(set) = set(findings) {
+        let until = set
+            .expires_ms
+            .map_or_else(|| "it is cleared".to_owned(), moment::text);
+        let reason = match set.reason.is_empty() {
+            true => String::new(),
+            false => format!(": {}", set.reason),
+        };
+        facts.push(format!(
+            "{} set the tenant's limits in place of its plan's, until {until}{reason}",
+            set.by
+        ));
+    }
+    if chosen.route.cost != 1 {
+        facts.push(format!("a request costs {}", chosen.route.cost));
+    }
     (false, format!("{payer} has room on this node"), facts)
 }
 
-fn limits(findings: &Findings) -> Vec<LimitUse> {
-    let states = findings.subject.states.iter();
+/// What an operator has set for the tenant that pays.
+fn set(findings: &Findings) -> Option<&Override> {
+    let subject = &findings.subject;
+    let tenant = &subject.context.identity.as_deref()?.tenant;
+    let compiled = subject.compiled.as_deref()?;
+    compiled.tenants.get(tenant)?.set.as_ref()
+}
+
+fn limits(findings: &Findings, chosen: &CompiledRoute) -> Vec<LimitUse> {
+    let subject = &findings.subject;
+    let compiled = subject.compiled.as_deref();
+    let standing = compiled.map(|compiled| match subject.context.identity.as_deref() {
+        Some(identity) => {
+            let tenant = compiled.tenants.get(&identity.tenant);
+            tenant.map_or(&[][..], |tenant| tenant.limits.as_slice())
+        }
+        None => compiled.document.defaults.unidentified.as_slice(),
+    });
+    let all = || standing.into_iter().flatten().chain(&chosen.route.limits);
+    let states = subject.states.iter();
     states
         .map(|state| LimitUse {
             limit: state.id.to_string(),
             amount: state.amount,
             window: state.span.as_secs(),
             remaining: state.remaining,
+            terms: all()
+                .find(|limit| limit.id == *state.id)
+                .map(Limit::terms)
+                .unwrap_or_default(),
         })
         .collect()
 }

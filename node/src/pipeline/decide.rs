@@ -8,7 +8,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, Method, Response, Uri, Version, request::Parts};
 use hyper::body::SizeHint;
-use meridian_config::document::{Exemption, Listener, Route};
+use meridian_config::document::{Listener, Route};
 use tokio::time::Instant;
 
 use crate::{
@@ -202,8 +202,7 @@ async fn charge(
             worker.metrics.quota.add(worker.index, decision as usize);
         }
     };
-    let exempt = &chosen.route.exempt;
-    if exempt.limits || frees(&exempt.some, identity.as_deref(), subject.context.scheme) {
+    if subject.exempted(chosen).is_some() {
         count(Quota::Exempt);
         return Ok(());
     }
@@ -246,29 +245,6 @@ async fn charge(
     }
 }
 
-/// Whether one of the exemptions names the request: by what a client cannot write into it.
-fn frees(exemptions: &[Exemption], identity: Option<&Identity>, scheme: &str) -> bool {
-    let names = |exemption: &&Exemption| {
-        let listener = match scheme {
-            "https" => Listener::Https,
-            _ => Listener::Http,
-        };
-        let by = &exemption.listeners;
-        let anybody = exemption.tenants.is_empty()
-            && exemption.roles.is_empty()
-            && exemption.subjects.is_empty();
-        let named = |identity: &Identity| {
-            let one_of = |names: &[String], name: &String| names.is_empty() || names.contains(name);
-            let roles = &exemption.roles;
-            (exemption.tenants.is_empty() || exemption.tenants.contains(&identity.tenant))
-                && (roles.is_empty() || identity.roles.iter().any(|role| roles.contains(role)))
-                && one_of(&exemption.subjects, &identity.subject)
-        };
-        (by.is_empty() || by.contains(&listener)) && (anybody || identity.is_some_and(named))
-    };
-    exemptions.iter().any(|exemption| names(&exemption))
-}
-
 /// How overloaded the worker is. Now and then a request waits for its turn once more, and so measures the queue.
 async fn feel_pressure(pressure: &Pressure) -> f64 {
     let now = Instant::now();
@@ -305,11 +281,21 @@ fn bill<'a>(
         route_limits: &chosen.route.limits,
         cost: chosen.route.cost,
         overload: 0.0,
-        as_of: compiled.number,
+        as_of: compiled.as_of,
     }
 }
 
 impl Subject {
+    /// Why no limit is charged for it, where none is.
+    pub(crate) fn exempted<'a>(&self, chosen: &'a CompiledRoute) -> Option<access::Exempted<'a>> {
+        let listener = match self.context.scheme {
+            "https" => Listener::Https,
+            _ => Listener::Http,
+        };
+        let identity = self.context.identity.as_deref();
+        access::exempt(&chosen.route.exempt, identity, listener)
+    }
+
     /// A request whose head has just come.
     pub(crate) fn new(worker: &Worker, parts: &Parts, peer: IpAddr, tls: bool) -> Self {
         let compiled = worker.current.load_full();

@@ -1,6 +1,6 @@
 //! Follows the directory: compiles each new revision and hands it to the workers.
 //!
-//! In: revisions as the directory applies them. Out: the [`Compiled`] that workers load, and what the node
+//! In: revisions as the directory applies them, and the limits that operators set beside them. Out: the [`Compiled`] that workers load, and what the node
 //! announces of it. A revision that this node can't serve is refused with its reasons; the one before it
 //! stays. Nothing of it runs where requests do: tables are built, and old ones dropped, beside the runtimes.
 
@@ -8,18 +8,21 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use meridian_cluster::{
-    directory::Revision,
+    directory::{Overrides, Revision},
     host::{Host, blocking},
 };
 use meridian_config::name::RegionName;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Compiled, Drafts, Surroundings};
+use super::{Compiled, Drafts, Settings, Surroundings};
 use crate::{identity::Issuers, report::metrics::RequestPath, upstream::Upstreams};
 
 /// How often it is looked whether the last request has let go of an old revision.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often the clock is looked at while something that is set will be over: it may be set meanwhile.
+const CLOCK: Duration = Duration::from_secs(60);
 
 /// What became of a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,47 +59,97 @@ pub struct Adopter {
 
 impl Adopter {
     /// Compiles a revision and lets the workers have it, here and now.
-    pub fn offer(&self, revision: &Revision) -> Adoption {
-        self.settle(revision).0
+    pub fn offer(&self, revision: &Revision, settings: Settings<'_>) -> Adoption {
+        self.settle(revision, settings).0
     }
 
-    /// Offers each revision that the directory shows, until `stop`, and tells what became of it.
+    /// Lets the workers have what operators have set by now, with the revision that they serve by; returns what they
+    /// served by before.
+    pub fn set(&self, settings: Settings<'_>) -> Option<Arc<Compiled>> {
+        let current = self.current.load_full()?;
+        let compiled = current.set(settings, &self.metrics);
+        tracing::info!(
+            revision = compiled.number,
+            as_of = compiled.as_of,
+            "the limits that are set for tenants have changed"
+        );
+        self.current.swap(Some(Arc::new(compiled)))
+    }
+
+    /// Offers each revision that the directory shows, until `stop`, and tells what became of it. Limits that are set
+    /// for tenants come in as they are set, and go when they are over by this node's clock.
     pub async fn follow(
         self,
         host: Arc<dyn Host>,
         mut revisions: watch::Receiver<Option<Arc<Revision>>>,
+        mut overrides: watch::Receiver<Arc<Overrides>>,
         announce: impl Fn(Adoption) + Send,
         stop: CancellationToken,
     ) {
         let this = Arc::new(self);
         let mut retired = Retired::default();
         let mut last = 0;
+        // What is in the tables, and when the next of it is over.
+        let mut shown: Option<Arc<Overrides>> = None;
+        let mut next_over = None;
         loop {
+            // First: of a revision that comes in between, it says nothing yet.
+            let set = overrides.borrow_and_update().clone();
             let newest = revisions.borrow_and_update().clone();
+            let unix_ms = u64::try_from(host.unix_time().as_millis()).unwrap_or(u64::MAX);
+            let (this, theirs) = (this.clone(), set.clone());
             if let Some(revision) = newest
                 && revision.number != last
             {
                 last = revision.number;
-                let this = this.clone();
-                let (adoption, before) = blocking(&*host, move || this.settle(&revision)).await;
+                let settled = move || {
+                    let overrides = &*theirs;
+                    this.settle(&revision, Settings { overrides, unix_ms })
+                };
+                let (adoption, before) = blocking(&*host, settled).await;
                 announce(adoption);
                 retired.0.extend(before);
+            } else if shown.as_ref().is_some_and(|shown| *shown != set)
+                || next_over.is_some_and(|over| over <= unix_ms)
+            {
+                let set = move || {
+                    let overrides = &*theirs;
+                    this.set(Settings { overrides, unix_ms })
+                };
+                let before = blocking(&*host, set).await;
+                retired.0.extend(before);
             }
+            let expiries = set.all().values().filter_map(|set| set.expires_ms);
+            next_over = expiries.filter(|over| *over > unix_ms).min();
+            shown = Some(set);
+            let until_over = next_over.map_or(Duration::ZERO, |over| {
+                Duration::from_millis(over - unix_ms).min(CLOCK)
+            });
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
+                changed = overrides.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
                 changed = revisions.changed() => {
                     if changed.is_err() {
                         return;
                     }
                 }
+                () = sleep(until_over), if next_over.is_some() => {}
                 () = sleep(LOOK), if !retired.0.is_empty() => retired.bury(&*host).await,
             }
         }
     }
 
     /// What became of a revision, and what was served before it.
-    fn settle(&self, revision: &Revision) -> (Adoption, Option<Arc<Compiled>>) {
+    fn settle(
+        &self,
+        revision: &Revision,
+        settings: Settings<'_>,
+    ) -> (Adoption, Option<Arc<Compiled>>) {
         let draft = match self.drafts.take(&revision.files) {
             Err(mistakes) => return (self.reject(revision, &mistakes), None),
             Ok(draft) => draft,
@@ -108,6 +161,7 @@ impl Adopter {
             own_region: &self.own_region,
             destinations: &destinations,
             metrics: &self.metrics,
+            settings,
         };
         self.serve(Compiled::assemble(draft, revision, &around), revision)
     }

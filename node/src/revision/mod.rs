@@ -18,9 +18,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use meridian_cluster::directory::Revision;
+use meridian_cluster::directory::{Override, Overrides, Revision};
 use meridian_config::{
-    document::{Action, Document, Limit, Route},
+    document::{Action, Document, Limit, Route, tenant_limits},
     name::{RegionName, TenantId, Zone},
 };
 
@@ -47,15 +47,18 @@ pub struct Compiled {
     /// What it says.
     pub document: Arc<Document>,
     /// Which route takes a request; its answers are indices of `routes`.
-    pub table: Table,
+    pub table: Arc<Table>,
     /// The routes.
-    pub routes: Vec<CompiledRoute>,
+    pub routes: Arc<[CompiledRoute]>,
     /// What it says about tokens.
-    pub identity: identity::Rules,
+    pub identity: Arc<identity::Rules>,
     /// Who is charged how.
     pub tenants: BTreeMap<TenantId, CompiledTenant>,
     /// The zone of this node's region; none where the document does not list the region.
     pub own_zone: Option<Zone>,
+    /// The entry of the directory's log that last changed a limit of these tables, by the document or by an
+    /// operator; 0 where it is not known: at a start, before the log is.
+    pub as_of: u64,
 }
 
 /// A route, ready.
@@ -94,10 +97,21 @@ pub enum Handling {
 
 /// A tenant, ready.
 pub struct CompiledTenant {
-    /// The limits of its plan.
+    /// The limits of its plan, or those in their place.
     pub limits: Vec<Limit>,
+    /// What an operator has set in place of the plan.
+    pub set: Option<Override>,
     /// Its counters of decisions.
     pub decisions: Arc<Counts>,
+}
+
+/// What operators have set, and the time to judge by which of it is over.
+#[derive(Clone, Copy)]
+pub struct Settings<'a> {
+    /// What is set.
+    pub overrides: &'a Overrides,
+    /// The node's clock: ms since the Unix epoch.
+    pub unix_ms: u64,
 }
 
 /// What a compiled revision is made of beside its draft.
@@ -108,6 +122,8 @@ pub struct Surroundings<'a> {
     pub destinations: &'a Destinations,
     /// Where handles of counters come from.
     pub metrics: &'a RequestPath,
+    /// What operators have set in place of plans.
+    pub settings: Settings<'a>,
 }
 
 impl Compiled {
@@ -128,28 +144,15 @@ impl Compiled {
                 rules,
             })
             .collect();
-        let tenants = document
-            .tenants
-            .iter()
-            .map(|(name, tenant)| {
-                let plan = tenant
-                    .plan
-                    .as_ref()
-                    .and_then(|plan| document.plans.get(plan));
-                let compiled = CompiledTenant {
-                    limits: plan.map(|plan| plan.limits.clone()).unwrap_or_default(),
-                    decisions: around.metrics.tenant(name),
-                };
-                (name.clone(), compiled)
-            })
-            .collect();
+        let settings = around.settings;
         Self {
             number: revision.number,
             digest: revision.digest.clone(),
-            table,
+            table: Arc::new(table),
             routes,
-            identity: identity::Rules::compile(&document, revision.number),
-            tenants,
+            identity: Arc::new(identity::Rules::compile(&document, revision.number)),
+            tenants: tenants(&document, settings, around.metrics),
+            as_of: settings.overrides.as_of(revision.number).unwrap_or(0),
             own_zone: document
                 .regions
                 .get(around.own_region)
@@ -157,6 +160,62 @@ impl Compiled {
             document: Arc::new(document),
         }
     }
+
+    /// The same tables with what operators have set by now.
+    pub fn set(&self, settings: Settings<'_>, metrics: &RequestPath) -> Self {
+        Self {
+            number: self.number,
+            digest: self.digest.clone(),
+            document: Arc::clone(&self.document),
+            table: Arc::clone(&self.table),
+            routes: Arc::clone(&self.routes),
+            identity: Arc::clone(&self.identity),
+            tenants: tenants(&self.document, settings, metrics),
+            own_zone: self.own_zone.clone(),
+            as_of: settings.overrides.as_of(self.number).unwrap_or(self.as_of),
+        }
+    }
+}
+
+/// A tenant's limits by a document and what operators have set: its plan's, or those in their place.
+pub fn standing<'a>(
+    document: &Document,
+    name: &TenantId,
+    settings: Settings<'a>,
+) -> (Vec<Limit>, Option<&'a Override>) {
+    if let Some(set) = settings.overrides.of(name, settings.unix_ms) {
+        match tenant_limits(&set.limits) {
+            Ok(limits) => return (limits, Some(set)),
+            // It was set through a node of another release.
+            Err(wrong) => {
+                let wrong: Vec<_> = wrong.iter().map(ToString::to_string).collect();
+                tracing::error!(tenant = %name, "the limits that were set for a tenant are not read by this release, and its plan holds here: {}", wrong.join("; "));
+            }
+        }
+    }
+    let tenant = document.tenants.get(name);
+    let plan = tenant.and_then(|tenant| document.plans.get(tenant.plan.as_ref()?));
+    (
+        plan.map(|plan| plan.limits.clone()).unwrap_or_default(),
+        None,
+    )
+}
+
+fn tenants(
+    document: &Document,
+    settings: Settings<'_>,
+    metrics: &RequestPath,
+) -> BTreeMap<TenantId, CompiledTenant> {
+    let compiled = |name: &TenantId| {
+        let (limits, set) = standing(document, name, settings);
+        CompiledTenant {
+            limits,
+            set: set.cloned(),
+            decisions: metrics.tenant(name),
+        }
+    };
+    let names = document.tenants.keys();
+    names.map(|name| (name.clone(), compiled(name))).collect()
 }
 
 impl Handling {

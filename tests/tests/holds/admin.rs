@@ -128,6 +128,41 @@ async fn the_description_is_true_and_listeners_hear_what_happens() {
     }
     let one = dev.admin(&eu, &["tenants", "acme", "-o", "json"]).await;
     assert_eq!(one.expect(0).json()["plan"], "premium");
+    let set = [
+        "quota",
+        "set",
+        "acme",
+        "900/hour",
+        "{ rate: 70/second, window: fixed }",
+        "--for",
+        "1h",
+    ];
+    dev.admin(&eu, &set).await.expect(0);
+    let quota = dev.admin(&eu, &["quota", "acme"]).await.expect(0).stdout;
+    assert!(
+        quota.contains("900/3600s") && quota.contains("70/1s fixed"),
+        "{quota}"
+    );
+    let wrong = dev
+        .admin(&eu, &["quota", "set", "acme", "900/hours"])
+        .await
+        .expect(2);
+    assert!(
+        wrong.stderr.contains("limit 1:1:1: limits[0]: "),
+        "{}",
+        wrong.stderr
+    );
+    dev.admin(&eu, &["quota", "clear", "acme"]).await.expect(0);
+    dev.admin(&eu, &["quota", "clear", "acme"]).await.expect(1);
+    let quota = dev
+        .admin(&eu, &["quota", "acme", "-o", "json"])
+        .await
+        .expect(0)
+        .json();
+    assert_eq!(
+        (&quota["limits"][0]["amount"], &quota["set"]),
+        (&5000.into(), &serde_json::Value::Null)
+    );
     let services = dev.admin(&eu, &["services"]).await.expect(0).stdout;
     assert!(services.contains("1 of 1"), "{services}");
     dev.admin(&eu, &["services", "no-such"]).await.expect(1);

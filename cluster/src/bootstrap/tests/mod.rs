@@ -4,6 +4,7 @@ mod agreement;
 mod damage;
 mod founding;
 mod lifecycle;
+mod overrides;
 mod quota;
 mod reading;
 mod restoring;

@@ -3,8 +3,8 @@
 //! In: commands in the log's order. Out: an [`Outcome`] each. A core: every replica that applies the same
 //! commands has the same state. Shell: [`super::machine`].
 //!
-//! One part for each thing that is agreed on, in a file of its own: [`documents`], [`audit`] and
-//! [`marks`](super::marks). `State`
+//! One part for each thing that is agreed on, in a file of its own: [`documents`], [`audit`],
+//! [`marks`](super::marks) and [`overrides`](super::overrides). `State`
 //! settles a proposal once, hands its action to the part that it changes, and has the audit record it.
 
 mod audit;
@@ -21,6 +21,7 @@ use super::{
     command::{Action, Command, Outcome, ProposalId},
     founders::Founders,
     marks::{Mark, Marks},
+    overrides::{Overrides, Set},
 };
 use crate::{
     consensus::ERAS,
@@ -67,6 +68,8 @@ pub(crate) struct State {
 struct SinceTwo {
     /// Who founds the quota's ledger.
     founders: Option<Founders>,
+    /// What operators have set in place of plans' limits.
+    overrides: Overrides,
 }
 
 /// The version of what is replicated, that every member reads.
@@ -131,7 +134,7 @@ impl State {
             action,
             log_time: _,
         } = command;
-        let act = action.act();
+        let act = action.act(unix_ms);
         let before = self.documents.newest_number();
         let maker = Maker {
             index,
@@ -168,7 +171,29 @@ impl State {
                 self.since_two.founders.get_or_insert(founders);
                 Outcome::Done { index }
             }
+            Action::SetQuota(wish) => {
+                let set = Set {
+                    index,
+                    by: &actor.name,
+                    unix_ms,
+                };
+                let overrides = &mut self.since_two.overrides;
+                overrides
+                    .set(wish, set, self.unix_ms)
+                    .map_or_else(Outcome::Unset, |()| Outcome::Done { index })
+            }
+            Action::ClearQuota { tenant } => {
+                let overrides = &mut self.since_two.overrides;
+                overrides
+                    .clear(&tenant, index, self.unix_ms)
+                    .map_or_else(Outcome::Unset, |()| Outcome::Done { index })
+            }
         };
+        let newest = self.documents.newest_number();
+        // A state of the first version has no place for it: who got that as a snapshot would not know.
+        if self.level.0 > FIRST && self.since_two.overrides.version().0 != newest {
+            self.since_two.overrides.revised(newest, index);
+        }
         if let Some(act) = act {
             self.audit.record(AuditEntry {
                 index,
@@ -227,8 +252,11 @@ impl State {
             marks: Marks::default(),
             // Its members read eras: those of the first version are refused.
             level: Level(self.level.0.max(ERAS)),
-            // The ledger of the cluster that was is lost with it.
-            since_two: SinceTwo::default(),
+            since_two: SinceTwo {
+                // The ledger of the cluster that was is lost with it.
+                founders: None,
+                overrides: self.since_two.overrides,
+            },
             ..self
         }
     }
@@ -241,6 +269,11 @@ impl State {
     /// Who founds the quota's ledger, once that is settled.
     pub(crate) fn founders(&self) -> Option<&Founders> {
         self.since_two.founders.as_ref()
+    }
+
+    /// What operators have set in place of plans' limits.
+    pub(crate) fn overrides(&self) -> &Overrides {
+        &self.since_two.overrides
     }
 
     /// The version of what is replicated.

@@ -8,6 +8,7 @@ use crate::{
         actor::Actor,
         changes::Changes,
         command::{Ack, Acknowledge, Apply, Note, Rollback},
+        overrides::SetQuota,
         packed::{Packed, digest},
     },
     wire,
@@ -261,6 +262,89 @@ fn acks_are_bounded_in_number_and_length() {
     assert!(length < 256 * 400, "{length}");
 }
 
+fn set_quota(number: u64, tenant: &str, expires_ms: Option<u64>) -> Command {
+    let wish = SetQuota {
+        tenant: tenant.into(),
+        limits: vec!["9000/hour".to_owned()],
+        expires_ms,
+        reason: "launch day".to_owned(),
+    };
+    command(number, Action::SetQuota(wish))
+}
+
+fn clear_quota(number: u64, tenant: &str) -> Command {
+    let tenant = tenant.into();
+    command(number, Action::ClearQuota { tenant })
+}
+
+#[test]
+fn limits_that_are_set_are_audited_and_say_since_when() {
+    let mut state = State::default();
+    state.apply(1, apply(1, "one", None));
+    assert_eq!(
+        state.overrides().as_of(1),
+        None,
+        "the first version keeps nothing of it"
+    );
+    state.apply(2, command(2, Action::Raise { level: 2 }));
+    assert_eq!(state.overrides().as_of(1), Some(2));
+    let done = |index| Outcome::Done { index };
+    assert_eq!(
+        state.apply(3, set_quota(3, "acme", Some(7_200_003))),
+        done(3)
+    );
+    assert_eq!(state.overrides().as_of(1), Some(3));
+    let set = &state.overrides().all()["acme"];
+    assert_eq!(
+        (set.index, set.by.as_str(), set.reason.as_str()),
+        (3, "ada", "launch day")
+    );
+    // Sent again: the same one.
+    assert_eq!(state.apply(4, set_quota(3, "acme", None)), done(3));
+    assert_eq!(state.apply(5, clear_quota(5, "acme")), done(5));
+    let nothing = state.apply(6, clear_quota(6, "acme"));
+    assert!(matches!(nothing, Outcome::Unset(_)), "{nothing:?}");
+    assert_eq!(state.overrides().as_of(1), Some(5));
+    let acts: Vec<_> = state
+        .audit
+        .page(Some(1), 10)
+        .into_iter()
+        .map(|entry| (entry.index, entry.act, entry.target, entry.refused))
+        .collect();
+    let text = str::to_owned;
+    assert_eq!(
+        acts,
+        [
+            (
+                3,
+                text("quota set"),
+                text("acme: 9000/hour for 2h (launch day)"),
+                None
+            ),
+            (5, text("quota clear"), text("acme"), None),
+            (
+                6,
+                text("quota clear"),
+                text("acme"),
+                Some(text("the tenant has the limits of its plan"))
+            ),
+        ]
+    );
+}
+
+#[test]
+fn limits_that_are_set_survive_a_snapshot_and_a_restore() {
+    let mut state = State::default();
+    state.apply(1, command(1, Action::Raise { level: 2 }));
+    state.apply(2, apply(2, "one", None));
+    state.apply(3, set_quota(3, "acme", None));
+    let read = State::decode(&state.encode(), Versions::THIS_RELEASE).unwrap();
+    assert_eq!(read, state);
+    assert_eq!(read.overrides().as_of(1), Some(3));
+    let restored = read.restored("another".to_owned());
+    assert_eq!(restored.overrides(), state.overrides());
+}
+
 fn note(number: u64, target: &str) -> Command {
     let note = Note {
         act: "drain".to_owned(),
@@ -335,21 +419,24 @@ fn documents_that_do_not_compress_are_bounded_by_their_bytes() {
 proptest! {
     #[test]
     fn a_replica_that_restores_a_snapshot_ends_the_same(
-        steps in prop::collection::vec((0..30_u64, prop::option::of(0..20_u64), 0..4_u8), 0..60),
+        steps in prop::collection::vec((0..30_u64, prop::option::of(0..20_u64), 0..6_u8), 0..60),
         at: prop::sample::Index,
     ) {
         let at = at.index(steps.len() + 1);
         let mut whole = State::default();
+        whole.apply(1, command(100, Action::Raise { level: 2 }));
         let mut restored = State::default();
         for (position, (number, expect, kind)) in steps.iter().enumerate() {
             if position == at {
-                restored = wire::decode(&wire::encode(&whole)).unwrap();
+                restored = State::decode(&whole.encode(), Versions::THIS_RELEASE).unwrap();
             }
-            let index = position as u64 + 1;
+            let index = position as u64 + 2;
             let command = match kind {
                 0 => apply(*number, &format!("text {number}"), *expect),
                 1 => roll_back(*number, *number, *expect),
                 2 => acknowledge(*number, *number, &[("b", Some("no"))]),
+                3 => set_quota(*number, &format!("t{}", number % 3), *expect),
+                4 => clear_quota(*number, &format!("t{}", number % 3)),
                 _ => note(*number, "node b"),
             };
             let outcome = whole.apply(index, command.clone());

@@ -22,7 +22,7 @@ use ipnet::IpNet;
 
 use limits::{Counts, Spot};
 
-use super::{Defaults, Document, Edge, Location, Log, Per, Plan, Region, raw::*};
+use super::{Defaults, Document, Edge, Limit, Location, Log, Per, Plan, Region, raw::*};
 use crate::{
     diagnose::{Findings, Path, Place, not_among, quoted},
     name::{PlanName, RegionName, Zone},
@@ -144,15 +144,26 @@ fn zones(raw: &Field<Named<RegionRaw>>) -> Vec<&str> {
 fn plans(raw: &Field<Named<PlanRaw>>, findings: &mut Findings) -> BTreeMap<PlanName, Plan> {
     each("plans", raw)
         .map(|(path, name, plan)| {
-            let spot = Spot {
-                prefix: "tenant",
-                counts: Counts::Identified(Per::Tenant),
-            };
-            let limits = limits::limits(&plan.limits, &path.key("limits"), spot, findings);
+            let limits = limits::limits(&plan.limits, &path.key("limits"), OF_TENANT, findings);
             (PlanName::new(name), Plan { limits })
         })
         .collect()
 }
+
+/// Checks limits that stand in the place of a tenant's plan.
+pub(super) fn tenant(
+    raw: &Field<List<LimitRaw>>,
+    path: &Path,
+    findings: &mut Findings,
+) -> Vec<Limit> {
+    limits::limits(raw, path, OF_TENANT, findings)
+}
+
+/// Where the limits of a plan stand, and those in its place.
+const OF_TENANT: Spot<'static> = Spot {
+    prefix: "tenant",
+    counts: Counts::Identified(Per::Tenant),
+};
 
 fn edge(raw: &Field<EdgeRaw>, findings: &mut Findings) -> Edge {
     let Some(edge) = raw.given() else {

@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use meridian_cluster::membership::{Liveness, View};
 use meridian_config::{
-    document::{self, Balance, Document, Protocol, Window},
+    document::{self, Balance, Document, Protocol},
     name::{ServiceName, TenantId},
 };
 
 use super::{
     Asked, Desk,
     paging::{PAGE, Page},
-    reply,
+    quota, reply,
     table::{Answer, Handler, Resource, shape},
 };
 use crate::admin::{body, fault::Fault};
@@ -59,7 +59,7 @@ fn tenants(desk: &Desk, asked: &Asked) -> Answer {
     let (found, next) = page.cut(document.tenants.iter(), |(id, _)| id.as_str());
     let tenants = found
         .into_iter()
-        .map(|(id, tenant)| tenant_body(&document, id, tenant));
+        .map(|(id, tenant)| tenant_body(desk, &document, id, tenant));
     Ok(reply::json(&body::TenantList {
         stale: desk.stale(),
         revision,
@@ -73,29 +73,21 @@ fn tenant(desk: &Desk, asked: &Asked) -> Answer {
     let (_, document) = running(desk)?;
     let found = document.tenants.get_key_value(&TenantId::from(wanted));
     let (id, tenant) = found.ok_or_else(|| Fault::NoSuchTenant(wanted.to_owned()))?;
-    Ok(reply::json(&tenant_body(&document, id, tenant)))
+    Ok(reply::json(&tenant_body(desk, &document, id, tenant)))
 }
 
-fn tenant_body(document: &Document, id: &TenantId, tenant: &document::Tenant) -> body::Tenant {
-    let plan = tenant.plan.as_ref();
-    let limits = plan.and_then(|plan| document.plans.get(plan));
+fn tenant_body(
+    desk: &Desk,
+    document: &Document,
+    id: &TenantId,
+    tenant: &document::Tenant,
+) -> body::Tenant {
+    let (limits, set) = quota::in_force(desk, document, id);
     body::Tenant {
         tenant: id.to_string(),
-        plan: plan.map(ToString::to_string),
-        limits: limits
-            .into_iter()
-            .flat_map(|plan| &plan.limits)
-            .map(|limit| body::TenantLimit {
-                id: limit.id.clone(),
-                amount: limit.amount,
-                window_s: limit.span.as_secs_f64(),
-                window: match limit.window {
-                    Window::Sliding => "sliding",
-                    Window::Fixed => "fixed",
-                }
-                .to_owned(),
-            })
-            .collect(),
+        plan: tenant.plan.as_ref().map(ToString::to_string),
+        limits,
+        set,
         issuers: tenant.issuers.iter().map(ToString::to_string).collect(),
         residency: tenant.residency.iter().map(ToString::to_string).collect(),
         aliases: tenant.aliases.clone(),

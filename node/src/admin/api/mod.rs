@@ -23,6 +23,7 @@ mod nodes;
 mod observe;
 mod openapi;
 mod paging;
+mod quota;
 mod receipt;
 mod reply;
 mod request;

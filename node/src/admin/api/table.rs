@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
     Asked, Desk, audit, backup, cluster, config, events, explain, facts, history, inventory, nodes,
-    observe, openapi, request::decode,
+    observe, openapi, quota, request::decode,
 };
 use crate::{
     admin::{access::Deed, fault::Fault},
@@ -30,6 +30,7 @@ pub(super) const TOPICS: &[&[Resource]] = &[
     nodes::RESOURCES,
     observe::RESOURCES,
     openapi::RESOURCES,
+    quota::RESOURCES,
 ];
 
 /// One resource and one method: a row of the table.

@@ -1,5 +1,6 @@
 mod facts;
 mod listing;
+mod quota;
 
 use std::time::Duration;
 

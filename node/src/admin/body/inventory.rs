@@ -25,8 +25,10 @@ pub(crate) struct Tenant {
     pub(crate) tenant: String,
     /// Its plan.
     pub(crate) plan: Option<String>,
-    /// The plan's limits.
+    /// The limits in force: the plan's, or those that were set in their place.
     pub(crate) limits: Vec<TenantLimit>,
+    /// What an operator has set in place of the plan's limits.
+    pub(crate) set: Option<SetLimits>,
     /// Issuers whose tokens may name it; empty: any of the document.
     pub(crate) issuers: Vec<String>,
     /// Zones where its requests may be served; empty: anywhere.
@@ -46,6 +48,85 @@ pub(crate) struct TenantLimit {
     pub(crate) window_s: f64,
     /// `sliding` or `fixed`.
     pub(crate) window: String,
+    /// Who has a count of its own: `tenant`, `subject` or `client_ip`.
+    pub(crate) per: String,
+    /// What becomes of a request that finds nothing: `deny` or `{ wait: 400ms }`.
+    pub(crate) on_empty: String,
+    /// What a node does that has been out of contact for long: `base` or `deny`.
+    pub(crate) on_lapse: String,
+    /// 0 to 100: requests of limits with the least are turned away first where a node is overloaded.
+    pub(crate) priority: u8,
+    /// Whether it is only counted.
+    pub(crate) shadow: bool,
+}
+
+/// Limits that stand in the place of a plan's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct SetLimits {
+    /// As they were written.
+    pub(crate) limits: Vec<String>,
+    /// Who set them.
+    pub(crate) by: String,
+    /// When (RFC 3339).
+    pub(crate) since: String,
+    /// When the plan's hold again (RFC 3339); none: when they are cleared.
+    pub(crate) expires: Option<String>,
+    /// Why.
+    pub(crate) reason: String,
+    /// Their place in the log.
+    pub(crate) index: u64,
+}
+
+/// `GET /api/v1/tenants/{tenant}/quota`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Quota {
+    /// The answering node sees no quorum: it may be old.
+    pub(crate) stale: bool,
+    /// The revision that names the tenant.
+    pub(crate) revision: u64,
+    /// The tenant.
+    pub(crate) tenant: String,
+    /// Its plan.
+    pub(crate) plan: Option<String>,
+    /// The limits in force.
+    pub(crate) limits: Vec<TenantLimit>,
+    /// What an operator has set in place of the plan's limits.
+    pub(crate) set: Option<SetLimits>,
+}
+
+/// `PUT /api/v1/tenants/{tenant}/quota`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WantedQuota {
+    /// The limits, as in a plan of the document; all of them, in place of the plan's.
+    pub(crate) limits: Vec<WantedLimit>,
+    /// For how long, for example `2h`; none: until they are cleared.
+    #[serde(default, rename = "for")]
+    pub(crate) lasting: Option<String>,
+    /// Why.
+    #[serde(default)]
+    pub(crate) reason: String,
+}
+
+/// A limit as in a plan of the document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum WantedLimit {
+    /// A rate, or a map on one line: `1000/hour`, `{ rate: 1000/hour, window: fixed }`.
+    Text(String),
+    /// The map as JSON.
+    Map(serde_json::Map<String, serde_json::Value>),
+}
+
+/// A change of a tenant's limits that was agreed on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct QuotaChanged {
+    /// The tenant.
+    pub(crate) tenant: String,
+    /// Its place in the log.
+    pub(crate) index: u64,
+    /// When the plan's limits hold again (RFC 3339); none: when they are cleared, or at once where they were.
+    pub(crate) expires: Option<String>,
 }
 
 /// `GET /api/v1/services`.

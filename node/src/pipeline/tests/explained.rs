@@ -1,13 +1,22 @@
 //! An explanation says what the request then gets.
 
-use meridian_cluster::facts::{Claim, Revocation};
+use std::{sync::Arc, time::Duration};
+
+use meridian_cluster::{
+    directory::{Overrides, SetQuota},
+    facts::{Claim, Revocation},
+};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::{
     DOCUMENT,
     gateway::{CLIENT, Gateway},
 };
-use crate::explain::{Ending, Explanation, Field, Question, StepResult};
+use crate::{
+    explain::{Ending, Explanation, Field, Question, StepResult},
+    testing::NOW,
+};
 
 impl Gateway {
     /// The explanation of what [`Gateway::ask`] would send.
@@ -254,4 +263,124 @@ async fn an_operator_reads_what_is_missing_and_what_came_near() {
         ),
         ("there", false)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_that_are_set_hold_in_place_of_the_plans_until_they_are_over() {
+    let gateway = Gateway::start(Some(DOCUMENT)).await;
+    let fields = bearer(&gateway.token("acme", &[]));
+    let set = Overrides::of_tenant(SetQuota {
+        tenant: "acme".into(),
+        limits: vec![
+            "{ rate: 4/minute, window: fixed }".to_owned(),
+            "9/hour".to_owned(),
+        ],
+        expires_ms: Some(1_000_000),
+        reason: "launch day".to_owned(),
+    });
+    gateway.set(&set, 999_999);
+    let told = gateway.compare("GET", "/closed", &fields).await;
+    let uses: Vec<_> = told
+        .limits
+        .iter()
+        .map(|used| {
+            (
+                used.limit.as_str(),
+                used.amount,
+                used.remaining,
+                used.terms.clone(),
+            )
+        })
+        .collect();
+    let none: Vec<String> = Vec::new();
+    assert_eq!(
+        uses,
+        [
+            ("tenant-minute", 4, 4, vec!["window: fixed".to_owned()]),
+            ("tenant-hour", 9, 9, none.clone()),
+        ]
+    );
+    let step = told
+        .steps
+        .iter()
+        .find(|step| step.step == "limit")
+        .expect("a step");
+    assert_eq!(
+        step.facts,
+        [
+            "tenant-minute: 4 of 4 left in 60 s; window: fixed",
+            "tenant-hour: 9 of 9 left in 3600 s",
+            "ada set the tenant's limits in place of its plan's, until 1970-01-01T00:16:40Z: launch day",
+        ]
+    );
+    // Another tenant has its plan's.
+    let strict = gateway.token("strict", &[]);
+    let told = gateway.explain("GET", "/abroad", &bearer(&strict)).await;
+    assert_eq!(told.limits[0].amount, 2);
+    gateway.set(&set, 1_000_000);
+    let told = gateway.compare("GET", "/closed", &fields).await;
+    assert_eq!((told.limits.len(), told.limits[0].amount), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_exempt_is_not_charged_and_is_counted_and_nothing_in_a_request_can_exempt() {
+    let document = DOCUMENT.replace(
+        "closed: { match: { path: /closed }, service: echo }",
+        "closed: { match: { path: /closed }, service: echo, exempt: [limits: { tenants: [acme], roles: [ops] }, limits: { listeners: [https] }] }",
+    );
+    let gateway = Gateway::start(Some(&document)).await;
+    let ops = bearer(&gateway.token("acme", &[("roles", json!(["ops"]))]));
+    for _ in 0..5 {
+        let told = gateway.compare("GET", "/closed", &ops).await;
+        assert!(told.limits.is_empty(), "{told:?}");
+        let step = told
+            .steps
+            .iter()
+            .find(|step| step.step == "limit")
+            .expect("a step");
+        assert_eq!(
+            step.says,
+            "the route exempts tenant acme, role ops: no limit is charged"
+        );
+    }
+    let page = gateway.metrics.render();
+    let line = "meridian_quota_decisions_total{decision=\"exempt\"} 5";
+    assert!(page.contains(line), "{page}");
+    let plain = bearer(&gateway.token("acme", &[]));
+    let strict = bearer(&gateway.token("strict", &[("roles", json!(["ops"]))]));
+    for (who, path) in [(&plain, "/closed"), (&strict, "/abroad")] {
+        let pretends = format!("{who}x-forwarded-proto: https\r\nx-roles: ops\r\n");
+        let told = gateway.explain("GET", path, &pretends).await;
+        assert_eq!(told.limits.len(), 1, "{told:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_set_comes_as_it_is_set_and_goes_by_the_nodes_clock() {
+    let mut gateway = Gateway::start(Some(DOCUMENT)).await;
+    let set = watch::Sender::new(Arc::new(Overrides::default()));
+    gateway.follow(DOCUMENT, set.subscribe());
+    let fields = bearer(&gateway.token("acme", &[]));
+    let amount = async || {
+        // The tables are swapped beside the runtime.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let told = gateway.explain("GET", "/closed", &fields).await;
+        told.limits[0].amount
+    };
+    assert_eq!(amount().await, 2);
+    let expires = NOW * 1000 + 90_000;
+    set.send_replace(Arc::new(Overrides::of_tenant(SetQuota {
+        tenant: "acme".into(),
+        limits: vec!["9/minute".to_owned()],
+        expires_ms: Some(expires),
+        reason: String::new(),
+    })));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(amount().await, 9);
+    tokio::time::sleep(Duration::from_secs(88)).await;
+    assert_eq!(amount().await, 9);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(amount().await, 2);
 }

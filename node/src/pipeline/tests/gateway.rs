@@ -15,7 +15,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use meridian_cluster::{
-    directory::Revision,
+    directory::{Overrides, Revision},
     host::{BoxFuture, BoxListener, BoxStream, Host},
     membership::{Announced, Liveness, Member, View},
     quota::service::Quota,
@@ -24,7 +24,10 @@ use meridian_config::{
     diagnose::Source,
     name::{NodeId, RegionName},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::watch,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -37,7 +40,7 @@ use crate::{
     listener::{Acceptor, Stops},
     report::{AccessLog, Metrics, health::Health, metrics::ListenerKind, pseudonym::Key},
     revision::{
-        Drafts,
+        Drafts, Settings,
         adopt::{Adopter, Adoption},
     },
     testing::{NOW, TestHost},
@@ -58,6 +61,8 @@ pub(super) struct Gateway {
     pub(super) explainer: Explainer,
     pub(super) decree: Decree,
     key: Signer,
+    adopter: Option<Adopter>,
+    tracker: TaskTracker,
 }
 
 /// A response as it came.
@@ -99,6 +104,7 @@ impl Gateway {
             stop: stop.clone(),
         });
         let current = Arc::new(ArcSwapOption::empty());
+        let mut kept = None;
         if let Some(text) = document {
             let adopter = Adopter {
                 own_region: RegionName::from("here"),
@@ -109,9 +115,16 @@ impl Gateway {
                 current: current.clone(),
             };
             assert_eq!(
-                adopter.offer(&revision(text)),
+                adopter.offer(
+                    &revision(text),
+                    Settings {
+                        overrides: &Overrides::default(),
+                        unix_ms: 0,
+                    },
+                ),
                 Adoption::Served { number: 1 }
             );
+            kept = Some(adopter);
         }
         let revisions = current.clone();
         let decree = Decree::new(outside.clone());
@@ -158,7 +171,28 @@ impl Gateway {
             explainer,
             decree,
             key,
+            adopter: kept,
+            tracker,
         }
+    }
+
+    /// From now on it serves what a directory would show: the document, and what operators set.
+    pub(super) fn follow(&mut self, document: &str, overrides: watch::Receiver<Arc<Overrides>>) {
+        let adopter = self.adopter.take().expect("it serves a document");
+        let revisions = watch::Sender::new(Some(Arc::new(revision(document))));
+        let seen = revisions.subscribe();
+        let stop = CancellationToken::new();
+        let host: Arc<dyn Host> = self.host.clone();
+        self.tracker.spawn(async move {
+            adopter.follow(host, seen, overrides, |_| (), stop).await;
+            drop(revisions);
+        });
+    }
+
+    /// What operators have set holds from now on, by that clock.
+    pub(super) fn set(&self, overrides: &Overrides, unix_ms: u64) {
+        let adopter = self.adopter.as_ref().expect("it serves a document");
+        adopter.set(Settings { overrides, unix_ms });
     }
 
     pub(super) async fn connect(&self) -> BoxStream {

@@ -48,7 +48,8 @@ async fn tenants_come_in_pages_and_one_by_one() {
     assert_eq!((code, &one["plan"]), (200, &json!("p")));
     assert_eq!(
         one["limits"],
-        json!([{ "id": "tenant-minute", "amount": 5, "window_s": 60.0, "window": "sliding" }])
+        json!([{ "id": "tenant-minute", "amount": 5, "window_s": 60.0, "window": "sliding",
+            "per": "tenant", "on_empty": "{ wait: 400ms }", "on_lapse": "base", "priority": 50, "shadow": false }])
     );
     let (code, problem, _) = office.get("/api/v1/tenants/t99").await;
     assert_eq!(

@@ -1,0 +1,191 @@
+//! `meridian quota`: a tenant's limits, and those that operators set in place of its plan's.
+
+use clap::{Args, Subcommand};
+use http::Method;
+
+use super::{
+    client::{Client, encoded},
+    inventory::limit_text,
+    outcome::{Exit, Failure},
+    terminal::{Terminal, columns},
+};
+use crate::admin::body::{Quota, QuotaChanged, SetLimits, WantedLimit, WantedQuota};
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(super) struct QuotaArgs {
+    /// The tenant's name
+    #[arg(required = true)]
+    tenant: Option<String>,
+    #[command(subcommand)]
+    command: Option<QuotaCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum QuotaCommand {
+    /// Set limits in place of the plan's, everywhere, without a change of the document
+    Set(SetArgs),
+    /// Give the tenant its plan's limits back
+    Clear {
+        /// The tenant's name
+        tenant: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct SetArgs {
+    /// The tenant's name
+    tenant: String,
+    /// Limits as in a plan, all of them: 5000/hour, or '{ rate: 100/second, window: fixed }'
+    #[arg(required = true, value_name = "LIMIT")]
+    limits: Vec<String>,
+    /// For how long, for example 2h; the plan's limits hold again afterwards [default: until cleared]
+    #[arg(long = "for", value_name = "TIME")]
+    lasting: Option<String>,
+    /// Why; the audit keeps it
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+}
+
+pub(super) async fn quota(
+    args: QuotaArgs,
+    client: &Client,
+    terminal: &Terminal,
+) -> Result<Exit, Failure> {
+    let path = |tenant: &str| format!("/api/v1/tenants/{}/quota", encoded(tenant));
+    match (args.command, args.tenant) {
+        (Some(QuotaCommand::Set(set)), _) => {
+            let wanted = WantedQuota {
+                limits: set.limits.into_iter().map(WantedLimit::Text).collect(),
+                lasting: set.lasting,
+                reason: set.reason,
+            };
+            let changed: QuotaChanged = client.replace(&path(&set.tenant), &wanted).await?;
+            terminal.value(&changed, |changed| match &changed.expires {
+                Some(expires) => format!(
+                    "{} has these limits in place of its plan's until {expires}\n",
+                    changed.tenant
+                ),
+                None => format!(
+                    "{} has these limits in place of its plan's\n",
+                    changed.tenant
+                ),
+            });
+            if changed.expires.is_none() {
+                terminal.say(&format!(
+                    "`meridian quota clear {}` gives it its plan's back",
+                    changed.tenant
+                ));
+            }
+            Ok(Exit::Done)
+        }
+        (Some(QuotaCommand::Clear { tenant }), _) => {
+            let changed: QuotaChanged = client.act(Method::DELETE, &path(&tenant)).await?;
+            terminal.value(&changed, |changed| {
+                format!("{} has its plan's limits\n", changed.tenant)
+            });
+            Ok(Exit::Done)
+        }
+        (None, tenant) => {
+            let quota: Quota = client.get(&path(&tenant.unwrap_or_default())).await?;
+            if quota.stale {
+                terminal.warn("this node sees no quorum; newer limits may have been set");
+            }
+            terminal.value(&quota, page);
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn page(quota: &Quota) -> String {
+    let pair = |name: &str, value: String| vec![format!("{name}:"), value];
+    let plan = quota.plan.clone().unwrap_or_else(|| "none".to_owned());
+    let mut rows = vec![
+        pair("Tenant", quota.tenant.clone()),
+        pair("Plan", plan),
+        pair(
+            "Set",
+            quota.set.as_ref().map_or_else(|| "no".to_owned(), set_text),
+        ),
+    ];
+    if let Some(reason) = quota.set.as_ref().map(|set| &set.reason)
+        && !reason.is_empty()
+    {
+        rows.push(pair("Reason", reason.clone()));
+    }
+    let mut text = columns(&rows);
+    if quota.limits.is_empty() {
+        text.push_str("\nIt is not limited.\n");
+        return text;
+    }
+    let head = ["LIMIT", "RATE", "PER", "WHEN EMPTY", "PRIORITY", "SHADOW"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(quota.limits.iter().map(|limit| {
+        vec![
+            limit.id.clone(),
+            limit_text(limit),
+            limit.per.clone(),
+            limit.on_empty.clone(),
+            limit.priority.to_string(),
+            if limit.shadow { "yes" } else { "no" }.to_owned(),
+        ]
+    }));
+    text.push('\n');
+    text.push_str(&columns(&rows));
+    text
+}
+
+/// Who set the limits, and until when.
+pub(super) fn set_text(set: &SetLimits) -> String {
+    match &set.expires {
+        Some(expires) => format!("by {} at {}, until {expires}", set.by, set.since),
+        None => format!("by {} at {}, until cleared", set.by, set.since),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: QuotaArgs,
+    }
+
+    fn line(text: &str) -> Result<QuotaArgs, clap::Error> {
+        Line::try_parse_from(text.split(' ')).map(|line| line.args)
+    }
+
+    #[test]
+    fn a_tenant_is_shown_set_or_cleared() {
+        let shown = line("quota acme").unwrap();
+        assert_eq!(shown.tenant.as_deref(), Some("acme"));
+        let Some(QuotaCommand::Set(set)) =
+            line("quota set acme 5000/hour 90/second --for 2h --reason launch")
+                .unwrap()
+                .command
+        else {
+            panic!("not set");
+        };
+        assert_eq!(set.limits, ["5000/hour", "90/second"]);
+        assert_eq!(
+            (set.lasting.as_deref(), set.reason.as_str()),
+            (Some("2h"), "launch")
+        );
+        let cleared = line("quota clear acme").unwrap();
+        assert!(
+            matches!(cleared.command, Some(QuotaCommand::Clear { tenant }) if tenant == "acme")
+        );
+        for wrong in [
+            "quota",
+            "quota set acme",
+            "quota clear",
+            "quota acme 5/hour",
+        ] {
+            assert!(line(wrong).is_err(), "{wrong}");
+        }
+    }
+}
