@@ -65,6 +65,7 @@ impl Bench {
                     firm: true,
                 }),
                 items: Vec::new(),
+                recalls: Vec::new(),
             },
             &clock,
         );

@@ -10,7 +10,8 @@
 //!
 //! **Totals** count from a cell's birth and wrap. `given` is what the ledger has given a node beyond its base,
 //! less what it took back when a lease was over; `returned` is what the node has handed back. The node holds
-//! base + `given` - `returned`. So each side owns one of the two, and a repeat says the same again.
+//! base + `given` - `returned`. So each side owns one of the two, and a repeat says the same again. Where others
+//! want more than there is, a node hands back of its base, too: then `returned` is beyond `given`.
 
 use meridian_config::name::NodeId;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,9 @@ use crate::wire::{self, Unreadable};
 
 /// Items of one ask or grant at most; a node with more sends several.
 pub const ITEMS: usize = 4096;
+
+/// Recalls of one grant at most.
+pub const RECALLS: usize = 1024;
 
 /// Different terms in one ask at most.
 pub const TERMS: usize = 1024;
@@ -71,6 +75,8 @@ pub struct AskItem {
     pub born: u32,
     /// Tokens handed back so far. They are unspent for a window, but for those in `cooling`.
     pub returned: u32,
+    /// How many of these it has handed back of its base, and not been given again.
+    pub lent: u32,
     /// `given` as far as the node has seen it, and what it misses: a repeat asks for nothing more.
     pub want: u32,
     /// For a fixed window: the newest one that the node has counted in, what is returned is unspent in it.
@@ -110,6 +116,21 @@ pub struct QuotaGrant {
     pub base: Option<BaseRight>,
     /// What came of its items.
     pub items: Vec<GrantItem>,
+    /// Keys that others want more of, and what of them is asked back. Hints.
+    pub recalls: Vec<Recall>,
+}
+
+/// A node is asked to hold less of a key, of its base too. It may never have met the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recall {
+    /// Which.
+    pub key: KeyId,
+    /// Its terms, as the ledger has them.
+    pub terms: Terms,
+    /// The document that they are from.
+    pub as_of: u64,
+    /// More than this, base included, is not to be held for now, but for what is needed soon.
+    pub cap: u32,
 }
 
 /// Which ask is answered.
@@ -275,7 +296,10 @@ impl QuotaAsk {
 impl QuotaGrant {
     /// Looks for what no leader of ours sends.
     pub(crate) fn check(&self) -> Result<(), Unsound> {
-        within("items", self.items.len(), ITEMS)
+        within("items", self.items.len(), ITEMS)?;
+        within("recalls", self.recalls.len(), RECALLS)?;
+        let mut recalls = self.recalls.iter();
+        recalls.try_for_each(|recall| recall.terms.check().map_err(Unsound::Terms))
     }
 
     #[cfg(test)]
@@ -350,6 +374,7 @@ mod tests {
             terms: Some(1),
             born: u32::MAX,
             returned: u32::MAX,
+            lent: u32::MAX,
             want: u32::MAX,
             window: u64::MAX,
             rate: u32::MAX,
@@ -367,9 +392,11 @@ mod tests {
         };
         let grant = QuotaGrant {
             items: vec![item; ITEMS],
+            recalls: vec![grant().recalls[0].clone(); RECALLS],
             ..grant()
         };
         assert!(grant.encode().len() < BYTES / 2);
+        assert_eq!(QuotaGrant::decode(&grant.encode()), Ok(grant));
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{
     key::KeyId,
     message::{
-        Act, AskItem, BaseRight, Echo, Entry, GrantItem, QuotaAsk, QuotaGrant, Span, Stamp, Wish,
+        Act, AskItem, BaseRight, Echo, Entry, GrantItem, QuotaAsk, QuotaGrant, Recall, Span, Stamp,
+        Wish,
     },
     terms::{Kind, OnLapse, Share, Terms},
 };
@@ -24,6 +25,7 @@ pub(super) fn ask() -> QuotaAsk {
         terms: Some(0),
         born: 3,
         returned: 40,
+        lent: 7,
         want: 300,
         window: 0,
         rate: 12_500,
@@ -85,6 +87,12 @@ pub(super) fn grant() -> QuotaGrant {
             cap: Some(400),
             pool: 17,
             others_free: 5,
+        }],
+        recalls: vec![Recall {
+            key: KeyId([9; 16]),
+            terms: ask().terms[0],
+            as_of: 41,
+            cap: 12,
         }],
     }
 }

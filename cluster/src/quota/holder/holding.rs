@@ -219,6 +219,17 @@ impl Holder {
         }
     }
 
+    /// A key that no request has come for yet, and that others want the base of.
+    pub(super) fn lend(
+        &self,
+        id: KeyId,
+        terms: &Terms,
+        as_of: u64,
+        clock: &impl Clock,
+    ) -> Result<KeyHandle, Crowded> {
+        self.meet(id, (terms, OnEmpty::Deny, as_of), clock)
+    }
+
     fn follow(
         &self,
         key: &KeyHandle,

@@ -15,7 +15,7 @@ use super::{
         clock::{Clock, Monotonic, Now},
         key::KeyId,
         lease::Contact,
-        message::{AskItem, GrantItem, ITEMS, QuotaAsk, QuotaGrant, TERMS},
+        message::{AskItem, GrantItem, ITEMS, QuotaAsk, QuotaGrant, Recall, TERMS},
         terms::{Kind, Share, Terms},
     },
     base::Base,
@@ -54,8 +54,8 @@ pub struct Keeper {
     over: bool,
     seq: u64,
     rows: BTreeMap<KeyId, Row>,
-    /// Keys that are not in use, looked at in turn to be put away.
-    resting: VecDeque<KeyHandle>,
+    /// Keys that are not in use, looked at in turn to be put away; not before that moment, in nanoseconds.
+    resting: VecDeque<(KeyHandle, u64)>,
     /// Keys that are not here any more and of which the ledger thinks that something is held.
     strangers: BTreeMap<KeyId, Stranger>,
     ticked: Option<Now>,
@@ -173,7 +173,7 @@ impl Keeper {
             }
         }
         for id in tired {
-            self.put_to_rest(id);
+            self.put_to_rest(id, now);
         }
         self.strangers.retain(|_, stranger| {
             let said = stranger.said.map(|(seq, _)| seq);
@@ -230,6 +230,9 @@ impl Keeper {
         for item in &grant.items {
             self.take(item, grant.index, now, clock);
         }
+        for recall in &grant.recalls {
+            self.recall(recall, now, clock);
+        }
         if let (Some(sent), Some(echo)) = (sent, grant.answers) {
             // After the doubts: see `Lease::contact`.
             self.holder.lease.confirm(sent);
@@ -266,6 +269,7 @@ impl Keeper {
                 terms: None,
                 born: key.born,
                 returned: given,
+                lent: 0,
                 want: given,
                 window: match key.form.kind {
                     Kind::Sliding => 0,
@@ -329,8 +333,13 @@ impl Keeper {
         }
         key.cell.mark(IN_USE);
         let row = self.row(&handle, now);
+        let lent = key.lent.load(Relaxed) > 0;
         if index < row.index || !move_tokens(key, item, now, clock) {
             return;
+        }
+        if lent && key.lent.load(Relaxed) == 0 {
+            // The ledger keeps a record until it hears that this was seen.
+            row.say_again();
         }
         row.index = index;
         row.granted(item.cap, now);
@@ -345,6 +354,22 @@ impl Keeper {
         {
             waiting.call();
         }
+    }
+
+    /// Others want more of a key than there is. A key that was never met here has its base, too: it is met now, so that
+    /// what is handed back of it is remembered.
+    fn recall(&mut self, recall: &Recall, now: Now, clock: &impl Clock) {
+        let (id, terms) = (recall.key, &recall.terms);
+        let handle = match self.holder.find(id) {
+            Some(handle) => handle,
+            None if terms.pooled() => return,
+            None => match self.holder.lend(id, terms, recall.as_of, clock) {
+                Ok(handle) => handle,
+                Err(_) => return,
+            },
+        };
+        handle.0.cell.mark(IN_USE);
+        self.row(&handle, now).recall(recall.cap, now);
     }
 
     /// Contact is there again after such a silence: of keys whose extra did not outlive it, the ledger has to
@@ -377,13 +402,18 @@ impl Keeper {
             .for_each(|handle| follow_base(&handle.0, &self.base, now));
     }
 
-    fn put_to_rest(&mut self, id: KeyId) {
+    fn put_to_rest(&mut self, id: KeyId, now: Now) {
         let Some(row) = self.rows.get(&id) else {
             return;
         };
         if row.rest() {
             self.floor = self.floor.max(row.index);
-            self.resting.push_back(row.key.clone());
+            let due = match row.key.0.extra() < 0 {
+                // It has asked for what it has lent.
+                true => now.monotonic.0 + MINUTE,
+                false => 0,
+            };
+            self.resting.push_back((row.key.clone(), due));
             self.rows.remove(&id);
         }
     }
@@ -392,7 +422,7 @@ impl Keeper {
     fn look_at_resting(&mut self, clock: &impl Clock) {
         let now = clock.now();
         for _ in 0..self.resting.len().div_ceil(TICKS_A_ROUND) {
-            let Some(handle) = self.resting.pop_front() else {
+            let Some((handle, due)) = self.resting.pop_front() else {
                 return;
             };
             let key = &handle.0;
@@ -401,19 +431,16 @@ impl Keeper {
             }
             key.cell.settle(key.form.pace, clock);
             follow_base(key, &self.base, now);
-            if key.cell.held().cool > 0 {
-                self.resting.push_back(handle);
+            if key.cell.held().cool > 0 || due > now.monotonic.0 {
+                self.resting.push_back((handle, due));
             } else if key.extra() != 0 {
                 key.cell.mark(IN_USE);
                 let row = self.row(&handle, now);
-                row.leaving = true;
-                if key.extra() < 0 {
-                    row.say_again();
-                }
+                row.leave();
             } else if key.cell.retire(key.cell.base()) {
                 self.holder.forget(&handle);
             } else {
-                self.resting.push_back(handle);
+                self.resting.push_back((handle, 0));
             }
         }
     }
@@ -519,6 +546,9 @@ const ANSWERED: usize = 64;
 
 /// Keys that rest are looked at in so many ticks: a minute of them.
 const TICKS_A_ROUND: usize = 600;
+
+/// In nanoseconds.
+const MINUTE: u64 = 60_000_000_000;
 
 /// Items of an ask: half of what a message takes at most, since an item may have many spans.
 const ITEMS_OF_AN_ASK: usize = ITEMS / 2;

@@ -69,6 +69,10 @@ pub(super) struct Key {
     pub(super) born: u32,
     /// Its base once what an earlier life spent of it has cooled off.
     pub(super) owed: AtomicU32,
+    /// How many tokens of the base were handed back, and not given again. The keeper's.
+    pub(super) lent: AtomicU32,
+    /// What had been spent, of the cell's traffic, when the key went out of use. The keeper's.
+    pub(super) counted: AtomicU32,
     /// Hints of the last grant: tokens in the pool, and free at others.
     pub(super) pool: AtomicU32,
     pub(super) others: AtomicU32,
@@ -133,6 +137,9 @@ pub(super) const HUNGRY: u32 = 2;
 /// it has not said yet whether it did. Only the base is spent.
 pub(super) const DOUBTED: u32 = 4;
 
+/// Of the pool: nothing was heard of it lately. There may be something.
+pub(super) const UNKNOWN: u32 = u32::MAX;
+
 impl Key {
     pub(super) fn new(
         id: KeyId,
@@ -153,6 +160,8 @@ impl Key {
             given: AtomicU32::new(0),
             returned: AtomicU32::new(0),
             born,
+            lent: AtomicU32::new(0),
+            counted: AtomicU32::new(0),
             pool: AtomicU32::new(terms.limit()),
             others: AtomicU32::new(0),
             owed: AtomicU32::new(0),
@@ -208,6 +217,12 @@ impl Key {
         given.wrapping_sub(returned).cast_signed()
     }
 
+    /// What was given is given for what was lent, first of all.
+    pub(super) fn repay(&self) {
+        let missing = u32::try_from(-i64::from(self.extra())).unwrap_or(0);
+        self.lent.fetch_min(missing, Relaxed);
+    }
+
     /// How many requests wait.
     pub(super) fn parked(&self) -> usize {
         self.waiting.get().map_or(0, |waiting| waiting.len())
@@ -233,11 +248,11 @@ impl KeyHandle {
     pub fn remaining(&self) -> (u32, u32) {
         let held = self.0.cell.held();
         let own = u32::try_from(held.free).unwrap_or(0);
-        let elsewhere = self
-            .0
-            .pool
-            .load(Relaxed)
-            .saturating_add(self.0.others.load(Relaxed));
+        let pool = match self.0.pool.load(Relaxed) {
+            UNKNOWN => 0,
+            pool => pool,
+        };
+        let elsewhere = pool.saturating_add(self.0.others.load(Relaxed));
         let most = self.0.limit().saturating_sub(held.cool).max(own);
         (own, own.saturating_add(elsewhere).min(most))
     }
@@ -250,7 +265,7 @@ impl KeyHandle {
         let missing = owed
             .saturating_sub(base)
             .max(u32::from(owed == 0 && base == 0));
-        i64::from(self.0.extra()) < i64::from(missing)
+        i64::from(self.0.extra().max(0)) < i64::from(missing)
     }
 
     /// When the next token that cools here is free; none if none cools.

@@ -33,6 +33,7 @@ pub(super) fn move_tokens(key: &Key, item: &GrantItem, now: Now, clock: &impl Cl
         key.cell.reclaim(change.unsigned_abs());
     }
     key.given.store(item.given, Relaxed);
+    key.repay();
     true
 }
 
@@ -83,6 +84,7 @@ pub(super) fn gone(id: KeyId, item: &GrantItem) -> AskItem {
         terms: None,
         born: item.born,
         returned: item.given,
+        lent: 0,
         want: item.given,
         window: item.window,
         rate: 0,

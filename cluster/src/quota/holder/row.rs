@@ -11,11 +11,11 @@ use super::{
         cell::{Held, Traffic},
         clock::{Clock, Now},
         message::AskItem,
-        rate::Rate,
+        rate::{Rate, chance, over},
         terms::{Kind, POOLED_MOST},
     },
     base::Base,
-    key::{DOUBTED, HUNGRY, IN_USE, Key, KeyHandle},
+    key::{DOUBTED, HUNGRY, IN_USE, Key, KeyHandle, UNKNOWN},
 };
 
 /// One key in use.
@@ -29,18 +29,28 @@ pub(super) struct Row {
     /// Since when more is free than it needs.
     spare_since: Option<u64>,
     wish: Option<Wish>,
-    /// Not to hold more than so many, until then.
-    cap: Option<(u32, u64)>,
+    /// Not to hold more than so many, until then; of what is needed soon only if the leader knows of it.
+    cap: Option<Cap>,
     /// Of the last grant that said something of it.
     pub(super) index: u64,
     /// A grant of at least this index says whether the ledger has taken the extra back.
     pub(super) doubted_at: Option<u64>,
     /// What was handed back is in no ask that was answered.
     unsaid: bool,
+    /// When the leader said last how much is elsewhere.
+    hinted: u64,
     /// The last ask that it was in, and when.
     said: Option<(u64, u64)>,
-    /// Nobody uses it: all that is free is handed back.
-    pub(super) leaving: bool,
+    /// Nobody uses it: it is to hold its base and nothing else.
+    leaving: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Cap {
+    most: u32,
+    until: u64,
+    /// It was set though the leader may not know what the key needs here.
+    blind: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +81,7 @@ pub(super) struct Surroundings<'a> {
 impl Row {
     pub(super) fn new(key: KeyHandle, now: Now, index: u64) -> Self {
         Self {
-            rate: Rate::new(key.0.form.window),
+            rate: Rate::known(key.0.form.window, key.0.cell.held().cool),
             // What brought it into use counts: it is seen at the first tick.
             seen: Traffic::default(),
             used: now.monotonic.0,
@@ -82,17 +92,17 @@ impl Row {
             doubted_at: None,
             unsaid: false,
             said: None,
+            hinted: now.monotonic.0,
             leaving: false,
             key,
         }
         .rested()
     }
 
-    /// A key that comes into use again brings its past traffic along, but for the last slot's.
+    /// Of a key that comes into use again, what was spent before was counted then.
     fn rested(mut self) -> Self {
         let traffic = self.key.0.cell.traffic();
-        let held = self.key.0.cell.held();
-        self.seen.spent = traffic.spent.wrapping_sub(held.cool);
+        self.seen.spent = self.key.0.counted.load(Relaxed);
         self.seen.denied = traffic.denied.wrapping_sub(u32::from(traffic.denied > 0));
         self
     }
@@ -123,6 +133,10 @@ impl Row {
             0 => 0,
             _ => wanted.max(came),
         };
+        if elapsed(self.hinted, around.now.monotonic.0) >= key.form.params.wish {
+            key.pool.store(UNKNOWN, Relaxed);
+            key.others.store(0, Relaxed);
+        }
         let missing = self.missing(around, short);
         let asks = self.wish_for(missing, around);
         let returns = missing == 0 && self.hand_back(around);
@@ -143,13 +157,13 @@ impl Row {
         } else {
             self.ahead(around, held, short > 0)
         };
-        let mut most = i64::from(limit) - all;
-        if let Some((cap, until)) = self.cap
-            && around.now.monotonic.0 < until
-        {
-            most = most.min(i64::from(cap) - all);
-        }
-        let missing = ahead.max(short).min(most);
+        let most = i64::from(limit) - all;
+        // Nobody uses it: it wants no more than its base.
+        let lent = match self.leaving {
+            true => -i64::from(key.extra()),
+            false => 0,
+        };
+        let missing = ahead.max(short).max(lent).min(most);
         u32::try_from(missing).unwrap_or(0)
     }
 
@@ -174,13 +188,24 @@ impl Row {
         if soon as f64 >= low && !found_nothing {
             return 0;
         }
-        let floor = f64::from(key.limit()) / (16.0 * f64::from(around.nodes));
+        // Of what little there is, little.
+        let pool = key.pool.load(Relaxed).min(key.limit());
+        let floor = f64::from(pool) / (16.0 * f64::from(around.nodes));
+        // So that of a long window it does not ask for every few.
+        let soon_used = self.used_in_a_window() / 120.0;
         let instead = self.instead_of_base(around);
-        let target = whole((low * HIGH).max(floor)).max(instead);
+        let target = whole((low * HIGH).max(floor).max(soon_used)).max(instead);
         // What it can use in a window at all, with room for chance.
-        let window = self.rate.fast().max(self.rate.slow()) * key.form.window.as_secs_f64();
-        let need = whole(window * (1.0 + 1.0 / 40.0) + 2.0 * window.sqrt()).max(instead);
-        (target - soon).min(need - all(held))
+        (target - soon).min(self.need().max(instead) - all(held))
+    }
+
+    fn need(&self) -> i64 {
+        let used = self.used_in_a_window();
+        whole(used * (1.0 + 1.0 / 40.0) + chance(used, self.key.0.form.window))
+    }
+
+    fn used_in_a_window(&self) -> f64 {
+        self.rate.lasting() * self.key.0.form.window.as_secs_f64()
     }
 
     /// What a node asks for in the place of base that is its own and may not be spent yet, since an earlier life's
@@ -276,33 +301,44 @@ impl Row {
             if idle >= patience {
                 self.spare_since = None;
                 let keep = if pooled { 0 } else { high };
-                return self.give(free - keep);
+                return self.give(free - keep, 0);
             }
         } else {
             self.spare_since = None;
         }
-        if let Some((cap, until)) = self.cap {
+        if let Some(cap) = self.cap {
             let all = all(held);
-            if now >= until {
+            let most = match cap.blind {
+                true => {
+                    let used = whole(self.used_in_a_window());
+                    cap.most.max(u32::try_from(used).unwrap_or(u32::MAX))
+                }
+                false => cap.most,
+            };
+            if now >= cap.until {
                 self.cap = None;
-            } else if all > i64::from(cap) + i64::from(cap) / 10 {
-                return self.give((all - i64::from(cap)).min(free));
+            } else if over(all, most, key.form.window) {
+                let base = i64::from(key.cell.base());
+                return self.give((all - i64::from(most)).min(free), base);
             }
         }
-        self.leaving && self.give(free)
+        self.leaving && self.give(free, 0)
     }
 
-    /// Hands back up to so many free tokens; never of the base, which is the node's.
-    fn give(&mut self, count: i64) -> bool {
+    /// Hands back up to so many free tokens: of what is beyond base, and so many of the base.
+    fn give(&mut self, count: i64, base: i64) -> bool {
         let key = &self.key.0;
-        let extra = u32::try_from(key.extra()).unwrap_or(0);
-        let most = u32::try_from(count).unwrap_or(0).min(extra);
+        let extra = i64::from(key.extra());
+        let may = extra + base;
+        let most = u32::try_from(count.min(may)).unwrap_or(0);
         let out = key.cell.withdraw(most, 0);
         if out == 0 {
             return false;
         }
         let returned = key.returned.load(Relaxed).wrapping_add(out);
         key.returned.store(returned, Relaxed);
+        let of_base = u32::try_from(i64::from(out) - extra.max(0)).unwrap_or(0);
+        key.lent.fetch_add(of_base, Relaxed);
         self.unsaid = true;
         true
     }
@@ -317,12 +353,13 @@ impl Row {
             terms: None,
             born: key.born,
             returned: key.returned.load(Relaxed),
+            lent: key.lent.load(Relaxed),
             want: self.wish.map_or(given, |wish| wish.total),
             window: match key.form.kind {
                 Kind::Sliding => 0,
                 Kind::Fixed => key.cell.newest_window(),
             },
-            rate: whole(self.rate.fast() * 1000.0)
+            rate: whole(self.rate.lasting() * 1000.0)
                 .try_into()
                 .unwrap_or(u32::MAX),
             free: u32::try_from(key.cell.held().free).unwrap_or(0),
@@ -339,12 +376,33 @@ impl Row {
 
     /// Something was granted or taken back.
     pub(super) fn granted(&mut self, cap: Option<u32>, now: Now) {
-        let window = self.key.0.form.window;
-        let lasts = (window / 2).clamp(Duration::from_secs(1), Duration::from_secs(5));
-        self.cap = cap.map(|cap| (cap, now.monotonic.0 + nanoseconds(lasts)));
+        self.hinted = now.monotonic.0;
+        self.cap = cap.map(|most| self.cap(most, false, now));
         let given = self.key.0.given.load(Relaxed);
         if self.wish.is_some_and(|wish| since(given, wish.total) == 0) {
             self.wish = None;
+        }
+    }
+
+    /// Others want more than there is.
+    pub(super) fn recall(&mut self, cap: u32, now: Now) {
+        let heard = self
+            .said
+            .is_some_and(|(_, at)| elapsed(at, now.monotonic.0) < self.key.0.form.params.wish);
+        self.cap = Some(self.cap(cap, !heard, now));
+        if !heard {
+            // So that the leader knows what is needed here.
+            self.say_again();
+        }
+    }
+
+    fn cap(&self, most: u32, blind: bool, now: Now) -> Cap {
+        let window = self.key.0.form.window;
+        let lasts = (window / 60).clamp(Duration::from_secs(1), Duration::from_secs(60));
+        Cap {
+            most,
+            until: now.monotonic.0 + nanoseconds(lasts),
+            blind,
         }
     }
 
@@ -364,17 +422,25 @@ impl Row {
     /// Whether nothing need be thought of it until it is charged again.
     pub(super) fn rests(&self, now: Now) -> bool {
         elapsed(self.used, now.monotonic.0) >= REST_AFTER
-            && self.wish.is_none()
-            && self.cap.is_none()
-            && self.spare_since.is_none()
+            && (self.leaving
+                || self.wish.is_none() && self.cap.is_none() && self.spare_since.is_none())
             && self.doubted_at.is_none()
             && !self.unsaid
             && !(self.leaving && self.key.0.extra() > 0)
     }
 
+    /// Nobody uses it: what it has beyond base it hands back, and what it has lent it wants again.
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
+        self.used = self.used.saturating_sub(nanoseconds(REST_AFTER));
+    }
+
     /// Puts the key out of use, if nothing has come to it meanwhile.
     pub(super) fn rest(&self) -> bool {
         let cell = &self.key.0.cell;
+        self.key.0.pool.store(UNKNOWN, Relaxed);
+        self.key.0.others.store(0, Relaxed);
+        self.key.0.counted.store(self.seen.spent, Relaxed);
         cell.unmark(IN_USE);
         // A charge before this saw the mark and told nobody.
         cell.traffic() == self.seen || !cell.mark(IN_USE)

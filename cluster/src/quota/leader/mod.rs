@@ -13,18 +13,30 @@ use meridian_config::name::{NodeId, RegionName};
 use super::{
     key::KeyId,
     ledger::{Ledger, Standing},
-    message::{AskItem, ITEMS, QuotaAsk, QuotaGrant, Wish},
+    message::{AskItem, ITEMS, QuotaAsk, QuotaGrant, RECALLS, Recall, Wish},
     params::Params,
+    rate::over,
+    terms::Terms,
 };
 
 /// Keys that wishes are kept of at most: a further one is not remembered, and its node asks again.
 const WISHED_MOST: usize = 16 * 1024;
+
+/// Recalls that are remembered at most.
+const RECALLED_MOST: usize = 64 * 1024;
+
+/// How long requests of small limits wait, about, in ms.
+const WAIT_MS: u64 = 500;
 
 /// A leader's memory.
 #[derive(Debug, Clone)]
 pub struct Leader {
     params: Params,
     keys: BTreeMap<KeyId, BTreeMap<NodeId, Word>>,
+    /// What was asked back, and until when that is not said again.
+    recalled: BTreeMap<(KeyId, NodeId), u64>,
+    /// Keys that were scarce, and until when nobody is given back what it has lent and does not use.
+    scarce: BTreeMap<KeyId, u64>,
 }
 
 /// What a node has said of a key last.
@@ -33,8 +45,16 @@ struct Word {
     incarnation: u64,
     region: RegionName,
     item: AskItem,
+    pooled: bool,
     /// When, by the leader's own clock in ms.
     at_ms: u64,
+}
+
+impl Word {
+    /// For how long it is remembered, in ms. Of a small limit nothing is kept at hand: whoever waited is gone.
+    fn lasts(&self, wish: u64) -> u64 {
+        if self.pooled { WAIT_MS.min(wish) } else { wish }
+    }
 }
 
 /// A key that its holders want more of than there is.
@@ -42,6 +62,8 @@ struct Word {
 pub struct Scarcity {
     /// How much each node should hold at most, base included.
     pub caps: BTreeMap<NodeId, u32>,
+    /// How it stands.
+    pub standing: Standing,
 }
 
 impl Leader {
@@ -50,6 +72,8 @@ impl Leader {
         Self {
             params,
             keys: BTreeMap::new(),
+            recalled: BTreeMap::new(),
+            scarce: BTreeMap::new(),
         }
     }
 
@@ -57,10 +81,12 @@ impl Leader {
     pub fn hear(&mut self, ask: &QuotaAsk, region: &RegionName, now_ms: u64) {
         for item in &ask.items {
             let known = self.keys.contains_key(&item.key);
-            if item.terms.is_none() || !(known || self.keys.len() < WISHED_MOST) {
+            if item.terms.is_none() || idle(item) || !(known || self.keys.len() < WISHED_MOST) {
                 continue;
             }
+            let terms = item.terms.and_then(|at| ask.terms.get(usize::from(at)));
             let word = Word {
+                pooled: terms.is_some_and(Terms::pooled),
                 incarnation: ask.incarnation,
                 region: region.clone(),
                 item: item.clone(),
@@ -75,14 +101,17 @@ impl Leader {
     pub fn forget(&mut self, now_ms: u64) {
         let wish = u64::try_from(self.params.wish.as_millis()).unwrap_or(u64::MAX);
         self.keys.retain(|_, words| {
-            words.retain(|_, word| now_ms < word.at_ms.saturating_add(wish));
+            words.retain(|_, word| now_ms < word.at_ms.saturating_add(word.lasts(wish)));
             !words.is_empty()
         });
+        self.recalled.retain(|_, until| now_ms < *until);
+        self.scarce.retain(|_, until| now_ms < *until);
     }
 
     /// How a key is divided; none where there is enough for all that want more.
     pub fn scarcity(&self, key: &KeyId, ledger: &Ledger) -> Option<Scarcity> {
-        let words = self.keys.get(key)?;
+        let none = BTreeMap::new();
+        let words = self.keys.get(key).unwrap_or(&none);
         let standing = ledger.standing(key)?;
         let missing: i64 = words
             .iter()
@@ -90,6 +119,7 @@ impl Leader {
             .sum();
         (missing > standing.pool).then(|| Scarcity {
             caps: fair::caps(standing.terms.limit(), &uses(words, &standing, ledger)),
+            standing,
         })
     }
 
@@ -103,6 +133,9 @@ impl Leader {
             .collect();
         for ask in asks {
             for item in &mut ask.items {
+                if idle(item) && self.scarce.contains_key(&item.key) {
+                    item.want = item.returned.wrapping_sub(item.lent);
+                }
                 let cap = scarce.get(&item.key);
                 if let Some(cap) = cap.and_then(|scarcity| scarcity.caps.get(&ask.node)) {
                     cut(item, &ask.node, *cap, ledger);
@@ -162,39 +195,67 @@ impl Leader {
         }
     }
 
-    /// News for those that hold a tenth more of a scarce key than their cap: they hand back what is free.
-    pub fn recalls(&self, index: u64, ledger: &Ledger) -> Vec<QuotaGrant> {
+    /// News for those that hold a tenth more of a scarce key than their cap: they hand back what is free. A node that
+    /// has never asked for the key has a base of it, too. The same is not said again for a while.
+    pub fn recalls(&mut self, index: u64, ledger: &Ledger, now_ms: u64) -> Vec<QuotaGrant> {
         let mut news: BTreeMap<NodeId, QuotaGrant> = BTreeMap::new();
-        for key in self.keys.keys() {
-            let Some(scarcity) = self.scarcity(key, ledger) else {
+        let keys: BTreeSet<KeyId> = self.keys.keys().chain(ledger.shorts()).copied().collect();
+        for key in keys {
+            let Some(Scarcity { caps, standing }) = self.scarcity(&key, ledger) else {
                 continue;
             };
-            for (node, cap) in scarcity.caps {
-                let held = u64::from(ledger.held(&node, key));
-                let (Some(mut item), Some(incarnation)) =
-                    (ledger.word(&node, key), ledger.life(&node))
-                else {
+            let again = again_ms(&standing.terms);
+            if self.scarce.len() < RECALLED_MOST {
+                let calm = (standing.terms.window_ms() / 6).clamp(60_000, 600_000);
+                self.scarce.insert(key, now_ms.saturating_add(calm));
+            }
+            for (node, cap) in caps {
+                let held = i64::from(ledger.held(&node, &key));
+                let Some(incarnation) = ledger.life(&node) else {
                     continue;
                 };
-                if held <= u64::from(cap) + u64::from(cap) / 10 {
+                let grant = news.get(&node);
+                let full = grant.is_some_and(|grant| grant.recalls.len() >= RECALLS)
+                    || self.recalled.len() >= RECALLED_MOST;
+                if !over(held, cap, standing.terms.window())
+                    || full
+                    || self.recalled.contains_key(&(key, node.clone()))
+                {
                     continue;
                 }
-                item.cap = Some(cap);
+                self.recalled
+                    .insert((key, node.clone()), now_ms.saturating_add(again));
                 let grant = news.entry(node.clone()).or_insert_with(|| QuotaGrant {
                     base: ledger.right(&node),
-                    node,
+                    node: node.clone(),
                     incarnation,
                     index,
                     answers: None,
                     items: Vec::new(),
+                    recalls: Vec::new(),
                 });
-                if grant.items.len() < ITEMS {
-                    grant.items.push(item);
-                }
+                // What it was given may never have reached it.
+                grant.items.extend(ledger.word(&node, &key));
+                grant.recalls.push(Recall {
+                    key,
+                    terms: standing.terms,
+                    as_of: standing.as_of,
+                    cap,
+                });
             }
         }
         news.into_values().collect()
     }
+}
+
+/// Whether a node does not use the key, and wants its base again.
+fn idle(item: &AskItem) -> bool {
+    item.lent > 0 && item.rate == 0
+}
+
+/// For how long a recall is not said again, in ms: until most of what cooled then is free.
+fn again_ms(terms: &Terms) -> u64 {
+    (terms.window_ms() / 60).clamp(1000, 60_000)
 }
 
 /// What a node misses of a key, as the ledger stands.
@@ -215,7 +276,8 @@ fn cut(item: &mut AskItem, node: &NodeId, cap: u32, ledger: &Ledger) {
     item.want = given.wrapping_add(missing.min(room));
 }
 
-/// What each holder uses in a window: by the rate that it has said, or as much as it holds.
+/// What each node uses in a window, by the rate that it has said. One that has said nothing lately is taken to use
+/// nothing: it hands back no more than it can spare.
 fn uses(words: &BTreeMap<NodeId, Word>, standing: &Standing, ledger: &Ledger) -> fair::Uses {
     let window_ms = standing.terms.window_ms();
     let mut uses = fair::Uses::new();
@@ -226,11 +288,10 @@ fn uses(words: &BTreeMap<NodeId, Word>, standing: &Standing, ledger: &Ledger) ->
         let region = uses.entry(word.region.clone()).or_default();
         region.insert(node.clone(), used.min(standing.terms.limit().into()));
     }
-    for (node, extra) in &standing.extra {
+    for (node, _, _) in ledger.nodes() {
         if !words.contains_key(node) {
-            // Where it is does not matter to anybody else: it keeps what it has.
             let region = uses.entry(RegionName::default()).or_default();
-            region.insert(node.clone(), u64::from(*extra));
+            region.insert(node.clone(), 0);
         }
     }
     uses

@@ -70,7 +70,8 @@ impl Ledger {
             .is_none_or(|then| self.now.log_ms >= then + SCAN_MS);
         if due && self.roster.waiting() {
             self.scanned = Some(self.now.log_ms);
-            if !self.short() {
+            self.shorts = self.search_shorts();
+            if self.shorts.is_empty() {
                 self.roster.confirm();
             }
         }
@@ -79,6 +80,9 @@ impl Ledger {
     fn begin(&mut self, node: &NodeId, incarnation: u64) {
         let begun = self.roster.begin(node, incarnation, self.now, &self.params);
         if let Some(number) = begun {
+            if self.books.values().any(|book| book.has_lent(number)) {
+                self.roster.unseat(number);
+            }
             self.end_life(number);
             self.scanned = None;
         }
@@ -93,8 +97,10 @@ impl Ledger {
             };
             let before = book.size();
             let row = book.rows.remove(at);
-            if !params.planted.crash_without_cooling {
-                book.cool(row.extra(), now, &params);
+            if let Ok(extra) = u32::try_from(row.extra())
+                && !params.planted.crash_without_cooling
+            {
+                book.cool(extra, now, &params);
             }
             self.rows = self.rows + book.size() - before;
         }
@@ -125,6 +131,7 @@ impl Ledger {
             }),
             base: self.roster.right(number, self.now),
             items,
+            recalls: Vec::new(),
         })
     }
 
@@ -132,10 +139,20 @@ impl Ledger {
     fn remember(&mut self, index: u64, wish: &Wish) -> Option<QuotaGrant> {
         let number = self.roster.find(&wish.node)?;
         let member = self.roster.member(number)?;
-        if member.incarnation != wish.incarnation || !self.books.contains_key(&wish.item.key) {
+        let book = self.books.get(&wish.item.key)?;
+        if member.incarnation != wish.incarnation {
             return None;
         }
-        let item = self.take(number, None, &wish.item);
+        // Its ask may not have been applied yet: it would take a total for what it has lent.
+        if wish.item.lent > 0 && book.rows.iter().all(|row| row.holder != number) {
+            return None;
+        }
+        // What it had lent when it said so it may have had again since.
+        let item = AskItem {
+            lent: 0,
+            ..wish.item.clone()
+        };
+        let item = self.take(number, None, &item);
         Some(QuotaGrant {
             node: wish.node.clone(),
             incarnation: wish.incarnation,
@@ -143,6 +160,7 @@ impl Ledger {
             answers: None,
             base: self.roster.right(number, self.now),
             items: vec![item],
+            recalls: Vec::new(),
         })
     }
 
@@ -179,12 +197,7 @@ impl Ledger {
         let found = book.rows.binary_search_by_key(&number, |row| row.holder);
         let mut row = match found {
             Ok(at) => book.rows[at],
-            Err(_) => Row {
-                given: item.returned,
-                returned: item.returned,
-                born: item.born,
-                holder: number,
-            },
+            Err(_) => fresh(item, number),
         };
         if row.born != item.born {
             if newer(row.born, item.born) {
@@ -192,22 +205,27 @@ impl Ledger {
             }
             // The cell before was forgotten, which held nothing any more: what it had not seen of what it was
             // given, and what it handed back unheard, is unspent.
-            row = Row {
-                given: item.returned,
-                returned: item.returned,
-                born: item.born,
-                holder: number,
-            };
+            row = fresh(item, number);
         }
         hand_back(&mut row, item, book, now, &params);
 
         // What it holds now counts, so that the pool is what all leave.
-        if let Ok(at) = found {
-            book.rows[at] = row;
-        }
         let room = found.is_ok() || self.rows < ROWS_MOST;
+        if found.is_err() && !room && row.extra() < 0 {
+            // It has its base again.
+            row.given = row.returned;
+        }
+        let at = match found {
+            Ok(at) => at,
+            Err(at) => {
+                book.rows.reserve_exact(1);
+                book.rows.insert(at, row);
+                at
+            }
+        };
+        book.rows[at] = row;
         let base = self.roster.booked(book, now, &params);
-        let pool = u32::try_from(book.pool(base, now).max(0)).unwrap_or(u32::MAX);
+        let pool = u32::try_from(book.pool(&base, now).max(0)).unwrap_or(u32::MAX);
         let missing = if room && newer(item.want, row.given) {
             item.want.wrapping_sub(row.given)
         } else {
@@ -215,16 +233,16 @@ impl Ledger {
         };
         let given = missing.min(pool);
         row.given = row.given.wrapping_add(given);
-        match (found, row.extra()) {
-            (Ok(at), 0) => {
-                book.rows.remove(at);
-            }
-            (Ok(at), _) => book.rows[at] = row,
-            (Err(_), 0) => {}
-            (Err(at), _) => {
-                book.rows.reserve_exact(1);
-                book.rows.insert(at, row);
-            }
+        // A node that has not seen that it has all again will say once more that it has lent; what it said earlier
+        // tells nothing of that.
+        let seen = match ask {
+            Some(_) => item.lent == 0,
+            None => found.is_err(),
+        };
+        if row.extra() == 0 && seen {
+            book.rows.remove(at);
+        } else {
+            book.rows[at] = row;
         }
         self.rows = self.rows + book.size() - before;
         GrantItem {
@@ -280,10 +298,14 @@ fn settle(book: &mut Book, roster: &Roster, now: Stamp, params: &Params, cools: 
     while let Some(row) = book.rows.get(at).copied() {
         let contact = roster.member(row.holder).map_or(0, |member| member.contact);
         let over = contact.saturating_add(lease);
-        if over > now.log_ms {
+        let Some(extra) = u32::try_from(row.extra())
+            .ok()
+            .filter(|_| over <= now.log_ms)
+        else {
+            // What a node has lent is not its own again because it is out of contact.
             at += 1;
             continue;
-        }
+        };
         book.rows.remove(at);
         let then = match book.terms.kind() {
             Kind::Sliding => Stamp {
@@ -294,10 +316,21 @@ fn settle(book: &mut Book, roster: &Roster, now: Stamp, params: &Params, cools: 
             Kind::Fixed => now,
         };
         if cools {
-            book.cool(row.extra(), then, params);
+            book.cool(extra, then, params);
         }
     }
     book.free(now);
+}
+
+/// The row of a node that has none: it holds its base, but for what it says it has lent. Other tokens that it
+/// thinks it has were taken back when a lease was over.
+fn fresh(item: &AskItem, holder: u16) -> Row {
+    Row {
+        given: item.returned.wrapping_sub(item.lent),
+        returned: item.returned,
+        born: item.born,
+        holder,
+    }
 }
 
 /// Takes what a node has handed back.
@@ -305,13 +338,14 @@ fn hand_back(row: &mut Row, item: &AskItem, book: &mut Book, now: Stamp, params:
     if !newer(item.returned, row.returned) {
         return;
     }
+    let held = u32::try_from(row.extra()).unwrap_or(0);
     let back = item.returned.wrapping_sub(row.returned);
-    let held = row.extra();
     row.returned = item.returned;
-    if back > held {
+    if row.extra() < -i64::from(item.lent) {
         // A lease's end took it back before this arrived: it is cooling here already.
-        row.given = item.returned;
+        row.given = item.returned.wrapping_sub(item.lent);
     }
+    // What cools is of the extra: base is handed back only if it is free.
     let mut left = back.min(held);
     for span in &item.cooling {
         let count = span.count.min(left);

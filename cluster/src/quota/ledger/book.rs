@@ -27,9 +27,30 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// Tokens that the node holds beyond its base.
-    pub(super) fn extra(&self) -> u32 {
-        self.given.wrapping_sub(self.returned)
+    /// Tokens that the node holds beyond its base; less than 0: what it has handed back of its base.
+    pub(super) fn extra(&self) -> i64 {
+        self.given.wrapping_sub(self.returned).cast_signed().into()
+    }
+}
+
+/// Tokens of a key that are booked as base: of all nodes, and of each that has handed some back.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Booked {
+    pub(super) sum: u64,
+    /// By holder.
+    pub(super) lenders: Vec<(u16, u64)>,
+}
+
+impl Booked {
+    /// What a node holds beyond what is booked as its base. It can't have lent more than that: the lease of its
+    /// base may be over, or the limit have become less.
+    pub(super) fn held_beyond(&self, holder: u16, extra: i64) -> i64 {
+        if extra >= 0 {
+            return extra;
+        }
+        let base = self.lenders.iter().find(|(lender, _)| *lender == holder);
+        let base = base.map_or(0, |(_, base)| i64::try_from(*base).unwrap_or(i64::MAX));
+        extra.max(-base)
     }
 }
 
@@ -69,10 +90,20 @@ impl Book {
     }
 
     /// Tokens that nobody holds, with so many booked as base; less than 0 is a deficit.
-    pub(super) fn pool(&self, base: u64, now: Stamp) -> i64 {
-        let extra: u64 = self.rows.iter().map(|row| u64::from(row.extra())).sum();
-        let taken = base + extra + self.cooling_sum(now);
-        i64::from(self.terms.limit()) - i64::try_from(taken).unwrap_or(i64::MAX / 2)
+    pub(super) fn pool(&self, base: &Booked, now: Stamp) -> i64 {
+        let extra: i64 = self
+            .rows
+            .iter()
+            .map(|row| base.held_beyond(row.holder, row.extra()))
+            .sum();
+        let taken = base.sum + self.cooling_sum(now);
+        i64::from(self.terms.limit()) - i64::try_from(taken).unwrap_or(i64::MAX / 2) - extra
+    }
+
+    /// Whether a node has handed back of its base.
+    pub(super) fn has_lent(&self, holder: u16) -> bool {
+        let found = self.rows.iter().find(|row| row.holder == holder);
+        found.is_some_and(|row| row.extra() < 0)
     }
 
     /// Tokens that are cooling here.
@@ -198,9 +229,13 @@ mod tests {
     fn sliding_tokens_are_free_a_stretched_window_later() {
         let (mut book, params) = (book(Kind::Sliding), Params::DEFAULT);
         book.cool(10, at(0, 0), &params);
-        assert_eq!(book.pool(0, at(60_000, 0)), 990);
-        assert_eq!(book.pool(0, at(60_038, 0)), 990, "its slot is not over");
-        assert_eq!(book.pool(0, at(61_500, 0)), 1000);
+        assert_eq!(book.pool(&Booked::default(), at(60_000, 0)), 990);
+        assert_eq!(
+            book.pool(&Booked::default(), at(60_038, 0)),
+            990,
+            "its slot is not over"
+        );
+        assert_eq!(book.pool(&Booked::default(), at(61_500, 0)), 1000);
         book.free(at(61_500, 0));
         assert!(book.idle(at(61_500, 0), &params));
     }
@@ -211,9 +246,9 @@ mod tests {
         // 400 ms before the end of window 4: a clock that is late would still be in it.
         book.cool(10, at(0, 299_600), &params);
         book.reach(5);
-        assert_eq!(book.pool(0, at(0, 0)), 990);
+        assert_eq!(book.pool(&Booked::default(), at(0, 0)), 990);
         book.reach(6);
-        assert_eq!(book.pool(0, at(0, 0)), 1000);
+        assert_eq!(book.pool(&Booked::default(), at(0, 0)), 1000);
         book.free(at(0, 0));
         assert!(!book.idle(at(60_000, 0), &params));
         assert!(book.idle(at(60_600, 0), &params));
@@ -231,7 +266,7 @@ mod tests {
             prop_assert!(book.cooling.len() <= 41);
             let sum: u64 = spends.iter().map(|(_, count)| u64::from(*count)).sum();
             prop_assert_eq!(book.cooling_sum(at(0, 0)), sum);
-            prop_assert_eq!(book.pool(0, at(125_000, 0)), 1000);
+            prop_assert_eq!(book.pool(&Booked::default(), at(125_000, 0)), 1000);
         }
     }
 }

@@ -29,12 +29,15 @@ use super::{
     params::Params,
     terms::Terms,
 };
-use book::Book;
+use book::{Book, Booked};
 use roster::Roster;
 
 /// Keys with a record at most. With the bound below the state is less than a snapshot may hold. A further key
 /// is given nothing beyond its base until others are idle again.
 pub const KEYS_MOST: usize = 400_000;
+
+/// Keys in deficit that one search finds at most: when they are settled, the next finds others.
+const SHORTS_MOST: usize = 256;
 
 /// Rows and spans of cooling tokens at most, of all keys together; see [`KEYS_MOST`].
 pub const ROWS_MOST: usize = 1_600_000;
@@ -52,6 +55,8 @@ pub struct Ledger {
     swept: Option<KeyId>,
     /// Log time of the last search for a deficit.
     scanned: Option<u64>,
+    /// Some keys that were in deficit then. Only the leader looks at it; it is in no snapshot.
+    shorts: Vec<KeyId>,
 }
 
 /// A key as it stands.
@@ -67,8 +72,8 @@ pub struct Standing {
     pub base: u64,
     /// Tokens that cool in the ledger.
     pub cooling: u64,
-    /// Who holds how many beyond base.
-    pub extra: Vec<(NodeId, u32)>,
+    /// Who holds how many beyond base; less than 0: how many of its base a node has handed back.
+    pub extra: Vec<(NodeId, i64)>,
 }
 
 impl Ledger {
@@ -99,24 +104,32 @@ impl Ledger {
     pub fn standing(&self, key: &KeyId) -> Option<Standing> {
         let book = self.books.get(key)?;
         let base = self.booked(book);
-        let rows = book.rows.iter().filter(|row| row.extra() > 0);
+        let rows = book.rows.iter();
         Some(Standing {
             terms: book.terms,
             as_of: book.as_of,
-            pool: book.pool(base, self.now),
-            base,
+            pool: book.pool(&base, self.now),
+            base: base.sum,
             cooling: book.cooling_sum(self.now),
             extra: rows
-                .filter_map(|row| Some((self.roster.member(row.holder)?.node.clone(), row.extra())))
+                .filter_map(|row| {
+                    let extra = base.held_beyond(row.holder, row.extra());
+                    Some((self.roster.member(row.holder)?.node.clone(), extra))
+                })
                 .collect(),
         })
     }
 
-    /// Whether a key is in deficit.
-    fn short(&self) -> bool {
-        self.books
-            .values()
-            .any(|book| book.pool(self.booked(book), self.now) < 0)
+    /// Some of the keys that are in deficit.
+    fn search_shorts(&self) -> Vec<KeyId> {
+        let short = |book: &Book| book.pool(&self.booked(book), self.now) < 0;
+        let books = self.books.iter().filter(|(_, book)| short(book));
+        books.map(|(key, _)| *key).take(SHORTS_MOST).collect()
+    }
+
+    /// Keys that a node waits for to have no deficit, as of the last search.
+    pub(crate) fn shorts(&self) -> &[KeyId] {
+        &self.shorts
     }
 
     /// What a node holds of a key as the ledger has it, for news; none where it holds nothing beyond base.
@@ -125,7 +138,7 @@ impl Ledger {
         let book = self.books.get(key)?;
         let at = book.rows.binary_search_by_key(&number, |row| row.holder);
         let row = book.rows.get(at.ok()?)?;
-        let pool = book.pool(self.booked(book), self.now).max(0);
+        let pool = book.pool(&self.booked(book), self.now).max(0);
         Some(GrantItem {
             key: *key,
             born: row.born,
@@ -137,7 +150,7 @@ impl Ledger {
         })
     }
 
-    fn booked(&self, book: &Book) -> u64 {
+    fn booked(&self, book: &Book) -> Booked {
         self.roster.booked(book, self.now, &self.params)
     }
 
@@ -156,7 +169,7 @@ impl Ledger {
             let base = right.map_or(0, |right| book.terms.base(right.share));
             let at = book.rows.binary_search_by_key(&number, |row| row.holder);
             let extra = at.map_or(0, |at| book.rows[at].extra());
-            Some(base.saturating_add(extra))
+            u32::try_from((i64::from(base) + extra).max(0)).ok()
         };
         held().unwrap_or(0)
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use meridian_config::name::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::book::{Book, offset_ms};
+use super::book::{Book, Booked, offset_ms};
 use crate::quota::{
     message::{BaseRight, Stamp},
     params::Params,
@@ -136,6 +136,14 @@ impl Roster {
         self.numbers.insert(node.clone(), number);
         self.take_seats();
         Some(number)
+    }
+
+    /// A life is over that had lent of its base, which the next one does not know: it has none of any key before no
+    /// key is in deficit.
+    pub(super) fn unseat(&mut self, number: u16) {
+        if let Some(member) = self.member_mut(number) {
+            member.seated = false;
+        }
     }
 
     /// Ends a node. None: it is not known by this life or an earlier one. Else its number.
@@ -268,9 +276,10 @@ impl Roster {
     }
 
     /// Tokens of a key that nodes may spend as base, or have spent as base and are cooling.
-    pub(super) fn booked(&self, book: &Book, now: Stamp, params: &Params) -> u64 {
+    pub(super) fn booked(&self, book: &Book, now: Stamp, params: &Params) -> Booked {
+        let mut booked = Booked::default();
         if book.terms.pooled() {
-            return 0;
+            return booked;
         }
         let seats = (0_u16..).zip(&self.seats);
         let parts = seats.filter_map(|(at, seat)| {
@@ -292,9 +301,15 @@ impl Roster {
                 seat: at,
                 seats: split,
             };
-            Some(u64::from(book.terms.base(share)))
+            Some((seat.holder, u64::from(book.terms.base(share))))
         });
-        parts.sum()
+        for (holder, part) in parts {
+            booked.sum += part;
+            if let Some(holder) = holder.filter(|holder| book.has_lent(*holder)) {
+                booked.lenders.push((holder, part));
+            }
+        }
+        booked
     }
 
     fn keeps_base(&self, holder: u16, book: &Book, now: Stamp, params: &Params) -> bool {

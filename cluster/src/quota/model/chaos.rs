@@ -7,7 +7,7 @@ use super::{
     dice::Dice,
     micros,
     node::{Decision, Node},
-    world::{Bugs, Event, Setup, Weather, World},
+    world::{Bugs, Event, Paths, Setup, World},
 };
 use crate::quota::{
     key::KeyId,
@@ -86,7 +86,7 @@ impl Chaos {
             nodes,
             voters,
             document,
-            weather: Weather {
+            paths: Paths::Wild {
                 loss: dice.below(100),
                 doubled: dice.below(100),
                 late: dice.below(60),
@@ -97,8 +97,8 @@ impl Chaos {
             bugs,
         };
         let mut world = World::new(setup, dice);
-        world.after(10_000, Event::Load);
-        world.after(500_000, Event::Fault);
+        world.after(10_000, Event::Load(0));
+        world.after(500_000, Event::Fault(0));
         Self {
             world,
             keys,
@@ -112,8 +112,8 @@ impl Chaos {
         while let Some(event) = self.world.next(span) {
             self.world.calm = self.world.now > span - span / 4;
             match event {
-                Event::Load => self.request()?,
-                Event::Fault => self.fault(),
+                Event::Load(_) => self.request()?,
+                Event::Fault(_) => self.fault(),
                 Event::Elect => {
                     self.seen.leaders += 1;
                     self.world.happen(event);
@@ -145,7 +145,7 @@ impl Chaos {
 
     fn request(&mut self) -> Result<(), String> {
         let gap = self.world.dice.between(500, 12_000);
-        self.world.after(gap, Event::Load);
+        self.world.after(gap, Event::Load(0));
         let dice = &mut self.world.dice;
         let burst = match dice.chance(100) {
             true => dice.between(5, 60),
@@ -175,7 +175,7 @@ impl Chaos {
 
     fn fault(&mut self) {
         let next = self.world.dice.between(100_000, 900_000);
-        self.world.after(next, Event::Fault);
+        self.world.after(next, Event::Fault(0));
         if self.world.calm {
             return;
         }

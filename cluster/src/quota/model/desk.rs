@@ -162,8 +162,8 @@ impl Desk {
         acts
     }
 
-    pub(super) fn recalls(&self) -> Vec<QuotaGrant> {
-        self.memory.recalls(self.index, &self.ledger)
+    pub(super) fn recalls(&mut self, now: u64) -> Vec<QuotaGrant> {
+        self.memory.recalls(self.index, &self.ledger, now / 1000)
     }
 
     /// How long a batch is gathered, in microseconds.

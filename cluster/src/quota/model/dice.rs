@@ -32,6 +32,21 @@ impl Dice {
         self.below(1000) < thousandths
     }
 
+    /// How long until the next of what comes so many times a second, in microseconds; for ever where nothing does.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float that is cut at an integer's bounds is what is meant"
+    )]
+    pub(super) fn wait(&mut self, rate: f64) -> u64 {
+        let even = (self.below(1 << 53) + 1) as f64 / (1_u64 << 53) as f64;
+        if rate > 0.0 {
+            (-even.ln() / rate * 1e6) as u64 + 1
+        } else {
+            u64::MAX
+        }
+    }
+
     pub(super) fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         let at = self.below(items.len() as u64);
         &items[usize::try_from(at).expect("less than a length")]

@@ -10,6 +10,8 @@ mod desk;
 mod dice;
 mod node;
 mod oracle;
+mod scene;
+mod scenes;
 mod world;
 
 use self::{

@@ -6,9 +6,9 @@ use meridian_config::name::{NodeId, RegionName};
 
 use super::dice::Dice;
 use crate::quota::{
-    charge::Answer,
+    charge::{Answer, Denial},
     clock::{Clock, Monotonic, Now, Unix},
-    holder::{Holder, Keeper, OnEmpty, Turn, Who},
+    holder::{Holder, Keeper, KeyHandle, OnEmpty, Turn, Who},
     key::KeyId,
     message::{QuotaAsk, QuotaGrant},
     params::Params,
@@ -53,7 +53,7 @@ pub(super) enum Decision {
     /// It may pass; of a fixed window in this one.
     Pass { terms: Terms, window: u64 },
     /// It may not.
-    Deny,
+    Deny(KeyHandle, Denial),
     /// Nothing limits it, or nobody is there.
     Unlimited,
 }
@@ -143,7 +143,7 @@ impl Node {
                         window: handle.newest_window(),
                     };
                 }
-                Answer::Deny(_) => return Decision::Deny,
+                Answer::Deny(denial) => return Decision::Deny(handle, denial),
                 Answer::Again => {}
             }
         }

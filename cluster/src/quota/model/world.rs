@@ -30,8 +30,9 @@ pub(super) struct Bugs {
 #[derive(Debug)]
 pub(super) enum Event {
     /// The driver's: a request, or what breaks.
-    Load,
-    Fault,
+    Load(usize),
+    Fault(usize),
+    Wake(usize),
     Tick(usize, u64),
     /// A tick out of turn, because something ran low.
     Early(usize, u64),
@@ -46,12 +47,13 @@ pub(super) enum Event {
     Look,
 }
 
-/// What messages are subject to: of a thousand, how many are lost, doubled, late.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Weather {
-    pub(super) loss: u64,
-    pub(super) doubled: u64,
-    pub(super) late: u64,
+/// What messages are subject to.
+#[derive(Debug, Clone)]
+pub(super) enum Paths {
+    /// In thousandths, how many are lost, doubled, late.
+    Wild { loss: u64, doubled: u64, late: u64 },
+    /// One way to the leader by node, and for an entry to be agreed on, in microseconds.
+    Steady { ways: Vec<u64>, quorum: u64 },
 }
 
 pub(super) struct Setup {
@@ -60,7 +62,7 @@ pub(super) struct Setup {
     pub(super) voters: Vec<Voter>,
     pub(super) seats: u16,
     pub(super) document: Document,
-    pub(super) weather: Weather,
+    pub(super) paths: Paths,
     /// How long a request waits.
     pub(super) wait: Duration,
     /// Of a thousand lives, so many ask by chance.
@@ -80,7 +82,7 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) desk: Desk,
     pub(super) oracle: Oracle,
-    pub(super) weather: Weather,
+    pub(super) paths: Paths,
     wait: Duration,
     wild: u64,
     hints: bool,
@@ -96,6 +98,8 @@ pub(super) struct World {
 pub(super) struct Counts {
     pub(super) events: u64,
     pub(super) splits: u64,
+    /// Asks and grants that say something of a key.
+    pub(super) messages: u64,
 }
 
 impl World {
@@ -111,7 +115,7 @@ impl World {
             early: vec![0; setup.nodes.len()],
             nodes: setup.nodes,
             oracle,
-            weather: setup.weather,
+            paths: setup.paths,
             wait: setup.wait,
             wild: setup.wild,
             hints: setup.hints,
@@ -150,7 +154,7 @@ impl World {
     /// What happens by itself; the driver's events are its own.
     pub(super) fn happen(&mut self, event: Event) {
         match event {
-            Event::Load | Event::Fault => {}
+            Event::Load(_) | Event::Fault(_) | Event::Wake(_) => {}
             Event::Tick(node, incarnation) => {
                 if self.lives(node, incarnation) {
                     self.tick(node);
@@ -214,10 +218,11 @@ impl World {
     }
 
     pub(super) fn send(&mut self, from: usize, ask: &QuotaAsk) {
+        self.counts.messages += u64::from(!ask.items.is_empty());
         if self.nodes[from].cut {
             return;
         }
-        for delay in self.ways() {
+        for delay in self.ways(from) {
             self.after(delay, Event::Ask(ask.encode()));
         }
     }
@@ -234,26 +239,31 @@ impl World {
                 item.others_free = item.pool;
             }
         }
+        self.counts.messages += u64::from(!grant.items.is_empty());
         if self.nodes[to].cut {
             return;
         }
         // As it is read by a node.
         let grant = QuotaGrant::decode(&grant.encode()).expect("a grant of ours reads back");
-        for delay in self.ways() {
+        for delay in self.ways(to) {
             self.after(delay, Event::Grant(to, Box::new(grant.clone())));
         }
     }
 
     /// When a message between a node and the leader arrives: not, once, or twice.
-    fn ways(&mut self) -> Vec<u64> {
-        let Weather {
-            loss,
-            doubled,
-            late,
-        } = self.weather;
-        if self.calm {
-            return vec![self.dice.between(500, 60_000)];
-        }
+    fn ways(&mut self, node: usize) -> Vec<u64> {
+        let (loss, doubled, late) = match &self.paths {
+            Paths::Steady { ways, .. } => {
+                let way = ways[node];
+                return vec![self.dice.between(way, way + way / 20)];
+            }
+            Paths::Wild { .. } if self.calm => (0, 0, 0),
+            Paths::Wild {
+                loss,
+                doubled,
+                late,
+            } => (*loss, *doubled, *late),
+        };
         if self.dice.chance(loss) {
             return Vec::new();
         }
@@ -284,7 +294,10 @@ impl World {
 
     pub(super) fn propose(&mut self, act: Act) {
         self.desk.propose(act, self.now);
-        let delay = self.dice.between(2000, 80_000);
+        let delay = match &self.paths {
+            Paths::Steady { quorum, .. } => *quorum,
+            Paths::Wild { .. } => self.dice.between(2000, 80_000),
+        };
         self.after(delay, Event::Commit(self.desk.term));
     }
 
@@ -323,7 +336,7 @@ impl World {
             self.counts.splits += u64::from(matches!(act, Act::Split { .. }));
             self.propose(act);
         }
-        for recall in self.desk.recalls() {
+        for recall in self.desk.recalls(self.now) {
             self.answer(recall);
         }
     }
@@ -341,6 +354,7 @@ impl World {
                 answers: None,
                 base,
                 items: vec![word],
+                recalls: Vec::new(),
             });
         }
     }
@@ -375,6 +389,7 @@ impl World {
             let Some(life) = &node.life else {
                 continue;
             };
+            let known = self.desk.ledger.life(&node.id) == Some(node.incarnation);
             let now = crate::quota::clock::Clock::now(&node.clock(self.now));
             for holding in life.holder.holdings(now) {
                 let (id, at) = (&node.id, self.now);
@@ -383,15 +398,19 @@ impl World {
                 if here != due {
                     return Err(format!("{at}: {id} has {here} and should have {due}"));
                 }
-                if !holding.valid || self.bugs.node_ignores_its_deadline {
-                    continue;
-                }
                 let booked = standing.iter().find(|(key, _)| *key == holding.key);
-                let booked = booked.map_or(0, |(_, standing)| {
+                let booked = booked.filter(|_| known).map_or(0, |(_, standing)| {
                     let row = standing.extra.iter().find(|(node, _)| node == id);
-                    row.map_or(0, |(_, extra)| i64::from(*extra))
+                    row.map_or(0, |(_, extra)| *extra)
                 });
-                if i64::from(holding.extra) > booked {
+                let sure = holding.valid && !self.bugs.node_ignores_its_deadline;
+                // What it has lent it has lent, in contact or not.
+                let extra = i64::from(holding.extra);
+                let (extra, booked) = match sure {
+                    true => (extra, booked),
+                    false => (extra.min(0), booked.min(0)),
+                };
+                if extra > booked {
                     return Err(format!(
                         "{at}: {id} holds {} of {:?} beyond base, and is booked {booked}",
                         holding.extra, holding.key

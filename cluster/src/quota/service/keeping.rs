@@ -111,8 +111,7 @@ impl Keeping {
                     return;
                 }
                 Some(grant) = news.recv() => {
-                    let recalled = grant.items.iter().filter(|item| item.cap.is_some());
-                    add(&self.tallies.recalls, recalled.count());
+                    add(&self.tallies.recalls, grant.recalls.len());
                     add(&self.tallies.grants, grant.items.len());
                     keeper.grant(&grant, &*self.clock);
                 }

@@ -273,7 +273,7 @@ impl Leading {
                 let asks = Vec::new();
                 acts.push(Act::Batch { asks, wishes });
             }
-            memory.recalls(applied.index, ledger)
+            memory.recalls(applied.index, ledger, self.shown.now_ms())
         };
         for recall in recalls {
             self.push(recall);

@@ -319,11 +319,7 @@ impl From<Standing> for Holdings {
             pool: standing.pool,
             base: standing.base,
             cooling: standing.cooling,
-            holders: standing
-                .extra
-                .into_iter()
-                .map(|(node, extra)| (node, i64::from(extra)))
-                .collect(),
+            holders: standing.extra,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::quota::{
     charge::{Denial, Why},
     holder::{Crowded, Holder, Keeper, KeyHandle, OnEmpty, Turn, Unparked, Who},
     key::KeyId,
-    message::{AskItem, BaseRight, Echo, GrantItem, QuotaAsk, QuotaGrant, Span},
+    message::{AskItem, BaseRight, Echo, GrantItem, QuotaAsk, QuotaGrant, Recall, Span},
     terms::{Kind, OnLapse, Share, Terms},
 };
 
@@ -128,6 +128,7 @@ impl Node {
                 firm: true,
             }),
             items,
+            recalls: Vec::new(),
         }
     }
 }
@@ -444,6 +445,56 @@ fn a_cap_takes_back_what_is_free_above_it() {
     assert_eq!(said[0].returned, 350, "{said:?}");
     let Held { free, cool } = held(&key);
     assert_eq!((free, cool), (350, 200));
+}
+
+/// A node is asked to hold less.
+fn recall(node: &mut Node, number: u8, terms: &Terms, cap: u32) {
+    node.index += 1;
+    let mut grant = node.message(None, vec![]);
+    grant.recalls = vec![Recall {
+        key: KeyId([number; 16]),
+        terms: *terms,
+        as_of: 1,
+        cap,
+    }];
+    node.keeper.grant(&grant, &node.clock);
+}
+
+#[test]
+fn base_of_a_key_that_was_never_met_is_lent_and_wanted_again_by_and_by() {
+    let mut node = Node::new();
+    let terms = hourly(1800);
+    recall(&mut node, 1, &terms, 0);
+    let said = node.ticked();
+    assert_eq!((said[0].returned, said[0].lent), (100, 100), "{said:?}");
+    let key = node.key(1, &terms);
+    assert_eq!(held(&key), Held { free: 0, cool: 0 }, "it is not met anew");
+    // Nobody uses it: it asks once a minute, and is not put away before it has all again.
+    let said = node.ticks(SECOND * 150);
+    let asks = said.iter().filter(|item| item.want == item.returned);
+    assert!((1..=3).contains(&asks.count()), "{said:?}");
+    assert_eq!(node.holder.keys(), 1);
+    node.answer(vec![item(&key, said[0].born, 100)]);
+    let said = node.ticked();
+    assert_eq!((said[0].lent, said[0].want), (0, 100), "it has seen it");
+    node.ticks(SECOND * 90);
+    assert_eq!(node.holder.keys(), 0);
+}
+
+#[test]
+fn what_a_node_uses_of_its_base_is_not_lent_unseen() {
+    let mut node = Node::new();
+    let terms = sliding(9000, SECOND * 60);
+    let key = node.key(1, &terms);
+    for _ in 0..60 {
+        assert!(node.admits(&key, 5));
+        node.ticks(SECOND);
+    }
+    node.ticks(SECOND * 12);
+    // 300 a minute are used of 500: the leader can't know.
+    recall(&mut node, 1, &terms, 0);
+    let said = node.ticked();
+    assert!((100..=260).contains(&said[0].lent), "{said:?}");
 }
 
 #[test]

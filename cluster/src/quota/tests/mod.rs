@@ -1,6 +1,5 @@
 //! Tests of the quota's cores, and what they share.
 
-mod bank;
 mod cell;
 mod charge;
 mod holder;

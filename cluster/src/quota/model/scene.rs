@@ -1,0 +1,373 @@
+//! One scene: three regions of three nodes, streams of requests that come to them, and what happens to them by a
+//! script. Out: how much was admitted, beside what one limiter that knows all at once would have admitted of the
+//! same requests.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    pin::Pin,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use super::{
+    desk::Voter,
+    dice::Dice,
+    node::{Decision, Node},
+    world::{Bugs, Event, Paths, Setup, World},
+};
+use crate::quota::{
+    clock::Clock,
+    holder::Parked,
+    key::KeyId,
+    ledger::clock::LogClock,
+    params::Params,
+    terms::{Kind, OnLapse, Terms},
+};
+
+const KEY: KeyId = KeyId([7; 16]);
+
+/// Nodes of a scene: the first three are in the first region, and so on.
+pub(super) const NODES: usize = 9;
+
+/// One way between the regions, in microseconds: half of 80, 140 and 220 ms.
+const WAYS: [[u64; 3]; 3] = [
+    [250, 40_000, 110_000],
+    [40_000, 250, 70_000],
+    [110_000, 70_000, 250],
+];
+
+/// What happens in a scene.
+#[derive(Debug, Clone)]
+pub(super) enum Happening {
+    Cut(Vec<usize>),
+    Heal(Vec<usize>),
+    /// These stop at once.
+    Crash(Vec<usize>),
+    /// These stop in order.
+    Leave(Vec<usize>),
+    Start(Vec<usize>),
+    /// Nobody leads.
+    Leaderless,
+    /// A voter of this region leads.
+    Lead(usize),
+    /// The document has another limit, or none.
+    Publish(Option<u64>),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Scene {
+    pub(super) limit: u64,
+    pub(super) window: Duration,
+    pub(super) wait: Duration,
+    pub(super) seconds: u64,
+    /// By node: from which second on how many requests come a second.
+    pub(super) streams: Vec<Vec<(u64, f64)>>,
+    pub(super) script: Vec<(u64, Happening)>,
+}
+
+/// What came of a scene.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Outcome {
+    pub(super) came: u64,
+    pub(super) admitted: u64,
+    pub(super) ideal: u64,
+    pub(super) messages: u64,
+    pub(super) seconds: u64,
+}
+
+impl Outcome {
+    pub(super) fn part(&self) -> f64 {
+        self.admitted as f64 / self.ideal.max(1) as f64
+    }
+
+    pub(super) fn messages_a_second(&self) -> f64 {
+        self.messages as f64 / self.seconds as f64
+    }
+}
+
+/// One limiter that knows all requests at once.
+#[derive(Debug)]
+struct Ideal {
+    limit: Option<u64>,
+    window: u64,
+    spends: VecDeque<u64>,
+}
+
+impl Ideal {
+    fn admits(&mut self, now: u64) -> bool {
+        let Some(limit) = self.limit else {
+            return false;
+        };
+        while self
+            .spends
+            .front()
+            .is_some_and(|at| at + self.window <= now)
+        {
+            self.spends.pop_front();
+        }
+        let admits = (self.spends.len() as u64) < limit;
+        if admits {
+            self.spends.push_back(now);
+        }
+        admits
+    }
+}
+
+/// A request that waits.
+struct Waiter {
+    deadline: u64,
+    parked: Pin<Box<Parked>>,
+}
+
+pub(super) struct Stage {
+    scene: Scene,
+    world: World,
+    ideal: Ideal,
+    waiting: BTreeMap<usize, Vec<Waiter>>,
+    outcome: Outcome,
+}
+
+impl Stage {
+    pub(super) fn new(scene: &Scene, seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let params = Params::DEFAULT;
+        let mut drift = || {
+            let off = dice.between(0, 2 * u64::from(params.drift_ppm));
+            i64::try_from(off).expect("small") - i64::from(params.drift_ppm)
+        };
+        let regions = ["eu", "us", "ap"];
+        let nodes = (0..NODES).map(|at| Node::new(format!("n{at}"), regions[at / 3], drift(), 0));
+        let nodes: Vec<_> = nodes.collect();
+        let voters = (0..3).map(|_| Voter {
+            drift: drift(),
+            offset: 0,
+            clock: LogClock::default(),
+        });
+        let voters = voters.collect();
+        let setup = Setup {
+            params,
+            nodes,
+            voters,
+            seats: u16::try_from(NODES).expect("few"),
+            document: [(KEY, terms(scene, scene.limit))].into(),
+            paths: paths(0),
+            wait: scene.wait,
+            wild: 0,
+            hints: false,
+            bugs: Bugs::default(),
+        };
+        let mut world = World::new(setup, dice);
+        for node in 0..NODES {
+            world.after(0, Event::Load(node));
+        }
+        for (at, (second, _)) in scene.script.iter().enumerate() {
+            world.after(second * 1_000_000, Event::Fault(at));
+        }
+        Self {
+            ideal: Ideal {
+                limit: Some(scene.limit),
+                window: u64::try_from(scene.window.as_micros()).expect("short"),
+                spends: VecDeque::new(),
+            },
+            scene: scene.clone(),
+            world,
+            waiting: BTreeMap::new(),
+            outcome: Outcome {
+                seconds: scene.seconds,
+                ..Outcome::default()
+            },
+        }
+    }
+
+    pub(super) fn play(mut self) -> Result<Outcome, String> {
+        while let Some(event) = self.world.next(self.scene.seconds * 1_000_000) {
+            match event {
+                Event::Load(node) => self.load(node)?,
+                Event::Fault(at) => {
+                    let (_, happening) = self.scene.script[at].clone();
+                    self.happen(happening);
+                }
+                Event::Wake(node) => self.wake(node)?,
+                Event::Grant(node, _) => {
+                    self.world.happen(event);
+                    self.wake(node)?;
+                }
+                Event::Look => {
+                    let standing = self.world.standing(&[KEY]);
+                    self.world.note_documents(&standing);
+                    self.world.check(&standing)?;
+                    self.world.happen(event);
+                }
+                event => self.world.happen(event),
+            }
+        }
+        self.outcome.messages = self.world.counts.messages;
+        Ok(self.outcome)
+    }
+
+    /// The next request of a node's stream.
+    fn load(&mut self, node: usize) -> Result<(), String> {
+        let now = self.world.now;
+        let rates = &self.scene.streams[node];
+        let second = now / 1_000_000;
+        let rate = rates.iter().rfind(|(from, _)| *from <= second);
+        let rate = rate.map_or(0.0, |(_, rate)| *rate);
+        let change = rates.iter().find(|(from, _)| *from > second);
+        let change = change.map_or(u64::MAX, |(from, _)| from * 1_000_000);
+        let gap = self.world.dice.wait(rate);
+        let next = now.saturating_add(gap);
+        // Whether this is a request is in the one before: at a change of the rate nothing comes.
+        if next >= change {
+            if change < u64::MAX {
+                self.world.after(change - now, Event::Load(node));
+            }
+        } else if next < self.scene.seconds * 1_000_000 {
+            self.world.after(gap, Event::Load(node));
+        }
+        let begun = rates.iter().any(|(from, _)| from * 1_000_000 == now);
+        if !begun && self.world.nodes[node].life.is_some() {
+            self.request(node)?;
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, node: usize) -> Result<(), String> {
+        let now = self.world.now;
+        self.outcome.came += 1;
+        self.outcome.ideal += u64::from(self.ideal.admits(now));
+        match self.world.nodes[node].decide(KEY, 1, now) {
+            Decision::Pass { terms, window } => self.admit(&terms, window)?,
+            Decision::Deny(key, denial) => {
+                let clock = self.world.nodes[node].clock(now);
+                if let Ok(parked) = key.park(clock.now(), denial.cools_in) {
+                    let wait = u64::try_from(self.scene.wait.as_micros()).expect("short");
+                    let deadline = now + wait;
+                    let parked = Box::pin(parked);
+                    let until = self.real(node, parked.until().0).min(deadline);
+                    self.world.after(until - now, Event::Wake(node));
+                    let waiting = self.waiting.entry(node).or_default();
+                    waiting.push(Waiter { deadline, parked });
+                }
+            }
+            Decision::Unlimited => {}
+        }
+        self.world.after_request(node);
+        Ok(())
+    }
+
+    fn admit(&mut self, terms: &Terms, window: u64) -> Result<(), String> {
+        self.outcome.admitted += 1;
+        let (now, params) = (self.world.now, self.world.params);
+        let oracle = &mut self.world.oracle;
+        oracle.admit(KEY, terms, 1, window, now, &params)
+    }
+
+    /// Those that wait at a node look again.
+    fn wake(&mut self, node: usize) -> Result<(), String> {
+        let now = self.world.now;
+        let Some(waiting) = self.waiting.remove(&node) else {
+            return Ok(());
+        };
+        let mut left = Vec::new();
+        let mut context = Context::from_waker(Waker::noop());
+        for mut waiter in waiting {
+            let called = waiter.parked.as_mut().poll(&mut context).is_ready();
+            let due = self
+                .real(node, waiter.parked.until().0)
+                .min(waiter.deadline)
+                <= now;
+            if !called && !due {
+                left.push(waiter);
+                continue;
+            }
+            match self.world.nodes[node].decide(KEY, 1, now) {
+                Decision::Pass { terms, window } => self.admit(&terms, window)?,
+                Decision::Deny(..) if !due => left.push(waiter),
+                Decision::Deny(key, denial) if now < waiter.deadline => {
+                    let clock = self.world.nodes[node].clock(now);
+                    if let Ok(parked) = key.park(clock.now(), denial.cools_in) {
+                        waiter.parked = Box::pin(parked);
+                        let until = self.real(node, waiter.parked.until().0);
+                        let until = until.clamp(now + 1, waiter.deadline.max(now + 1));
+                        self.world.after(until - now, Event::Wake(node));
+                        left.push(waiter);
+                    }
+                }
+                Decision::Deny(..) | Decision::Unlimited => {}
+            }
+        }
+        if !left.is_empty() {
+            self.waiting.insert(node, left);
+        }
+        self.world.after_request(node);
+        Ok(())
+    }
+
+    /// The true time at which a node's clock shows this.
+    fn real(&self, node: usize, local: u64) -> u64 {
+        let node = &self.world.nodes[node];
+        let since = i128::from(local / 1000) - 1_000_000;
+        let real = since * 1_000_000 / i128::from(1_000_000 + node.drift);
+        node.born + u64::try_from(real).unwrap_or(0) + 2
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        let world = &mut self.world;
+        match happening {
+            Happening::Cut(nodes) => nodes.iter().for_each(|at| world.nodes[*at].cut = true),
+            Happening::Heal(nodes) => nodes.iter().for_each(|at| world.nodes[*at].cut = false),
+            Happening::Crash(nodes) => {
+                for at in nodes {
+                    world.nodes[at].life = None;
+                    self.waiting.remove(&at);
+                }
+            }
+            Happening::Leave(nodes) => {
+                for at in nodes {
+                    self.waiting.remove(&at);
+                    for ask in world.nodes[at].leave(world.now) {
+                        world.send(at, &ask);
+                    }
+                }
+            }
+            Happening::Start(nodes) => {
+                for at in nodes {
+                    world.after(0, Event::Restart(at));
+                }
+            }
+            Happening::Leaderless => world.desk.leader = None,
+            Happening::Lead(region) => {
+                world.paths = paths(region);
+                world.happen(Event::Elect);
+            }
+            Happening::Publish(limit) => {
+                self.ideal.limit = limit;
+                let limits = limit.map(|limit| (KEY, terms(&self.scene, limit)));
+                let as_of = world.oracle.publish(limits.into_iter().collect());
+                for at in 0..NODES {
+                    let delay = match world.nodes[at].cut {
+                        true => 60_000_000,
+                        false => world.dice.below(1_000_000),
+                    };
+                    world.after(delay, Event::Adopt(at, as_of));
+                }
+            }
+        }
+    }
+}
+
+fn terms(scene: &Scene, limit: u64) -> Terms {
+    Terms::new(limit, scene.window, Kind::Sliding, OnLapse::Base).expect("within bounds")
+}
+
+/// With the leader in this region.
+fn paths(leader: usize) -> Paths {
+    let ways = (0..NODES).map(|node| WAYS[leader][node / 3]).collect();
+    // A majority is it and its nearest, there and back; of the first two, each other.
+    let others = (0..3).filter(|region| *region != leader);
+    let nearest = others.map(|region| WAYS[leader][region]).min();
+    Paths::Steady {
+        ways,
+        quorum: 2 * nearest.unwrap_or(0),
+    }
+}

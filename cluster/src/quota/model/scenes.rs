@@ -1,0 +1,305 @@
+//! The scenes that utilisation is measured in, and the floors that it has to reach.
+
+use std::time::Duration;
+
+use super::scene::{Happening, NODES, Outcome, Scene, Stage};
+
+/// A limit, and how its requests wait.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    name: &'static str,
+    limit: u64,
+    window: Duration,
+    wait: Duration,
+    /// How long a scene is, in seconds. What happens does so after a third of it.
+    span: u64,
+    /// The least that is admitted of what an ideal limiter admits.
+    floor: f64,
+    /// Scenes in which less is admitted, and how much at least: what dead nodes held comes back after their leases
+    /// and a window, and their base not before they are declared gone; an ideal limiter has it at once.
+    lower: &'static [(&'static str, f64)],
+}
+
+const BURST: &str = "burst at one node";
+const CUT: &str = "a region cut off for 60 s";
+const LOST: &str = "a region lost";
+const MOVED: &str = "a region lost, its clients move";
+const LEADERS: &str = "the leader's region lost";
+const SUN: &str = "follow the sun";
+const CHANGED: &str = "limit changed during a cut";
+const RESTARTS: &str = "restarts in order";
+const CRASHES: &str = "crashes";
+
+/// Scenes that every run of the tests plays; `MERIDIAN_QUOTA_SCENES=all` plays all, or those with another word in
+/// their name.
+const USUAL: [&str; 4] = [
+    "one busy node of nine",
+    "shift to another region",
+    CUT,
+    CHANGED,
+];
+
+const HOUR: Kept = Kept {
+    name: "1000 an hour",
+    limit: 1000,
+    window: Duration::from_secs(3600),
+    wait: Duration::ZERO,
+    span: 3 * 3600,
+    floor: 0.96,
+    lower: &[
+        (LOST, 0.87),
+        (MOVED, 0.79),
+        (LEADERS, 0.88),
+        (RESTARTS, 0.89),
+        (CRASHES, 0.69),
+    ],
+};
+
+const SECOND: Kept = Kept {
+    name: "200 a second",
+    limit: 200,
+    window: Duration::from_secs(1),
+    wait: Duration::ZERO,
+    span: 180,
+    floor: 0.85,
+    lower: &[(LOST, 0.81), (MOVED, 0.75), (LEADERS, 0.8), (SUN, 0.83)],
+};
+
+const WAITING: Kept = Kept {
+    name: "200 a second, waiting 400 ms",
+    wait: Duration::from_millis(400),
+    floor: 0.93,
+    lower: &[
+        (BURST, 0.86),
+        (LOST, 0.89),
+        (MOVED, 0.82),
+        (LEADERS, 0.86),
+        (SUN, 0.78),
+    ],
+    ..SECOND
+};
+
+const TINY: Kept = Kept {
+    name: "10 a minute, waiting 400 ms",
+    limit: 10,
+    window: Duration::from_secs(60),
+    wait: Duration::from_millis(400),
+    span: 1800,
+    floor: 0.95,
+    lower: &[
+        (CUT, 0.92),
+        (LOST, 0.92),
+        (MOVED, 0.9),
+        (CHANGED, 0.92),
+        (CRASHES, 0.9),
+    ],
+};
+
+impl Kept {
+    /// Requests a second that use it up.
+    fn rate(&self) -> f64 {
+        self.limit as f64 / self.window.as_secs_f64()
+    }
+
+    fn scene(&self, streams: Vec<Vec<(u64, f64)>>, script: Vec<(u64, Happening)>) -> Scene {
+        let streams = streams.into_iter().map(|stream| {
+            let rates = stream.into_iter();
+            rates
+                .map(|(from, part)| (from, part * self.rate()))
+                .collect()
+        });
+        Scene {
+            limit: self.limit,
+            window: self.window,
+            wait: self.wait,
+            seconds: self.span,
+            streams: streams.collect(),
+            script,
+        }
+    }
+
+    /// All scenes, by name. Rates are parts of what the limit is; a fifth more comes than may be admitted.
+    fn scenes(&self) -> Vec<(&'static str, Scene)> {
+        use Happening::{Crash, Cut, Heal, Lead, Leaderless, Leave, Publish, Start};
+        let then = self.span / 3;
+        let (begin, each) = (1, ALL / NODES as f64);
+        let all = || vec![vec![(begin, each)]; NODES];
+        let only = |node: usize, rates: Vec<(u64, f64)>, others: f64| {
+            let others = vec![(begin, others)];
+            let stream = |at| {
+                if at == node {
+                    rates.clone()
+                } else {
+                    others.clone()
+                }
+            };
+            (0..NODES).map(stream).collect::<Vec<_>>()
+        };
+        let region = |region: usize| (region * 3..region * 3 + 3).collect::<Vec<_>>();
+        let moved = |lost: usize| {
+            let stream = |at: usize| match at / 3 == lost {
+                true => vec![(begin, each), (then, 0.0)],
+                false => vec![(begin, each), (then, each * 1.5)],
+            };
+            (0..NODES).map(stream).collect::<Vec<_>>()
+        };
+        let mut shifted = only(0, vec![(begin, ALL), (then, 0.0)], 0.0);
+        shifted[7] = vec![(begin, 0.0), (then, ALL)];
+        let sun = (0..NODES).map(|at| {
+            let day = |third: u64| {
+                if third == at as u64 / 3 {
+                    ALL / 3.3
+                } else {
+                    ALL / 66.0
+                }
+            };
+            let turn = self.span / 6;
+            (0..6)
+                .map(|part| (begin + part * turn, day(part % 3)))
+                .collect()
+        });
+        let storm = |stop: fn(Vec<usize>) -> Happening| {
+            let pause = (self.span / 30).max(4);
+            let restarts = (0..NODES as u64).flat_map(|at| {
+                let node = vec![usize::try_from(at).expect("few")];
+                let when = then + at * pause;
+                [(when, stop(node.clone())), (when + 2, Start(node))]
+            });
+            restarts.collect::<Vec<_>>()
+        };
+        let cut = || vec![(then, Cut(region(2))), (then + 60, Heal(region(2)))];
+        let (less, more) = (self.limit * 7 / 10, self.limit);
+        let mut changed = cut();
+        changed.push((then + 20, Publish(Some(less))));
+        changed.push((2 * then, Publish(Some(more))));
+        vec![
+            ("balanced", self.scene(all(), vec![])),
+            (
+                "one busy node of nine",
+                self.scene(only(4, vec![(begin, ALL)], 0.0), vec![]),
+            ),
+            (
+                "one busy node, others a little",
+                self.scene(only(4, vec![(begin, 1.0)], 0.025), vec![]),
+            ),
+            ("shift to another region", self.scene(shifted, vec![])),
+            (
+                BURST,
+                self.scene(
+                    only(7, vec![(begin, 0.05), (then, 3.0), (2 * then, 0.05)], 0.05),
+                    vec![],
+                ),
+            ),
+            (CUT, self.scene(all(), cut())),
+            (LOST, self.scene(all(), vec![(then, Crash(region(2)))])),
+            (MOVED, self.scene(moved(2), vec![(then, Crash(region(2)))])),
+            (
+                LEADERS,
+                self.scene(
+                    all(),
+                    vec![
+                        (then, Crash(region(0))),
+                        (then, Leaderless),
+                        (then + 3, Lead(1)),
+                    ],
+                ),
+            ),
+            (SUN, self.scene(sun.collect(), vec![])),
+            (CHANGED, self.scene(all(), changed)),
+            (
+                "deleted and created",
+                self.scene(
+                    all(),
+                    vec![
+                        (then, Publish(None)),
+                        (then + 30, Publish(Some(self.limit))),
+                    ],
+                ),
+            ),
+            (RESTARTS, self.scene(all(), storm(Leave))),
+            (CRASHES, self.scene(all(), storm(Crash))),
+        ]
+    }
+}
+
+/// How much comes of what may be admitted.
+const ALL: f64 = 1.2;
+
+fn play(scene: &Scene) -> Outcome {
+    let played = Stage::new(scene, 1).play();
+    played.unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// Plays all scenes of a limit, and prints and checks what came of them.
+fn measure(kept: Kept) {
+    println!(
+        "{:<34} {:>9} {:>9} {:>8} {:>11}",
+        kept.name, "ideal", "admitted", "part", "messages/s"
+    );
+    let mut low = Vec::new();
+    let asked = std::env::var("MERIDIAN_QUOTA_SCENES").ok();
+    for (name, scene) in kept.scenes() {
+        let plays = match asked.as_deref() {
+            Some("all") => true,
+            Some(word) => name.contains(word),
+            None => USUAL.contains(&name),
+        };
+        if !plays {
+            continue;
+        }
+        let outcome = play(&scene);
+        println!(
+            "{name:<34} {:>9} {:>9} {:>6.1} % {:>11.3}",
+            outcome.ideal,
+            outcome.admitted,
+            outcome.part() * 100.0,
+            outcome.messages_a_second(),
+        );
+        let lower = kept.lower.iter().find(|(scene, _)| *scene == name);
+        let floor = lower.map_or(kept.floor, |(_, floor)| *floor);
+        if outcome.part() < floor {
+            low.push((name, outcome.part(), floor));
+        }
+    }
+    assert!(
+        low.is_empty(),
+        "{}: less than the floor: {low:?}",
+        kept.name
+    );
+}
+
+#[test]
+fn an_hours_limit_is_used_up_in_all_scenes() {
+    measure(HOUR);
+}
+
+#[test]
+fn a_seconds_limit_is_used_up_in_all_scenes() {
+    measure(SECOND);
+}
+
+#[test]
+fn a_seconds_limit_whose_requests_wait_is_used_up_in_all_scenes() {
+    measure(WAITING);
+}
+
+#[test]
+fn a_tiny_limit_is_used_up_in_all_scenes() {
+    measure(TINY);
+}
+
+#[test]
+fn a_balanced_hours_limit_costs_few_messages_and_an_idle_one_none() {
+    for (part, most) in [(0.8, 0.1), (0.0, 0.0)] {
+        let each = part / NODES as f64;
+        let scene = HOUR.scene(vec![vec![(1, each)]; NODES], vec![]);
+        let outcome = play(&scene);
+        println!(
+            "{part} of {}: {:.3} messages a second",
+            HOUR.name,
+            outcome.messages_a_second()
+        );
+        assert!(outcome.messages_a_second() <= most);
+        assert!(outcome.part() > 0.96 || outcome.came == 0, "{outcome:?}");
+    }
+}
