@@ -67,6 +67,8 @@ pub struct Verdict {
 pub struct Detector {
     tracks: BTreeMap<NodeId, Track>,
     ticked: Option<Instant>,
+    /// Some node is steady that was not, or the other way round.
+    swayed: bool,
 }
 
 #[derive(Debug)]
@@ -146,11 +148,15 @@ impl Detector {
         self.tracks.get(node).map(|track| track.liveness)
     }
 
-    /// Whether a node was neither suspect for its silence of late nor late too often, so that requests may go there before
-    /// others.
+    /// Whether a node is not late now, and was neither suspect for its silence of late nor late too often, so that requests
+    /// may go there before others.
     pub fn is_steady(&self, node: &NodeId) -> bool {
-        let track = self.tracks.get(node);
-        track.is_none_or(|track| track.probation.is_none())
+        self.tracks.get(node).is_none_or(Track::is_steady)
+    }
+
+    /// Whether [`is_steady`](Self::is_steady) has changed for any node since this was asked last.
+    pub fn has_swayed(&mut self) -> bool {
+        std::mem::take(&mut self.swayed)
     }
 
     /// An echo has come from a node. A change it brings is told at the next tick.
@@ -202,7 +208,9 @@ impl Detector {
         }
         let mut changes = Vec::new();
         for (node, track) in &mut self.tracks {
+            let was_steady = track.is_steady();
             let next = track.judge(now);
+            self.swayed |= track.is_steady() != was_steady;
             if next != track.liveness {
                 track.liveness = next;
                 changes.push(Verdict {
@@ -216,6 +224,10 @@ impl Detector {
 }
 
 impl Track {
+    fn is_steady(&self) -> bool {
+        self.probation.is_none() && !self.is_late
+    }
+
     fn note_lateness(&mut self, silence: Duration, now: Instant) {
         let is_late = silence >= OVERDUE_AFTER;
         if is_late && !self.is_late {
@@ -388,6 +400,20 @@ mod tests {
         let steady = steady_after(&mut detector, &mut now, &all);
         let expected: Vec<bool> = (0..all.len()).map(|at| !(2..22).contains(&at)).collect();
         assert_eq!(steady, expected);
+    }
+
+    #[test]
+    fn a_node_whose_echo_is_late_comes_after_others_at_once_and_until_it_answers() {
+        let (mut detector, now) = living();
+        ticks(&mut detector, now, Duration::from_millis(125));
+        assert!(detector.is_steady(&peer()) && !detector.has_swayed());
+        ticks(&mut detector, now + Duration::from_millis(125), TICK);
+        assert!(!detector.is_steady(&peer()) && detector.has_swayed());
+        let later = now + Duration::from_millis(160);
+        detector.heard(&peer(), later);
+        detector.tick(later);
+        assert!(detector.is_steady(&peer()) && detector.has_swayed());
+        assert!(!detector.has_swayed(), "told once");
     }
 
     #[test]

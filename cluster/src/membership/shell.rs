@@ -197,6 +197,9 @@ impl Task {
                     if !changes.is_empty() {
                         self.act(&changes);
                         self.say(gossip).await;
+                    } else if self.detector.has_swayed() {
+                        // Requests go elsewhere from now on, where they can.
+                        self.publish(self.announced());
                     }
                 }
             }

@@ -31,8 +31,8 @@ pub struct Member {
     pub incarnation: u64,
     /// This node's verdict.
     pub liveness: Liveness,
-    /// Whether it was neither suspect for its silence in the last two seconds, nor late too often: requests go to such nodes
-    /// first.
+    /// Whether its answer is not late now, and it was neither suspect for its silence in the last two seconds, nor late too
+    /// often: requests go to such nodes first.
     pub steady: bool,
     /// Where its control endpoint is reached.
     pub control: SocketAddr,
