@@ -203,7 +203,9 @@ impl Client {
                                 format!("{why}; silent for a moment, so after all others")
                             }
                             true if !member.steady => {
-                                format!("{why}; late just now or now and then, so after those that are not")
+                                format!(
+                                    "{why}; late just now or now and then, so after those that are not"
+                                )
                             }
                             _ => why,
                         };

@@ -8,14 +8,14 @@
 //! In: a scenario, a seed. Out: a [`Finding`] and the [`History`] behind it, and word of how far the run is while it
 //! goes on. A run that cannot even boot is a finding too.
 
+mod operator;
+mod steady;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
-
-use meridian_cluster::{directory::WriteError, facts::Reached};
-use meridian_config::diagnose::Source;
 
 use super::{
     Scenario,
@@ -29,8 +29,8 @@ use crate::{
     gateway,
     invariant::{self, Violation, Watch},
     report::Finding,
-    workload::{Flow, History, Outcome, Phase, Progress, Revoked, Write, badge, client::Line},
-    world::{Ambient, Conditions, EPOCH, Seed, TICK, Trace},
+    workload::{History, Phase, Progress},
+    world::{Ambient, Conditions, Seed, TICK, Trace},
 };
 
 /// Panics of this process since the run began. The binary's panic hook adds to it.
@@ -249,22 +249,6 @@ impl Play<'_> {
         }
     }
 
-    /// Waits until every kind of request succeeds.
-    fn settle(&mut self) -> Result<(), End> {
-        let what = "every kind of request succeeded steadily";
-        self.until(SETTLE, what, |stage| unsteady(stage).is_empty())
-            .map_err(|end| {
-                let End::Stuck(stuck) = end else {
-                    return end;
-                };
-                let mut left = unsteady(self.stage);
-                let more = left.len().saturating_sub(TOLD);
-                left.truncate(TOLD);
-                let left = left.join("; ");
-                End::Stuck(format!("{stuck}: {left}; and {more} more"))
-            })
-    }
-
     /// Applies the first document; a young cluster may refuse for a while.
     fn first_document(&mut self) -> Result<(), End> {
         let limit = self.stage.world.now() + BOOT;
@@ -397,113 +381,6 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Applies a new document through the living nodes in turn, those that are about to join among them. One that was told
-    /// to stop says that it is not ready, and is passed over, as is one of which operators know that it leaves.
-    fn write_somewhere(&mut self) {
-        let mut gateways = self.stage.gateways();
-        gateways.retain(|(index, _)| {
-            let node = &self.stage.nodes[*index];
-            !node.is_leaving() && node.takes_work()
-        });
-        if let Some(choices) = u64::try_from(gateways.len())
-            .ok()
-            .filter(|count| *count > 0)
-        {
-            let turn = usize::try_from(self.documents % choices).expect("below a length");
-            self.write(gateways[turn].0);
-        }
-    }
-
-    /// Revokes the next badge through the living nodes in turn.
-    fn revoke_somewhere(&mut self) {
-        let gateways = self.stage.gateways();
-        if gateways.is_empty() {
-            return;
-        }
-        let oracle = self.stage.oracle.clone();
-        let number = oracle.history().revocations.len();
-        let (index, gateway) = gateways[number % gateways.len()].clone();
-        let node = &self.stage.nodes[index];
-        oracle.history().revocations.push(Revoked {
-            node: node.name(),
-            place: node.place,
-            called: self.stage.world.now(),
-            returned: None,
-            applied: BTreeSet::new(),
-            slowest: Duration::ZERO,
-        });
-        let token = badge::id(u64::try_from(number).unwrap_or(u64::MAX));
-        let task = async move {
-            let unix = EPOCH + oracle.now();
-            // A refusal is as good as silence: nothing is owed then.
-            let Ok(receipt) = gateway.revoke(token, unix).await else {
-                return;
-            };
-            let done = oracle.now();
-            let revoked = &mut oracle.history().revocations[number];
-            revoked.returned = Some(done);
-            for node in &receipt.nodes {
-                if let Reached::Applied { after, .. } = node.state {
-                    revoked.applied.insert(node.node.to_string());
-                    revoked.slowest = revoked.slowest.max(after);
-                }
-            }
-        };
-        self.stage.world.spawn_on(node.machine, task);
-    }
-
-    /// Applies a new document through a node; its position in the history.
-    fn write(&mut self, index: usize) -> usize {
-        let source = self.document();
-        let node = &self.stage.nodes[index];
-        let oracle = self.stage.oracle.clone();
-        let position = {
-            let mut history = oracle.history();
-            history.writes.push(Write {
-                node: node.name(),
-                sent: self.stage.world.now(),
-                done: None,
-                outcome: None,
-            });
-            history.writes.len() - 1
-        };
-        if let Some(gateway) = node.gateway() {
-            let editor = Editor {
-                node: node.name(),
-                gateway,
-                oracle: oracle.clone(),
-            };
-            let task = async move {
-                let outcome = editor.write(source, None).await;
-                let done = oracle.now();
-                let write = &mut oracle.history().writes[position];
-                write.done = Some(done);
-                write.outcome = match outcome {
-                    Ok(revision) => Some(Ok(revision)),
-                    Err(WriteError::Unconfirmed { .. }) => None,
-                    Err(error) => Some(Err(error.to_string())),
-                };
-            };
-            self.stage.world.spawn_on(node.machine, task);
-        }
-        position
-    }
-
-    /// The next version of the document.
-    fn document(&mut self) -> Source {
-        self.documents += 1;
-        let source = self.scenario.document(self.documents);
-        let armed = self.stage.armed.is_set();
-        self.scenario.planted.spoil(source, armed)
-    }
-
-    /// Lets operators race at two of the nodes.
-    fn race(&mut self) {
-        let documents = [self.document(), self.document()];
-        self.stage.race(self.races, documents);
-        self.races += 1;
-    }
-
     fn until(
         &mut self,
         limit: Duration,
@@ -548,45 +425,11 @@ fn all_equal<T: PartialEq>(of: impl IntoIterator<Item = T>) -> bool {
     of.all(|other| Some(other) == first)
 }
 
-/// The flows whose last requests did not all succeed, and what became of the last one.
-fn unsteady(stage: &Stage) -> Vec<String> {
-    let history = stage.oracle.history();
-    let mut streaks: BTreeMap<&Flow, (u32, &Outcome)> = BTreeMap::new();
-    for request in &history.requests {
-        let (streak, last) = streaks
-            .entry(&request.flow)
-            .or_insert((0, &request.outcome));
-        let served = matches!(request.outcome, Outcome::Served(_))
-            || request.flow.is_limited() && matches!(request.outcome, Outcome::Refused(429, _));
-        *streak = if served { *streak + 1 } else { 0 };
-        *last = &request.outcome;
-    }
-    let tell = |line: &Line| {
-        let (name, region) = (line.flow.kind.name(), &stage.regions[line.flow.from.0]);
-        match streaks.get(&line.flow) {
-            Some((streak, _)) if *streak >= STEADY => None,
-            Some((_, Outcome::Served(_))) => Some(format!("{name} from {region}: not yet")),
-            Some((_, outcome)) => Some(format!("{name} from {region}: {outcome:?}")),
-            None => Some(format!("{name} from {region}: no answer")),
-        }
-    };
-    stage.lines().iter().filter_map(tell).collect()
-}
-
 /// Between two looks at what a run waits for.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// For the nodes to find each other, found a cluster, and agree on the first document.
 const BOOT: Duration = Duration::from_secs(30);
-
-/// From the first request to steady service: keys are fetched, endpoints found healthy.
-const SETTLE: Duration = Duration::from_secs(20);
-
-/// Kinds of request that are told of when they do not succeed.
-const TOLD: usize = 4;
-
-/// Successes in a row that make a flow steady.
-const STEADY: u32 = 10;
 
 /// How long a fault of the leader's region waits for a leader.
 const LEADER_WAIT: Duration = Duration::from_secs(20);

@@ -3,11 +3,13 @@
 //! In: a scenario and a seed. Out: a world in which every machine knows its part. The conductor decides
 //! when; the stage knows how.
 
+mod node;
+mod survey;
+
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -15,17 +17,15 @@ use meridian_cluster::{directory::Decision, fabric::Authority, version::Versions
 use meridian_config::{
     document::Protocol,
     name::{NodeId, RegionName},
-    node_file::{AdminFile, FabricFile, Listen, NodeFile},
 };
-
 use tokio_util::sync::CancellationToken;
 
 use super::{Planted, Scenario, Spot, fault::node_name};
 use crate::{
     flawed::Armed,
-    gateway::{self, Gateway, Mistakes},
+    gateway::{self, Gateway},
     workload::{
-        EndState, Ground, Oracle,
+        EndState, Oracle,
         ask::Ask,
         badge::Badges,
         client::{self, Line},
@@ -36,6 +36,8 @@ use crate::{
     },
     world::{Ambient, Down, EPOCH, End, MachineId, Place, Seed, Trace, World},
 };
+pub(super) use node::Node;
+use node::{CA, CERT, CLUSTER, HTTP_PORT, KEY, Slot, TOKENS, node_file};
 
 /// The world of a run and who is who in it.
 pub(super) struct Stage {
@@ -60,34 +62,6 @@ pub(super) struct Stage {
     /// The switch of planted mistakes.
     pub(super) armed: Armed,
 }
-
-/// A gateway node's machine.
-pub(super) struct Node {
-    pub(super) machine: MachineId,
-    pub(super) place: Place,
-    /// Its region and number, by which faults name it.
-    pub(super) spot: Spot,
-    file: NodeFile,
-    /// The versions that its program reads.
-    versions: Versions,
-    /// The running node's insides, once it has handed them out.
-    gateway: Slot,
-    end: End,
-    collapsed: bool,
-    /// Planted ones.
-    mistakes: Mistakes,
-    /// It was told to stop.
-    stopping: bool,
-    /// Whether it is, or is about to be, one of the cluster.
-    member: bool,
-    /// Whether clients know of it.
-    known: bool,
-    /// Clients and operators were told that it leaves.
-    leaving: bool,
-}
-
-/// Where a node's insides arrive.
-type Slot = Arc<Mutex<Option<Gateway>>>;
 
 impl Stage {
     /// Builds the world; everything is still switched off.
@@ -466,57 +440,6 @@ impl Stage {
         gateways.map(look).collect()
     }
 
-    /// Tells the oracle what is healthy from now on; the upstreams of `flapping` regions are not, be they up just now, and
-    /// `empty` nodes have nothing to serve yet.
-    pub(super) fn survey(&mut self, flapping: &BTreeSet<Place>, empty: &[usize]) {
-        let places = (0..self.regions.len()).map(Place);
-        let network = self.world.network();
-        let hears = |node: &Node| {
-            let machine = node.machine;
-            self.world.is_on(machine) && !self.world.is_still(machine) && network.hears(machine)
-        };
-        let nodes = |place| {
-            let mut here = self.nodes.iter().filter(|node| node.spot.place == place);
-            here.any(hears)
-        };
-        // The kernel of a process that stands still takes connections; a node whose clock is far off refuses good tokens,
-        // and one that has nothing to serve says so.
-        let takes = |node: &Node| network.is_awake(node.machine) && network.hears(node.machine);
-        let lost = |node: &Node| {
-            let machine = node.machine;
-            self.world.is_still(machine) || self.world.clock_off(machine) > LEEWAY
-        };
-        let misled = self.nodes.iter().enumerate().filter(|(index, node)| {
-            let misleads = lost(node) || empty.contains(index);
-            self.world.is_on(node.machine) && takes(node) && misleads
-        });
-        let members = self.nodes.iter().filter(|node| node.member);
-        let apart = members.filter(|node| !hears(node));
-        let upstream = |place: Place| {
-            let on = self.world.is_on(self.upstreams[place.0]);
-            on && self.manners[place.0].ways().are_well() && !flapping.contains(&place)
-        };
-        let mut ground = Ground {
-            nodes: places.clone().map(nodes).collect(),
-            upstreams: places.clone().map(upstream).collect(),
-            issuer: self.world.is_on(self.issuer_machine) && self.issuer.manner.ways().are_well(),
-            apart: apart.map(|node| (node.name(), node.place)).collect(),
-            misled: misled.map(|(_, node)| node.place).collect(),
-            ..Ground::default()
-        };
-        network.links(|links| {
-            for from in places.clone() {
-                for to in places.clone() {
-                    if links.is_doubtful(from, to) {
-                        ground.cuts.insert((from, to));
-                    }
-                }
-            }
-        });
-        let now = self.world.now();
-        self.oracle.history().grounds.push((now, ground));
-    }
-
     /// Tells the oracle of programs that ended though nobody took them down.
     pub(super) fn look_for_collapses(&mut self) {
         for node in &mut self.nodes {
@@ -565,99 +488,6 @@ impl Stage {
         nodes.map(|(_, place, address)| (place, address)).collect()
     }
 }
-
-impl Node {
-    pub(super) fn gateway(&self) -> Option<Gateway> {
-        let slot = self.gateway.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.clone()
-    }
-
-    /// Whether it has no document to serve.
-    pub(super) fn is_empty(&self) -> bool {
-        self.gateway().is_none_or(|gateway| gateway.revision() == 0)
-    }
-
-    /// Whether it takes work: it was not told to stop. One that is no member is not asked.
-    pub(super) fn takes_work(&self) -> bool {
-        !self.stopping || !self.member
-    }
-
-    /// Whether operators were told that it leaves.
-    pub(super) fn is_leaving(&self) -> bool {
-        self.leaving
-    }
-
-    /// Whether clients and operators know of it: it serves, and will not leave.
-    pub(super) fn is_known(&self) -> bool {
-        self.known
-    }
-
-    /// Whether it is one of the cluster, or about to be.
-    pub(super) fn is_member(&self) -> bool {
-        self.member
-    }
-
-    pub(super) fn id(&self) -> &NodeId {
-        &self.file.id
-    }
-
-    pub(super) fn name(&self) -> String {
-        self.file.id.to_string()
-    }
-}
-
-fn node_file(name: &str, region: RegionName, all: &[(String, Spot)]) -> NodeFile {
-    let everywhere = |port| SocketAddr::from(([0, 0, 0, 0], port));
-    let others = all.iter().filter(|(other, _)| other != name);
-    NodeFile {
-        cluster: CLUSTER.to_owned(),
-        bootstrap: all
-            .iter()
-            .map(|(id, _)| NodeId::from(id.as_str()))
-            .collect(),
-        id: NodeId::from(name),
-        region,
-        data_dir: PathBuf::from("/var/lib/meridian"),
-        listen: Listen {
-            http: Some(everywhere(HTTP_PORT)),
-            https: None,
-            fabric: everywhere(FABRIC_PORT),
-            bulk: everywhere(BULK_PORT),
-            admin: SocketAddr::from(([127, 0, 0, 1], ADMIN_PORT)),
-        },
-        fabric: FabricFile {
-            advertise: Some(format!("{name}:{FABRIC_PORT}")),
-            advertise_bulk: Some(format!("{name}:{BULK_PORT}")),
-            ca: PathBuf::from(CA),
-            cert: PathBuf::from(CERT),
-            key: PathBuf::from(KEY),
-            join: others
-                .map(|(other, _)| format!("{other}:{FABRIC_PORT}"))
-                .collect(),
-        },
-        tls: Vec::new(),
-        admin: AdminFile {
-            tokens: PathBuf::from(TOKENS),
-            tls: None,
-        },
-    }
-}
-
-/// How far a node's clock may be off before it refuses tokens that have just been issued, or are about to expire: the
-/// default `leeway` of an issuer, less what tokens are old.
-const LEEWAY: Duration = Duration::from_secs(25);
-
-const CLUSTER: &str = "simulated";
-const CA: &str = "/etc/meridian/ca.pem";
-const CERT: &str = "/etc/meridian/node.pem";
-const KEY: &str = "/etc/meridian/node.key";
-const TOKENS: &str = "/etc/meridian/admin-tokens.yaml";
-
-// The ports that INTERFACE section 1 gives as defaults.
-const HTTP_PORT: u16 = 8080;
-const FABRIC_PORT: u16 = 7400;
-const BULK_PORT: u16 = 7450;
-const ADMIN_PORT: u16 = 7500;
 
 /// One-way latency from any region to the issuer, which lies elsewhere in the internet.
 const OUTSIDE: Duration = Duration::from_millis(20);

@@ -1,6 +1,11 @@
 //! Scenario files: the shipped ones read, and mistakes are told with their places.
 
-use super::*;
+use std::io;
+
+use super::{
+    shipped::{GROUPS, SCREEN, says},
+    *,
+};
 
 fn shipped() -> Source {
     find("region-loss", |_| unreachable!("it is shipped")).unwrap()

@@ -13,13 +13,21 @@
 //! - [`document`]: what the operator applies;
 //! - `deed`: what operators read and wrote;
 //! - `sample`: what nodes hold;
-//! - `oracle`: remembers ([`Oracle`]).
+//! - `flow`: which requests are judged together;
+//! - `ground`: what is healthy, and what could be served;
+//! - `course`: how far a run is, its faults, its nodes;
+//! - `history`: all that was seen;
+//! - `oracle`: remembers it ([`Oracle`]).
 
 pub mod ask;
 pub mod badge;
 pub mod client;
+mod course;
 mod deed;
 pub mod document;
+mod flow;
+mod ground;
+mod history;
 pub mod issuer;
 pub mod manner;
 mod oracle;
@@ -27,10 +35,13 @@ mod sample;
 mod serve;
 pub mod upstream;
 
+pub use course::{Area, BUDGET, DiskLost, FaultSeen, NodeKnown, Phase, Progress, Sight};
 pub use deed::{Act, Deed, Written};
-pub use oracle::{
-    ANSWERS_BIN, Area, Arrival, Assumed, BUDGET, Charge, CommandSeen, DecisionSeen, DiskLost,
-    DoubtSeen, EndState, FaultSeen, Flow, Ground, History, Kind, MOST_DECISIONS, NodeKnown, Oracle,
-    Outcome, Phase, Presented, Progress, ReadSeen, Request, RevisionSeen, Revoked, Sight, Write,
+pub use flow::{Flow, Kind};
+pub use ground::Ground;
+pub use history::{
+    ANSWERS_BIN, Arrival, Assumed, Charge, CommandSeen, DecisionSeen, DoubtSeen, EndState, History,
+    MOST_DECISIONS, Outcome, Presented, ReadSeen, Request, RevisionSeen, Revoked, Write,
 };
+pub use oracle::Oracle;
 pub use sample::{Held, Sample};
