@@ -13,7 +13,10 @@ use crate::{
     facts::{Facts, Parts},
     host::Host,
     membership::Membership,
-    quota::{params::Params, service::Quota},
+    quota::{
+        params::Params,
+        service::{Quota, Stage},
+    },
     renewal::Renewals,
     version::Versions,
 };
@@ -164,6 +167,11 @@ impl Cluster {
         let mut advice = Advice::all(&status, &seats, &self.membership.view(), &marks);
         if self.restorer.is_awaited() {
             advice.push(Advice::AwaitsRestore);
+        }
+        match self.quota.stage() {
+            Stage::Alone if !status.voters.is_empty() => advice.push(Advice::LimitsAlone),
+            Stage::Assumed => advice.push(Advice::LimitsAssumed),
+            _ => {}
         }
         advice
     }

@@ -33,6 +33,10 @@ pub enum Advice {
     },
     /// The node was started to wait for a backup.
     AwaitsRestore,
+    /// The cluster has no ledger of limits: each node admits all of every limit.
+    LimitsAlone,
+    /// No quorum of the ledger has answered this node since its start.
+    LimitsAssumed,
     /// A voter is down.
     VoterDown(NodeId),
     /// A node is drained.
@@ -129,6 +133,14 @@ impl fmt::Display for Advice {
             Self::AwaitsRestore => write!(
                 f,
                 "this node waits for a backup: run `meridian restore FILE` here; to found a new cluster instead, start it without --await-restore"
+            ),
+            Self::LimitsAlone => write!(
+                f,
+                "limits: each node admits all of every limit until the cluster has agreed on a ledger of them, which needs every node on this release; `meridian status` names those that are not"
+            ),
+            Self::LimitsAssumed => write!(
+                f,
+                "limits: no quorum of their ledger has answered this node since its start, so it goes on with the part that it had before; a limit may be passed by that part once"
             ),
             Self::VoterDown(node) => write!(
                 f,

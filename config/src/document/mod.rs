@@ -51,10 +51,6 @@ pub struct Parsed {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// The warning of a document with limits: this version cannot share them between nodes.
-pub const LIMITS_PER_NODE: &str = "limits: this version counts the limits of plans and routes on each node \
-     by itself; a cluster of N nodes admits up to N times as much";
-
 /// A whole checked document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {

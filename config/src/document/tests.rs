@@ -393,7 +393,6 @@ routes:
     assert_eq!(
         warnings(text),
         [
-            &format!("g.yaml:3:24: {LIMITS_PER_NODE}"),
             "g.yaml:4:27: edge.trusted_proxies[0]: 0.0.0.0/0 believes every client's x-forwarded-for",
             "g.yaml:5:25: issuers.i.issuer: production nodes reject an http issuer; use https",
             "g.yaml:6:12: tenants.t: has no plan, and there is no defaults.plan: its requests are not limited",

@@ -48,7 +48,7 @@ pub struct Explanation {
     pub route: Option<String>,
     /// Who would be charged.
     pub tenant: Option<String>,
-    /// The limits that apply. Each node counts on its own in this version.
+    /// The limits that apply, with what is left in all regions as far as this node knows.
     pub limits: Vec<LimitUse>,
     /// What the upstream would be sent.
     pub upstream: Option<Sent>,

@@ -306,13 +306,3 @@ pub(super) fn apart(raw: &DocumentRaw, document: &Document, findings: &mut Findi
         }
     }
 }
-
-/// Where the first limit of a plan or route stands, if there is one.
-pub(super) fn first_counted(raw: &DocumentRaw) -> Option<Place> {
-    let plans = each("plans", &raw.plans).map(|(_, _, plan)| &plan.value.limits);
-    let routes = each("routes", &raw.routes).map(|(_, _, route)| &route.value.limits);
-    plans
-        .chain(routes)
-        .filter_map(|limits| limits.given()?.items().next().map(|(_, limit)| limit.place))
-        .next()
-}

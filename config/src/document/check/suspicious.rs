@@ -4,18 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{super::raw::*, each, limits};
+use super::{super::raw::*, each};
 use crate::{
     diagnose::Findings,
-    document::{Action, Document, LIMITS_PER_NODE},
+    document::{Action, Document},
     name::{RouteName, ServiceName, TenantId, Zone},
 };
 
 /// Warns of what is probably not meant.
 pub(super) fn suspicious(raw: &DocumentRaw, document: &Document, findings: &mut Findings) {
-    if let Some(place) = limits::first_counted(raw) {
-        findings.warn(place, LIMITS_PER_NODE);
-    }
     for (path, _, issuer) in each("issuers", &raw.issuers) {
         if let Some(url) = issuer.issuer.given()
             && url.starts_with("http:")

@@ -9,7 +9,6 @@ use meridian_cluster::{
     host::GroupId,
     membership::{Liveness, Member, View},
 };
-use meridian_config::document::LIMITS_PER_NODE;
 
 use super::{
     Asked, Desk, reply,
@@ -58,11 +57,7 @@ fn status(desk: &Desk) -> body::Status {
     let group = node.group();
     let (view, marks) = (node.view(), node.marks());
     let serving = node.health().revision;
-    let mut notes = Vec::new();
-    if serving.is_some() {
-        notes.push(LIMITS_PER_NODE.to_owned());
-    }
-    notes.extend(node.advice().iter().map(ToString::to_string));
+    let mut notes: Vec<String> = node.advice().iter().map(ToString::to_string).collect();
     let lane = node.lane();
     notes.extend(fullness(&lane));
     body::Status {
