@@ -301,6 +301,7 @@ async fn serve(
         restorer: cluster.restorer().clone(),
         view: cluster.membership().watch(),
         facts: cluster.facts().clone(),
+        quota: cluster.quota().clone(),
         serving: state.current.clone(),
         health: Box::new(move || asked.health()),
         metrics: metrics.clone(),

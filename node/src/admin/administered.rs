@@ -18,6 +18,7 @@ use meridian_cluster::{
     facts::{Fact, FactId, Facts, Listed, PublishError, Receipt, Standing, Wait, Wanted},
     host::BoxFuture,
     membership::View,
+    quota::service::Quota,
 };
 use meridian_config::{
     document::Document,
@@ -68,6 +69,8 @@ pub(crate) trait Administered: Send + Sync + 'static {
     fn document(&self) -> Option<(u64, Arc<Document>)>;
     /// A service's endpoints in this node's region.
     fn endpoints(&self, service: &ServiceName) -> Vec<EndpointHere>;
+    /// What this node holds of limits that all nodes share.
+    fn quota(&self) -> Quota;
     /// What operators have set in place of plans' limits.
     fn overrides(&self) -> Arc<Overrides>;
     /// Sets limits of a tenant in place of its plan's; the index in the log.
@@ -158,6 +161,8 @@ pub(crate) struct Node {
     pub(crate) view: watch::Receiver<Arc<View>>,
     /// Revocations and blocks.
     pub(crate) facts: Facts,
+    /// What it holds of limits.
+    pub(crate) quota: Quota,
     /// The revision that it serves.
     pub(crate) serving: Arc<ArcSwapOption<Compiled>>,
     /// What it serves and what it depends on.
@@ -245,6 +250,10 @@ impl Administered for Node {
             in_flight: endpoint.in_flight(),
         });
         shown.collect()
+    }
+
+    fn quota(&self) -> Quota {
+        self.quota.clone()
     }
 
     fn overrides(&self) -> Arc<Overrides> {

@@ -20,6 +20,7 @@ use meridian_cluster::{
     },
     host::BoxFuture,
     membership::{Announced, Liveness, Member, RegionHealth, View},
+    quota::service::Quota,
 };
 
 use ipnet::IpNet;
@@ -317,6 +318,10 @@ impl Administered for Pretend {
                 question.url
             ))
         })
+    }
+
+    fn quota(&self) -> Quota {
+        Quota::alone(std::time::Duration::ZERO)
     }
 
     fn overrides(&self) -> Arc<Overrides> {

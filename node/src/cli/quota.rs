@@ -132,6 +132,61 @@ fn page(quota: &Quota) -> String {
     }));
     text.push('\n');
     text.push_str(&columns(&rows));
+    text.push_str(&stand(quota));
+    text
+}
+
+/// How the limits stand over all nodes.
+fn stand(quota: &Quota) -> String {
+    if quota.stand.is_empty() {
+        return String::new();
+    }
+    let head = [
+        "LIMIT",
+        "USED",
+        "OF",
+        "FREE HERE",
+        "POOL",
+        "BASE",
+        "COOLING",
+        "HELD BY",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    for one in &quota.stand {
+        let holders: Vec<String> = one
+            .holders
+            .iter()
+            .map(|holder| format!("{} {:+}", holder.node, holder.extra))
+            .collect();
+        rows.push(vec![
+            one.id.clone(),
+            one.used.to_string(),
+            one.limit.to_string(),
+            one.free_here.to_string(),
+            or_none(one.pool.map(|pool| pool.to_string())),
+            or_none(one.base.map(|base| base.to_string())),
+            or_none(one.cooling.map(|cooling| cooling.to_string())),
+            or_none((!holders.is_empty()).then(|| holders.join(", "))),
+        ]);
+    }
+    let mut text = format!("\n{}", columns(&rows));
+    if !quota.ledger_answered {
+        text.push_str(
+            "\nThe ledger's leader did not answer: this is what the node knows by itself.\n",
+        );
+    }
+    for one in &quota.stand {
+        if let Some(pool) = one.pool.filter(|pool| *pool < 0) {
+            text.push_str(&format!(
+                "\n{} settles: {} tokens of the higher limit have still to come back.\n",
+                one.id, -pool
+            ));
+        }
+    }
+    text.push_str(
+        "\nNo window passes its limit, but by a node's base share for each start of one without a quorum.\n",
+    );
     text
 }
 

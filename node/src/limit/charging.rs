@@ -314,20 +314,34 @@ fn items<'a>(tokens: &Charging<'_>, charge: &Charge<'a>) -> Vec<Item<'a>> {
     let limits = charge.standing.iter().chain(charge.route_limits);
     limits
         .filter_map(|limit| {
-            let kind = match limit.window {
-                Window::Sliding => terms::Kind::Sliding,
-                Window::Fixed => terms::Kind::Fixed,
-            };
-            let on_lapse = match limit.on_lapse {
-                OnLapse::Base => terms::OnLapse::Base,
-                OnLapse::Deny => terms::OnLapse::Deny,
-            };
-            // The document's check has the same bounds.
-            let terms = Terms::new(limit.amount, limit.span, kind, on_lapse).ok()?;
+            let terms = terms(limit)?;
             let id = name(tokens, charge, limit, &terms);
             Some(Item { limit, id, terms })
         })
         .collect()
+}
+
+/// A limit as the quota knows it. The document's check has the same bounds.
+fn terms(limit: &Limit) -> Option<Terms> {
+    let kind = match limit.window {
+        Window::Sliding => terms::Kind::Sliding,
+        Window::Fixed => terms::Kind::Fixed,
+    };
+    let on_lapse = match limit.on_lapse {
+        OnLapse::Base => terms::OnLapse::Base,
+        OnLapse::Deny => terms::OnLapse::Deny,
+    };
+    Terms::new(limit.amount, limit.span, kind, on_lapse).ok()
+}
+
+/// What names a limit that a tenant has one count of.
+pub(super) fn key_of(tokens: &Charging<'_>, tenant: &TenantId, limit: &Limit) -> Option<KeyId> {
+    Some(tokens.keys.key(&KeyName {
+        tenant,
+        limit: &limit.id,
+        shape: terms(limit)?.shape(),
+        client: None,
+    }))
 }
 
 fn name(tokens: &Charging<'_>, charge: &Charge<'_>, limit: &Limit, terms: &Terms) -> KeyId {

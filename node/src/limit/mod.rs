@@ -7,11 +7,13 @@
 //! Nothing is asked of another node on the way; docs/quota.md says how tokens come here.
 
 mod charging;
+mod counts;
 mod limiter;
 mod outcome;
 mod overload;
 mod prefix;
 
+pub use counts::{Count, counts};
 pub use limiter::{Charge, Limiter, Payer};
 pub use outcome::{LimitState, Outcome, Why};
 pub use overload::Pressure;

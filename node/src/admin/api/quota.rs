@@ -1,5 +1,7 @@
 //! A tenant's limits: what holds, and what operators set in place of its plan's while the cluster runs.
 
+use std::collections::BTreeMap;
+
 use meridian_cluster::{
     directory::{Override, SetQuota, WriteError},
     host::BoxFuture,
@@ -21,6 +23,7 @@ use crate::{
         fault::Fault,
         moment,
     },
+    limit,
     revision::{Settings, standing},
 };
 
@@ -31,7 +34,7 @@ pub(super) const RESOURCES: &[Resource] = &[
         PATH,
         "A tenant's limits, and what was set in place of its plan's",
         shape::<body::Quota>,
-        Handler::Now(quota),
+        Handler::Later(quota),
     ),
     Resource {
         verb: Verb::Put,
@@ -70,18 +73,73 @@ fn named<'d>(
     found.ok_or_else(|| Fault::NoSuchTenant(wanted.to_owned()))
 }
 
-fn quota(desk: &Desk, asked: &Asked) -> Answer {
-    let (revision, document) = desk.node.document().ok_or(Fault::NoRevision)?;
-    let (id, tenant) = named(&document, asked)?;
-    let (limits, set) = in_force(desk, &document, id);
-    Ok(reply::json(&body::Quota {
-        stale: desk.stale(),
-        revision,
-        tenant: id.to_string(),
-        plan: tenant.plan.as_ref().map(ToString::to_string),
-        limits,
-        set,
-    }))
+fn quota(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
+    Box::pin(async move {
+        let (revision, document) = desk.node.document().ok_or(Fault::NoRevision)?;
+        let (id, tenant) = named(&document, &asked)?;
+        let (limits, set) = in_force(&desk, &document, id);
+        let overrides = desk.node.overrides();
+        let settings = Settings {
+            overrides: &overrides,
+            unix_ms: now(&desk),
+        };
+        let counted = standing(&document, id, settings).0;
+        let (stand, ledger_answered) = stand(&desk, id, &counted).await;
+        Ok(reply::json(&body::Quota {
+            stale: desk.stale(),
+            revision,
+            tenant: id.to_string(),
+            plan: tenant.plan.as_ref().map(ToString::to_string),
+            limits,
+            set,
+            stand,
+            ledger_answered,
+        }))
+    })
+}
+
+/// How a tenant's limits stand over all nodes, and whether the ledger's leader has said so.
+async fn stand(desk: &Desk, tenant: &TenantId, limits: &[Limit]) -> (Vec<body::LimitStand>, bool) {
+    let quota = desk.node.quota();
+    let counts = limit::counts(&quota.charging(), tenant, limits);
+    let keys = counts.iter().map(|count| count.key).collect();
+    let holdings = quota.look(keys).await;
+    let answered = holdings.is_some();
+    let holdings = holdings.unwrap_or_default().into_iter();
+    let holdings = holdings.chain(std::iter::repeat(None));
+    let view = desk.node.view();
+    let stands = counts.into_iter().zip(holdings).map(|(count, holdings)| {
+        let holders: Vec<body::LimitHolder> = holdings
+            .iter()
+            .flat_map(|holdings| &holdings.holders)
+            .map(|(node, extra)| body::LimitHolder {
+                node: node.to_string(),
+                region: view
+                    .members
+                    .get(node)
+                    .map(|member| member.region.to_string())
+                    .unwrap_or_default(),
+                extra: *extra,
+            })
+            .collect();
+        let mut regions = BTreeMap::new();
+        for holder in &holders {
+            *regions.entry(holder.region.clone()).or_default() += holder.extra;
+        }
+        body::LimitStand {
+            id: count.id,
+            limit: count.amount,
+            used: count.amount.saturating_sub(count.remaining),
+            free_here: count.free_here,
+            pool: holdings.as_ref().map(|holdings| holdings.pool),
+            base: holdings.as_ref().map(|holdings| holdings.base),
+            cooling: holdings.as_ref().map(|holdings| holdings.cooling),
+            holders,
+            regions,
+            overshoot: 0,
+        }
+    });
+    (stands.collect(), answered)
 }
 
 /// A tenant's limits at this moment, and what was set in place of its plan's.

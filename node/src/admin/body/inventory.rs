@@ -92,6 +92,51 @@ pub(crate) struct Quota {
     pub(crate) limits: Vec<TenantLimit>,
     /// What an operator has set in place of the plan's limits.
     pub(crate) set: Option<SetLimits>,
+    /// How those limits stand that the tenant has one count of, in the order above.
+    #[serde(default)]
+    pub(crate) stand: Vec<LimitStand>,
+    /// Whether the ledger's leader has said so; else only what this node knows by itself is here.
+    #[serde(default)]
+    pub(crate) ledger_answered: bool,
+}
+
+/// How a limit stands over all nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct LimitStand {
+    /// Its id.
+    pub(crate) id: String,
+    /// Units per window.
+    pub(crate) limit: u64,
+    /// Of these, used in the window that ends now, as far as this node knows: nodes say every some seconds what they
+    /// have left.
+    pub(crate) used: u64,
+    /// Tokens that this node could spend now.
+    pub(crate) free_here: u64,
+    /// Tokens that nobody holds. Less than 0 after the limit was lowered: so many have still to come back before the
+    /// lower limit holds. None: no node holds more than its base share, all the rest is there.
+    pub(crate) pool: Option<i64>,
+    /// Tokens that nodes have as base shares, all together.
+    pub(crate) base: Option<u64>,
+    /// Tokens of lost nodes and lost leases, which are nobody's until a window is over.
+    pub(crate) cooling: Option<u64>,
+    /// Nodes that hold more than their base share, or have lent some of it.
+    pub(crate) holders: Vec<LimitHolder>,
+    /// The same by region.
+    pub(crate) regions: std::collections::BTreeMap<String, i64>,
+    /// By how much a window may pass the limit: nothing, but for nodes that were started without a quorum, which go
+    /// on with their base share once for each such start.
+    pub(crate) overshoot: u64,
+}
+
+/// A node that holds tokens beside its base share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct LimitHolder {
+    /// The node.
+    pub(crate) node: String,
+    /// Its region; empty where this node does not know it.
+    pub(crate) region: String,
+    /// How many tokens more than its base share; less than 0: fewer.
+    pub(crate) extra: i64,
 }
 
 /// `PUT /api/v1/tenants/{tenant}/quota`.

@@ -37,6 +37,14 @@ async fn limits_are_set_as_text_or_as_json_and_cleared() {
         json!([{ "id": "tenant-minute", "amount": 500, "window_s": 60.0, "window": "sliding",
             "per": "tenant", "on_empty": "deny", "on_lapse": "base", "priority": 50, "shadow": false }])
     );
+    // A node without a cluster has nobody to ask, and says what it knows.
+    assert_eq!(quota["ledger_answered"], false);
+    let stand = &quota["stand"][0];
+    assert_eq!(
+        (&stand["id"], &stand["limit"]),
+        (&json!("tenant-minute"), &json!(500))
+    );
+    assert_eq!((&stand["used"], &stand["pool"]), (&json!(0), &Value::Null));
     let wish = json!({
         "limits": ["9000/hour", { "rate": "90/second", "window": "fixed" }],
         "for": "2h", "reason": "launch day",

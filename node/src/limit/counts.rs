@@ -1,0 +1,50 @@
+//! How a tenant's limits stand at this node, for operators.
+//!
+//! In: the limits in force, and what this node holds. Out: a [`Count`] for each limit that the tenant has one count of;
+//! of those per subject or address there are as many as clients.
+
+use meridian_cluster::quota::{key::KeyId, service::Charging};
+use meridian_config::{
+    document::{Limit, Per},
+    name::TenantId,
+};
+
+use super::charging;
+
+/// A limit as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// The limit's id.
+    pub id: String,
+    /// What names it in the ledger.
+    pub key: KeyId,
+    /// Units per window.
+    pub amount: u64,
+    /// What this node could spend now.
+    pub free_here: u64,
+    /// What is left in all regions, as far as this node knows.
+    pub remaining: u64,
+}
+
+/// The counts of these limits of a tenant.
+pub fn counts(tokens: &Charging<'_>, tenant: &TenantId, limits: &[Limit]) -> Vec<Count> {
+    let own = limits.iter().filter(|limit| limit.per == Per::Tenant);
+    own.filter_map(|limit| {
+        let key = charging::key_of(tokens, tenant, limit)?;
+        let (free, left) = tokens.holder.find(key).map_or_else(
+            || (0, limit.amount),
+            |key| {
+                let (free, left) = key.remaining();
+                (u64::from(free), u64::from(left))
+            },
+        );
+        Some(Count {
+            id: limit.id.clone(),
+            key,
+            amount: limit.amount,
+            free_here: free,
+            remaining: left,
+        })
+    })
+    .collect()
+}
