@@ -152,6 +152,10 @@ pub struct BaseRight {
     /// [stretched](super::params::Params::stretched); a fixed window's in the first window that begins
     /// after that moment (three times the drift later than it says) and twice the clocks' offset.
     pub unspent_ms: u64,
+    /// How long ago, in ms of log time, the right was given after a wait in which others may have held its part; the
+    /// greatest number: it never waited. Base of a fixed window may be spent in the first window that begins after
+    /// that moment, too: what others handed back just then they may have spent in the one before.
+    pub waited_ms: u64,
     /// Whether that goes for limits with `on_lapse: deny` too: not for a node that was out of contact for so
     /// long that their base was given to others, until it is whole again.
     pub firm: bool,

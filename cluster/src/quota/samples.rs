@@ -77,6 +77,7 @@ pub(super) fn grant() -> QuotaGrant {
         base: Some(BaseRight {
             share: Share { seat: 2, seats: 9 },
             unspent_ms: u64::MAX,
+            waited_ms: 70_000,
             firm: true,
         }),
         items: vec![GrantItem {

@@ -29,6 +29,8 @@ struct Right {
     told: Now,
     /// For how long nobody else had spent of the share by then, in ms.
     unspent_ms: u64,
+    /// When it last learnt how long ago the right was given after a wait, and how long, in ms.
+    waited: (Now, u64),
 }
 
 impl Base {
@@ -53,6 +55,7 @@ impl Base {
             firm: new.firm,
             told: now,
             unspent_ms: new.unspent_ms,
+            waited: (now, new.waited_ms),
         };
         if let Some(old) = self.right
             && old.share.seat == new.share.seat
@@ -81,6 +84,7 @@ impl Base {
             firm: false,
             told: now,
             unspent_ms: u64::MAX,
+            waited: (now, u64::MAX),
         });
         Self { right, ..self }
     }
@@ -131,19 +135,25 @@ impl Right {
         match terms.kind() {
             Kind::Sliding => self.unspent(now) >= params.stretched(terms.window()),
             Kind::Fixed => {
-                // The clock that counted may have been fast.
-                let drift = self
-                    .unspent_ms
-                    .saturating_mul(3 * u64::from(params.drift_ppm));
-                let certain = self.unspent_ms - drift.div_ceil(1_000_000).min(self.unspent_ms);
-                let begun = Duration::from_nanos(self.told.unix.0)
-                    .saturating_sub(Duration::from_millis(certain));
                 let window = terms.window().as_nanos().max(1);
                 let start = u128::from(now.unix.0) / window * window;
-                start >= (begun + 2 * params.offset).as_nanos()
+                let (learnt, waited_ms) = self.waited;
+                [(self.told, self.unspent_ms), (learnt, waited_ms)]
+                    .into_iter()
+                    .all(|(told, ms)| {
+                        start >= (begun(told, ms, params) + 2 * params.offset).as_nanos()
+                    })
             }
         }
     }
+}
+
+/// The latest at which something may have begun that at `told` had lasted so many ms, by the wall clock: the clock
+/// that counted may have been fast.
+fn begun(told: Now, ms: u64, params: &Params) -> Duration {
+    let drift = ms.saturating_mul(3 * u64::from(params.drift_ppm));
+    let certain = ms - drift.div_ceil(1_000_000).min(ms);
+    Duration::from_nanos(told.unix.0).saturating_sub(Duration::from_millis(certain))
 }
 
 #[cfg(test)]
@@ -166,6 +176,7 @@ mod tests {
         Some(BaseRight {
             share: Share { seat, seats },
             unspent_ms: unspent * 1000,
+            waited_ms: u64::MAX,
             firm,
         })
     }

@@ -72,7 +72,8 @@ impl Ledger {
             self.scanned = Some(self.now.log_ms);
             self.shorts = self.search_shorts();
             if self.shorts.is_empty() {
-                self.roster.confirm();
+                let held = !self.books.is_empty();
+                self.roster.confirm(held.then_some(self.now));
             }
         }
     }

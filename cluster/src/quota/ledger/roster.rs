@@ -31,6 +31,8 @@ pub(super) struct Member {
     pub(super) as_of: u64,
     /// Its life began here; none for a node's first, before which nobody spent its base.
     begun: Option<Stamp>,
+    /// When it was last given the right to base after a wait.
+    waited: Option<Stamp>,
     pub(super) seat: Option<u16>,
     /// It may spend base: no key was in deficit at some moment since its part counts as taken.
     seated: bool,
@@ -125,6 +127,7 @@ impl Roster {
             contact: now.log_ms,
             as_of: 0,
             begun: None,
+            waited: None,
             seat: None,
             seated: false,
             firm: true,
@@ -251,8 +254,13 @@ impl Roster {
     }
 
     /// No key is in deficit, with all base counted as taken.
-    pub(super) fn confirm(&mut self) {
+    ///
+    /// `now`: something may have been held and spent of what the waiting ones are given.
+    pub(super) fn confirm(&mut self, now: Option<Stamp>) {
         for member in self.members.iter_mut().flatten() {
+            if member.seat.is_some() && !(member.seated && member.firm) {
+                member.waited = now.or(member.waited);
+            }
             member.seated = member.seat.is_some();
             member.firm = true;
         }
@@ -271,6 +279,9 @@ impl Roster {
                 seats: self.split(),
             },
             unspent_ms: since.map_or(u64::MAX, |since| now.log_ms.saturating_sub(since)),
+            waited_ms: member
+                .waited
+                .map_or(u64::MAX, |then| now.log_ms.saturating_sub(then.log_ms)),
             firm: member.firm,
         })
     }

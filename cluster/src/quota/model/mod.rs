@@ -74,6 +74,13 @@ fn no_window_admits_more_than_the_limit_whatever_happens() {
     }
 }
 
+/// What once passed a limit: base of a fixed window that a node was given in the middle of it, after another node had
+/// spent and handed back what had been in the way.
+#[test]
+fn base_of_a_fixed_window_is_not_given_in_the_middle_of_it() {
+    run(22_916, Bugs::default()).unwrap();
+}
+
 /// Plays seeds from one on that finds it soon.
 fn caught(first: u64, bugs: Bugs) {
     let found = (first..first + 200).find_map(|seed| Some((seed, run(seed, bugs).err()?)));

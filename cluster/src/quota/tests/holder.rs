@@ -125,6 +125,7 @@ impl Node {
             base: Some(BaseRight {
                 share: Share { seat: 1, seats: 9 },
                 unspent_ms: 400 * 24 * 3_600_000,
+                waited_ms: u64::MAX,
                 firm: true,
             }),
             items,
