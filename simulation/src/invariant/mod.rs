@@ -68,7 +68,7 @@ impl Watch {
             ("at most once", self.at_most_once.look(history)),
             ("revocation", self.revocation.look(history)),
             ("residency", self.residency.look(history)),
-            ("quota", self.quota.look(history)),
+            ("quota", self.quota.look(history, now)),
             ("bounded", self.bounded.look(history)),
             ("linearizable admin", self.linearizable.look(history, now)),
             ("nothing collapses", self.collapses.look(history)),

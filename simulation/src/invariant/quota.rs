@@ -21,9 +21,26 @@ pub(super) struct Watch {
     sliding: BTreeMap<String, Sliding>,
     /// Fixed windows, by key and number: admitted, and the greatest amount.
     fixed: BTreeMap<(String, u64), (u64, u64)>,
+    /// Limits that seem passed, by key: a request that waited may be charged by tokens of a raise that its node has not
+    /// shown yet.
+    suspected: BTreeMap<String, Suspicion>,
     /// Told once a key.
     told: BTreeMap<String, ()>,
 }
+
+/// A window that holds more than any node has shown yet that it may.
+#[derive(Debug)]
+struct Suspicion {
+    at: Duration,
+    sum: u64,
+    /// What was allowed beside the limit.
+    beside: u64,
+    says: String,
+}
+
+/// How long a raised limit may be spent before a node shows it: a request waits 5 s at most, by the document it began
+/// with.
+const SHOWN: Duration = Duration::from_secs(5);
 
 /// One limit's last window.
 #[derive(Debug, Default)]
@@ -60,9 +77,16 @@ impl Sliding {
 }
 
 impl Watch {
-    pub(super) fn look(&mut self, history: &History) -> Vec<Breach> {
-        let mut wrong = Vec::new();
+    /// `now`: until when no further charge can come.
+    pub(super) fn look(&mut self, history: &History, now: Duration) -> Vec<Breach> {
         for charge in &history.charges[self.seen..] {
+            let raised = self.suspected.get(&charge.key).is_some_and(|suspicion| {
+                let shown = charge.at <= suspicion.at + SHOWN;
+                shown && charge.amount + suspicion.beside >= suspicion.sum
+            });
+            if raised {
+                self.suspected.remove(&charge.key);
+            }
             let (sum, limit) = match charge.window {
                 None => {
                     let sliding = self.sliding.entry(charge.key.clone()).or_default();
@@ -78,10 +102,14 @@ impl Watch {
                     (*sum, *limit)
                 }
             };
-            let allowed = limit + assumed(history, charge, limit);
-            if sum > allowed && self.told.insert(charge.key.clone(), ()).is_none() {
-                wrong.push(Breach {
+            let beside = assumed(history, charge, limit);
+            let allowed = limit + beside;
+            if sum > allowed && !self.told.contains_key(&charge.key) {
+                let suspicion = self.suspected.entry(charge.key.clone());
+                suspicion.or_insert_with(|| Suspicion {
                     at: charge.at,
+                    sum,
+                    beside,
                     says: format!(
                         "the limit {} admitted {sum} in {:?}; it is {limit}, and {allowed} with what nodes assumed that were started without a quorum; the last at {}",
                         charge.key, charge.span, charge.node
@@ -90,7 +118,16 @@ impl Watch {
             }
         }
         self.seen = history.charges.len();
-        wrong
+        let sure = |suspicion: &Suspicion| now.saturating_sub(SHOWN) >= suspicion.at;
+        let (sure, open): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.suspected)
+            .into_iter()
+            .partition(|(_, suspicion)| sure(suspicion));
+        self.suspected = open;
+        self.told.extend(sure.keys().map(|key| (key.clone(), ())));
+        let breaches = sure.into_values();
+        breaches
+            .map(|Suspicion { at, says, .. }| Breach { at, says })
+            .collect()
     }
 }
 
@@ -111,7 +148,7 @@ fn share(sum: u64, limit: u64) -> f64 {
 /// How full the fullest window of any sliding limit was, in percent; none where nothing was charged.
 pub(super) fn fullest(history: &History) -> Option<f64> {
     let mut watch = Watch::default();
-    watch.look(history);
+    watch.look(history, Duration::MAX);
     let sliding = watch.sliding.values().map(|sliding| sliding.fullest);
     let fixed = watch.fixed.values().map(|(sum, limit)| share(*sum, *limit));
     sliding.chain(fixed).max_by(f64::total_cmp)
@@ -140,7 +177,7 @@ mod tests {
             assumed,
             ..History::default()
         };
-        Watch::default().look(&history).len()
+        Watch::default().look(&history, Duration::MAX).len()
     }
 
     #[test]
@@ -166,6 +203,20 @@ mod tests {
         let three = || (0..3).map(|ms| charge(ms, 2, None)).collect();
         assert_eq!(breaches(three(), vec![start(0)]), 0);
         assert_eq!(breaches(three(), vec![start(500)]), 1);
+    }
+
+    #[test]
+    fn a_raise_that_a_node_shows_later_is_no_breach() {
+        let raised = |shown: u64| {
+            let spent = [
+                charge(0, 1, None),
+                charge(1, 1, None),
+                charge(shown, 2, None),
+            ];
+            breaches(spent.to_vec(), vec![])
+        };
+        assert_eq!(raised(4000), 0);
+        assert_eq!(raised(6000), 1);
     }
 
     #[test]
