@@ -1,7 +1,7 @@
 //! A request is charged with tokens that this node holds.
 //!
 //! In: a charge, and this node's part of the quota. Out: [`Outcome`]. Nothing is asked of anybody on the way; a request
-//! that finds too little waits where its limit says so, or where this node was never given any of it.
+//! that finds too little waits where its limit says so, or where this node lacks its base share after a start.
 
 use std::{sync::Arc, time::Duration};
 

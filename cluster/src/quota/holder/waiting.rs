@@ -104,7 +104,7 @@ impl KeyHandle {
         self.park_for(self.0.wait(), now, cools_in)
     }
 
-    /// The same for at most so long, whatever the limit says: for a key that was never given anything.
+    /// The same for at most so long, whatever the limit says: for a key whose base may not be spent yet.
     ///
     /// # Errors
     /// Why there is no use in waiting.
