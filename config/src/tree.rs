@@ -3,6 +3,8 @@
 //! In: sources. Out: one [`Node`] a YAML document, or the syntax error. serde's derived readers stop at
 //! the first mistake; from a tree, the readers in [`crate::read`] go on and report all of them.
 
+mod recent;
+
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -134,7 +136,10 @@ pub(crate) fn parse(sources: &[Source], findings: &mut Findings) -> Option<Vec<N
             return None;
         }
         room -= source.text.len();
-        match serde_saphyr::from_multiple_with_options::<Node>(&source.text, options()) {
+        let parsed = recent::RECENT.tree(&source.text, || {
+            serde_saphyr::from_multiple_with_options::<Node>(&source.text, options())
+        });
+        match parsed {
             Ok(parsed) => nodes.extend(parsed.into_iter().map(|mut node| {
                 node.settle(index);
                 forbid(&node, &Path::default(), findings);

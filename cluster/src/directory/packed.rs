@@ -50,8 +50,13 @@ impl Packed {
 
     /// The files again.
     pub(crate) fn unpack(&self) -> Result<Vec<SourceFile>, Unreadable> {
-        // The files' lengths and the encoding's own bytes: never more than the wire's limit.
-        let bytes = zstd::bulk::decompress(&self.0.0, wire::LIMIT)
+        // The files' lengths and the encoding's own bytes: never more than the wire's limit. What was packed here
+        // says its length (RFC 8878 section 3.1.1.1.4), so that no more memory is taken than it needs.
+        let length = match zstd::zstd_safe::get_frame_content_size(&self.0.0) {
+            Ok(Some(length)) => usize::try_from(length).unwrap_or(usize::MAX),
+            Ok(None) | Err(_) => wire::LIMIT,
+        };
+        let bytes = zstd::bulk::decompress(&self.0.0, length.min(wire::LIMIT))
             .map_err(|error| Unreadable::Malformed(error.to_string()))?;
         wire::decode(&bytes)
     }

@@ -136,6 +136,8 @@ impl<S: Service> Shared<S> {
             .await;
     }
 
+    /// What comes after it takes some 10 KiB, and lies in a box of its own: a task is copied when it is spawned
+    /// and when it ends, and one that waits for a handshake need not be larger than that.
     async fn handshake(self: Arc<Self>, stream: BoxStream, peer: IpAddr, open: Option<Open>) {
         let Some(tls) = &self.tls else {
             return self.plain(stream, peer, open).await;
@@ -158,10 +160,10 @@ impl<S: Service> Shared<S> {
         if http2 {
             let stream =
                 Screened::opaque(stream, self.limits, marks, BytesMut::new()).keeping(open);
-            self.http2(stream, connection).await;
+            Box::pin(self.http2(stream, connection)).await;
         } else {
             let stream = Screened::http1(stream, self.limits, marks, BytesMut::new()).keeping(open);
-            self.http1(stream, connection).await;
+            Box::pin(self.http1(stream, connection)).await;
         }
     }
 
@@ -177,10 +179,10 @@ impl<S: Service> Shared<S> {
         let marks = connection.marks.clone();
         if first.starts_with(PREFACE) {
             let stream = Screened::opaque(stream, self.limits, marks, first).keeping(open);
-            self.http2(stream, connection).await;
+            Box::pin(self.http2(stream, connection)).await;
         } else {
             let stream = Screened::http1(stream, self.limits, marks, first).keeping(open);
-            self.http1(stream, connection).await;
+            Box::pin(self.http1(stream, connection)).await;
         }
     }
 

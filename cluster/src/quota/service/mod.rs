@@ -62,6 +62,10 @@ use tally::Tallies;
 /// Keys that a node counts at most. Each takes some 300 bytes.
 const KEYS_MOST: usize = 1 << 20;
 
+/// How long a node that the ledger has answered waits for its share of base before it opens to clients: two asks of one
+/// that has none.
+const SEATLESS: Duration = Duration::from_millis(500);
+
 /// What the quota stands on.
 pub(crate) struct Parts {
     pub(crate) host: Arc<dyn Host>,
@@ -257,9 +261,18 @@ impl Quota {
 
     /// Waits until the ledger has answered this life of the node, at most so long: a node that opens to clients before
     /// that has nothing to spend. At once where there is no ledger.
+    ///
+    /// An answer without a share of base is as good, a moment later: the share may be as far away as the end of the
+    /// longest window, and until then the node spends what it asks for.
     pub async fn answered(&self, patience: Duration) {
         let mut stage = self.0.stage.clone();
-        let settled = stage.wait_for(|stage| !matches!(stage, Stage::Unanswered | Stage::Seatless));
+        let settled = async {
+            let heard = stage.wait_for(|stage| *stage != Stage::Unanswered);
+            if heard.await.is_ok() {
+                let seated = stage.wait_for(|stage| *stage != Stage::Seatless);
+                let _ = tokio::time::timeout(SEATLESS, seated).await;
+            }
+        };
         // Late: requests are denied until it answers.
         let _ = tokio::time::timeout(patience, settled).await;
     }

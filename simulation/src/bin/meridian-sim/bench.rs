@@ -76,7 +76,7 @@ impl Lap {
 pub(crate) fn measure(bench: &Bench) -> ExitCode {
     if cfg!(debug_assertions) {
         eprintln!(
-            "this program was built for tests and is several times slower; build one with: cargo build --workspace --profile sim --bin meridian-sim"
+            "this program was built for tests and is several times slower; build one with: cargo build --workspace --release --bin meridian-sim"
         );
     }
     let source = match scenario::find(&bench.scenario, |path| fs::read_to_string(path)) {
