@@ -51,6 +51,23 @@ fn seeds_that_break_are_told_with_the_invariant_and_the_command() {
 }
 
 #[test]
+fn what_is_shown_of_the_nodes_log_changes_nothing_of_the_run() {
+    let hash = |more: &[&str]| {
+        let output = run(&[&[small(), "--seed", "3", "-o", "json"], more].concat());
+        let finding: serde_json::Value = serde_json::from_slice(&output.stdout).expect("an object");
+        (finding["trace_hash"].clone(), text(&output.stderr))
+    };
+    let (plain, quiet) = hash(&["-q"]);
+    let (shown, told) = hash(&["-q", "--log", "meridian=debug,quinn=trace"]);
+    assert!(plain.is_string(), "{plain}");
+    assert_eq!(plain, shown);
+    assert!(
+        told.len() > quiet.len() + 1_000,
+        "it showed nothing: {told}"
+    );
+}
+
+#[test]
 fn a_wrong_range_is_refused() {
     for (range, says) in [
         ("9..1", "goes backwards; write 1..9"),

@@ -59,11 +59,7 @@ pub(super) fn check(history: &History) -> Vec<String> {
             ));
         }
     }
-    // What shows later than the budget has no outage that could keep to it.
-    let mut outages = outages(history);
-    outages.retain(|outage| {
-        history.faults[outage.fault].budget <= BUDGET && is_alone(history, outage.fault)
-    });
+    let outages = promised(history);
     if let Some(p99) = percentile_99(outages.iter().map(|outage| outage.gap).collect())
         && p99 >= BUDGET
     {
@@ -78,6 +74,16 @@ pub(super) fn check(history: &History) -> Vec<String> {
         ));
     }
     wrong
+}
+
+/// The outages that the promise is about.
+pub(super) fn promised(history: &History) -> Vec<Outage> {
+    // What shows later than the budget has no outage that could keep to it.
+    let mut outages = outages(history);
+    outages.retain(|outage| {
+        history.faults[outage.fault].budget <= BUDGET && is_alone(history, outage.fault)
+    });
+    outages
 }
 
 /// How long each flow saw no success around each fault during which it could be served.
@@ -162,7 +168,7 @@ fn in_budget(history: &History, sent: Duration, done: Duration) -> bool {
 /// token cannot be judged where the issuer kept its keys to itself (DESIGN section 7).
 fn is_others_fault(history: &History, request: &Request) -> bool {
     match &request.outcome {
-        Outcome::Refused(429, problem) if problem == RATE_LIMITED => {
+        limited if is_rate_limited(limited) => {
             let mut faults = history.faults.iter();
             let moved = |fault: &FaultSeen| {
                 let over = fault.ended.unwrap_or(request.done);
@@ -177,6 +183,11 @@ fn is_others_fault(history: &History, request: &Request) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a limit turned a request away.
+pub(super) fn is_rate_limited(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(429, problem) if problem == RATE_LIMITED)
 }
 
 /// Whether it may have come to a node that had been cut off from all others until just before. That one takes clients at
@@ -245,7 +256,7 @@ fn servable(history: &History, flow: &Flow, from: Duration, to: Duration) -> boo
 }
 
 /// By the nearest-rank method: with fewer than a hundred values, the greatest.
-fn percentile_99(mut values: Vec<Duration>) -> Option<Duration> {
+pub(super) fn percentile_99(mut values: Vec<Duration>) -> Option<Duration> {
     values.sort();
     let rank = (values.len() * 99).div_ceil(100);
     values.get(rank.checked_sub(1)?).copied()

@@ -42,7 +42,7 @@ pub(super) fn check(history: &History) -> Vec<String> {
 }
 
 /// How long the nodes may take.
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -17,11 +17,14 @@ mod planned_stops;
 mod quota;
 mod residency;
 mod revocation;
+mod wanted;
 
 use std::{collections::BTreeMap, time::Duration};
 
 pub use availability::{BUDGET, Outage, outages};
+pub use convergence::LIMIT as EQUAL;
 pub use revocation::is_revoked;
+pub use wanted::Wanted;
 
 use serde::Serialize;
 
@@ -155,9 +158,22 @@ pub enum Verdict {
 /// The name of the breach where the conductor got stuck.
 pub const PROGRESS: &str = "progress";
 
-/// How every invariant fared; of the violations of each the first are kept. `half`: the run did not come to its end,
-/// and what is promised about ends was not tried.
-pub fn judge(history: &History, violations: &mut Vec<Violation>, half: bool) -> Vec<Judged> {
+/// The name under which a scenario's own bounds are judged.
+pub const SCENARIO: &str = "scenario";
+
+/// The invariants by their names, those that every run is held to.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    PROMISES.iter().map(|promise| promise.name)
+}
+
+/// How every invariant fared, and what the scenario itself wants; of the violations of each the first are kept. `half`:
+/// the run did not come to its end, and what is promised about ends was not tried.
+pub fn judge(
+    history: &History,
+    violations: &mut Vec<Violation>,
+    half: bool,
+    wanted: &Wanted,
+) -> Vec<Judged> {
     let progress = Promise {
         name: PROGRESS,
         says: "The cluster comes up, serves, outlives its faults, and takes one more document.",
@@ -182,11 +198,30 @@ pub fn judge(history: &History, violations: &mut Vec<Violation>, half: bool) -> 
             breaches,
         }
     };
-    let all = [&progress]
-        .into_iter()
-        .chain(&PROMISES)
-        .map(judged)
-        .collect();
+    let all = [&progress].into_iter().chain(&PROMISES);
+    let mut all: Vec<Judged> = all.map(judged).collect();
+    if let Some(measured) = wanted.measured(history) {
+        let broken = match half {
+            true => Vec::new(),
+            false => wanted.check(history, &all),
+        };
+        all.push(Judged {
+            name: SCENARIO,
+            promises: "What the scenario itself says must hold.",
+            verdict: match (half, broken.is_empty()) {
+                (true, _) => Verdict::Untried,
+                (false, true) => Verdict::Held,
+                (false, false) => Verdict::Broke,
+            },
+            measured: (!half).then_some(measured),
+            breaches: broken.len(),
+        });
+        violations.extend(broken.into_iter().map(|says| Violation {
+            invariant: SCENARIO,
+            says,
+            at: None,
+        }));
+    }
     let mut kept: BTreeMap<&str, usize> = BTreeMap::new();
     violations.retain(|violation| {
         let count = kept.entry(violation.invariant).or_default();
@@ -311,10 +346,10 @@ mod tests {
             equal_at: Some(Duration::from_secs(2)),
             ..History::default()
         };
-        let judged = judge(&history, &mut Vec::new(), false);
+        let judged = judge(&history, &mut Vec::new(), false, &Wanted::default());
         assert_eq!(fared(&judged, "convergence"), Verdict::Held);
         assert_eq!(fared(&judged, "isolation"), Verdict::Untried);
-        let judged = judge(&history, &mut Vec::new(), true);
+        let judged = judge(&history, &mut Vec::new(), true, &Wanted::default());
         assert_eq!(fared(&judged, "convergence"), Verdict::Untried);
         assert_eq!(fared(&judged, PROGRESS), Verdict::Untried);
         assert_eq!(fared(&judged, "nothing collapses"), Verdict::Held);
@@ -328,7 +363,12 @@ mod tests {
             at: None,
         };
         let mut violations = vec![violation; 300];
-        let judged = judge(&History::default(), &mut violations, false);
+        let judged = judge(
+            &History::default(),
+            &mut violations,
+            false,
+            &Wanted::default(),
+        );
         assert_eq!(fared(&judged, "nothing collapses"), Verdict::Broke);
         let breaches = judged.iter().map(|one| one.breaches);
         assert_eq!(breaches.max(), Some(300));

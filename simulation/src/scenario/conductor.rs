@@ -135,7 +135,7 @@ pub fn play(
     } else {
         violations.extend(invariant::check(&history));
     }
-    let judged = invariant::judge(&history, &mut violations, half);
+    let judged = invariant::judge(&history, &mut violations, half, &scenario.holds);
     let finding = Finding::new(
         scenario, seed, simulated, counts, hash, lines, &history, judged, violations,
     );
@@ -176,7 +176,11 @@ impl Play<'_> {
         let (nodes, regions) = (self.stage.nodes.len(), self.stage.regions.len());
         let meets = format!("{nodes} nodes in {regions} regions look for each other");
         self.tell(Phase::Boot, meets);
-        self.until(BOOT, "every node saw every other one up", Stage::is_whole)?;
+        self.until(
+            self.boot(),
+            "every node saw every other one up",
+            Stage::is_whole,
+        )?;
         self.tell(
             Phase::Document,
             "all nodes see each other; the first document goes in",
@@ -191,7 +195,7 @@ impl Play<'_> {
             self.settle()?;
         }
         let what = "every node had its share of limits";
-        self.until(BOOT, what, |stage| {
+        self.until(self.boot(), what, |stage| {
             let newest = stage.newest_common();
             let gateways = stage.gateways();
             let mut gateways = gateways.iter();
@@ -249,14 +253,22 @@ impl Play<'_> {
         }
     }
 
+    /// How long each step of the cluster's birth may take.
+    fn boot(&self) -> Duration {
+        let nodes = u32::try_from(self.stage.nodes.len()).unwrap_or(u32::MAX);
+        BOOT + BOOT_A_NODE * nodes
+    }
+
     /// Applies the first document; a young cluster may refuse for a while.
     fn first_document(&mut self) -> Result<(), End> {
-        let limit = self.stage.world.now() + BOOT;
+        let limit = self.stage.world.now() + self.boot();
         loop {
             let write = self.write(0);
-            self.until(BOOT, "the first document was answered", move |stage| {
-                stage.oracle.history().writes[write].done.is_some()
-            })?;
+            self.until(
+                self.boot(),
+                "the first document was answered",
+                move |stage| stage.oracle.history().writes[write].done.is_some(),
+            )?;
             let outcome = self.stage.oracle.history().writes[write].outcome.clone();
             match outcome {
                 Some(Ok(_)) => break,
@@ -267,9 +279,11 @@ impl Play<'_> {
                 _ => self.run_for(Duration::from_millis(200))?,
             }
         }
-        self.until(BOOT, "every node showed the first document", |stage| {
-            stage.gateways().iter().all(|(_, g)| g.revision() > 0)
-        })
+        self.until(
+            self.boot(),
+            "every node showed the first document",
+            |stage| stage.gateways().iter().all(|(_, g)| g.revision() > 0),
+        )
     }
 
     /// The half with faults.
@@ -430,6 +444,9 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// For the nodes to find each other, found a cluster, and agree on the first document.
 const BOOT: Duration = Duration::from_secs(30);
+
+/// For each node beside, since members are taken in one after the other.
+const BOOT_A_NODE: Duration = Duration::from_secs(1);
 
 /// How long a fault of the leader's region waits for a leader.
 const LEADER_WAIT: Duration = Duration::from_secs(20);

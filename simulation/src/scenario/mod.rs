@@ -50,6 +50,7 @@ use operator::{Nodes, Operator};
 pub use tenants::Tenant;
 
 use crate::{
+    invariant::Wanted,
     workload::{Flow, Kind, ask::Ask, client::Line, document},
     world::{Conditions, Links, Place},
 };
@@ -91,6 +92,8 @@ pub struct Scenario {
     pub seed: Option<u64>,
     /// How long the half without faults lasts.
     pub calm: Duration,
+    /// What must hold beside what always must.
+    pub holds: Wanted,
     /// The operator's own document, whose regions these are; none: the simulator's.
     pub operator: Option<Arc<Operator>>,
 }

@@ -129,3 +129,38 @@ fn nodes_that_join_have_names_of_their_own() {
     let guests = [2, 3].map(|number| Spot { place, number });
     assert_eq!(scenario.guests(), guests);
 }
+
+#[test]
+fn what_must_hold_is_read_told_and_never_wider_than_the_promise() {
+    let text = shipped().text;
+    let (plain, _) = text.split_once("holds:").unwrap();
+    let with = |holds: &str| format!("{plain}holds: {holds}\n");
+    let text = with(
+        "{ tries: [availability, quota], outages: 700ms, equal: 4s, served: 99%, written: 60% }",
+    );
+    let source = Source {
+        name: "s.yaml".to_owned(),
+        text,
+    };
+    let scenario = Scenario::parse(&source).unwrap();
+    let holds = &scenario.holds;
+    assert_eq!(holds.tries, ["availability", "quota"]);
+    assert_eq!(holds.outages, Some(Duration::from_millis(700)));
+    assert_eq!(holds.equal, Some(Duration::from_secs(4)));
+    assert_eq!((holds.served, holds.written), (Some(0.99), Some(0.6)));
+    let told = "these are put to the test: availability, quota; 99 % of outages are shorter than 700ms; all nodes are equal 4s after the last fault; 99 % of requests are served; 60 % of documents are acknowledged";
+    assert!(scenario.explain().contains(told), "{}", scenario.explain());
+
+    let found = mistakes(&with(
+        "{ tries: [avilability], outages: 1001ms, equal: 11s, served: most }",
+    ));
+    assert_eq!(found.len(), 4, "{found:#?}");
+    assert!(found[0].contains(
+        "holds.tries: there is no invariant \"avilability\"; use one of agreement, availability,"
+    ));
+    assert!(
+        found[1].contains("holds.outages: every run is held to 1s; write less, or leave it out")
+    );
+    assert!(found[2].contains("holds.equal: every run is held to 10s"));
+    assert!(found[3].contains("holds.served: \"most\" is not a share"));
+}

@@ -91,11 +91,32 @@ impl Scenario {
         }
         let calm = duration_text(self.calm);
         lines.push(("calm", format!("{calm} without faults")));
+        lines.extend(self.describe_holds().map(|holds| ("holds", holds)));
         let mut text = format!("{}: {}\n\n", self.name, self.says.trim());
         for (name, value) in lines {
             writeln!(text, "{name:<9}{value}").expect("formatting into a String cannot fail");
         }
         text
+    }
+
+    /// What must hold beside what always must.
+    fn describe_holds(&self) -> Option<String> {
+        let wanted = &self.holds;
+        let percent = |part: f64| format!("{} %", part * 100.0);
+        let tries = (!wanted.tries.is_empty())
+            .then(|| format!("these are put to the test: {}", wanted.tries.join(", ")));
+        let outages = wanted.outages.map(duration_text);
+        let equal = wanted.equal.map(duration_text);
+        let (served, written) = (wanted.served.map(percent), wanted.written.map(percent));
+        let told = [
+            tries,
+            outages.map(|bound| format!("99 % of outages are shorter than {bound}")),
+            equal.map(|bound| format!("all nodes are equal {bound} after the last fault")),
+            served.map(|part| format!("{part} of requests are served")),
+            written.map(|part| format!("{part} of documents are acknowledged")),
+        ];
+        let told: Vec<String> = told.into_iter().flatten().collect();
+        (!told.is_empty()).then(|| told.join("; "))
     }
 
     /// A kind of request in words.

@@ -15,7 +15,12 @@ fn account(history: History) -> (Scenario, Account) {
     let source = scenario::find("region-loss", |_| unreachable!("it is shipped")).unwrap();
     let scenario = Scenario::parse(&source).unwrap();
     let mut violations = invariant::check(&history);
-    let judged = invariant::judge(&history, &mut violations, false);
+    let judged = invariant::judge(
+        &history,
+        &mut violations,
+        false,
+        &invariant::Wanted::default(),
+    );
     let second = Duration::from_secs(1);
     let finding = Finding::new(
         &scenario,

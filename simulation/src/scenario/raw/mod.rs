@@ -7,12 +7,14 @@
 //! - `drawn`: bounds for faults that the seed draws;
 //! - `faults`: the schedule;
 //! - `contradictions`: what cannot happen as it is listed there;
+//! - `holds`: what must hold beside what always must;
 //! - `options`: what stands beside a fault's kind;
 //! - `units`: durations, shares, rates.
 
 mod contradictions;
 mod drawn;
 mod faults;
+mod holds;
 mod network;
 mod options;
 mod units;
@@ -22,6 +24,7 @@ use std::{sync::Arc, time::Duration};
 pub(super) use contradictions::{REJOIN, voters};
 
 use drawn::RawDrawn;
+use holds::RawHolds;
 use meridian_config::diagnose::{Diagnostic, Source};
 use network::RawNetwork;
 use serde::Deserialize;
@@ -57,6 +60,7 @@ struct RawScenario {
     drawn: Option<Spanned<RawDrawn>>,
     seed: Option<u64>,
     calm: Spanned<String>,
+    holds: Option<RawHolds>,
 }
 
 #[derive(Deserialize)]
@@ -214,6 +218,7 @@ impl Check<'_> {
             cluster,
             seed: raw.seed,
             calm: self.span("calm", &raw.calm),
+            holds: self.holds(raw.holds.as_ref()),
             operator: self.operator.take().map(Arc::new),
         }
     }
