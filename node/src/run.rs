@@ -95,6 +95,8 @@ pub struct Handles {
     pub admin: SocketAddr,
     /// Its metrics.
     pub metrics: Metrics,
+    /// Its way to upstreams and peers.
+    pub upstreams: Upstreams,
 }
 
 /// Why a node could not start.
@@ -388,6 +390,7 @@ async fn serve(
             https,
             admin,
             metrics: metrics.clone(),
+            upstreams: upstreams.clone(),
         });
     }
 

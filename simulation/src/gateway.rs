@@ -20,7 +20,7 @@ use meridian_cluster::{
     version::Versions,
 };
 use meridian_config::{diagnose::Source, name::NodeId, node_file::NodeFile};
-use meridian_node::Hooks;
+use meridian_node::{Hooks, report::metrics::Metrics, upstream::Upstreams};
 use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +59,8 @@ pub struct Gateway {
     facts: Facts,
     fabric: Fabric,
     quota: Quota,
+    metrics: Metrics,
+    upstreams: Upstreams,
     /// The machine's: what is asked from outside is told by the machine's own clock.
     runtime: Handle,
 }
@@ -111,6 +113,8 @@ where
                 facts: handles.cluster.facts().clone(),
                 fabric: handles.cluster.fabric().clone(),
                 quota: handles.cluster.quota().clone(),
+                metrics: handles.metrics,
+                upstreams: handles.upstreams,
                 runtime: Handle::current(),
             };
             observe(gateway).await;
@@ -282,6 +286,21 @@ impl Gateway {
         self.facts.standing()
     }
 
+    /// Requests of its own clients that are under way.
+    pub fn in_flight(&self) -> u64 {
+        self.metrics.path().in_flight.sum(0)
+    }
+
+    /// Requests that wait to be forwarded, and those that are served for peers.
+    pub fn forwarding(&self) -> (usize, usize) {
+        (self.upstreams.waiting(), self.upstreams.running())
+    }
+
+    /// Keys and rows of the quota's ledger, as far as it has applied that.
+    pub fn ledger(&self) -> (usize, usize) {
+        self.quota.size()
+    }
+
     /// How many revisions it keeps.
     pub fn kept(&self) -> usize {
         self.directory.history().len()
@@ -440,7 +459,7 @@ const STORY: [&str; 21] = [
 ];
 
 /// Streams of a flood at once: more than one slow one could hold up.
-const FLOOD_STREAMS: usize = 8;
+pub(crate) const FLOOD_STREAMS: usize = 8;
 
 /// Bytes of each: below the longest head that a node takes (256 KiB).
 const FLOOD_BYTES: usize = 250_000;

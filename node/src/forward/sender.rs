@@ -47,6 +47,11 @@ impl Door {
         let (errands, queue) = mpsc::channel(MOST_WAITING);
         (Self { errands }, Errands(queue))
     }
+
+    /// Requests that wait for the bulk runtime to take them.
+    pub(crate) fn waiting(&self) -> usize {
+        self.errands.max_capacity() - self.errands.capacity()
+    }
 }
 
 impl Client {

@@ -124,6 +124,15 @@ pub(crate) struct Shared {
     pub(crate) running: TaskTracker,
 }
 
+impl std::fmt::Debug for Upstreams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstreams")
+            .field("waiting", &self.waiting())
+            .field("running", &self.running())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Upstreams {
     /// Starts the node's side of it: what sends to peers and what serves them, both on the bulk
     /// runtime. Nothing is checked or served before a document is adopted.
@@ -159,6 +168,16 @@ impl Upstreams {
         let upstreams = Self { shared };
         crate::forward::start(&upstreams, bulk, errands);
         upstreams
+    }
+
+    /// Requests that wait to be forwarded to a peer.
+    pub fn waiting(&self) -> usize {
+        self.shared.door.waiting()
+    }
+
+    /// Requests that are served for peers, and tunnels of this node's own clients.
+    pub fn running(&self) -> usize {
+        self.shared.running.len()
     }
 
     /// Makes a document's services ready: keeps the state of endpoints that stay, starts and stops

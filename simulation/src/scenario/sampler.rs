@@ -13,7 +13,7 @@ use meridian_cluster::{
 
 use super::stage::Stage;
 use crate::{
-    gateway::Gateway,
+    gateway::{FLOOD_STREAMS, Gateway},
     workload::{Held, Sample},
     world::MachineId,
 };
@@ -73,18 +73,36 @@ impl Sampler {
         let requests = self.peak + self.badges;
         let upstreams = stage.regions.len() as u64 * (stage.regions.len() as u64 + 1);
         let standing = gateway.standing();
-        let log = stage.world.disk(machine).bounds(GroupId::Directory);
-        let log = log.ok().flatten();
+        let entries = |group| {
+            let bounds = stage.world.disk(machine).bounds(group);
+            let bounds = bounds.ok().flatten();
+            bounds.map_or(0, |(first, last)| last - first + 1)
+        };
+        let (waiting, served) = gateway.forwarding();
+        let (keys, rows) = gateway.ledger();
         let held = |what, count, bound| Held { what, count, bound };
         vec![
             held("facts", standing.held as u64, COUNT_LIMIT as u64),
             held("bytes of facts", standing.bytes as u64, BYTES_LIMIT as u64),
             held("revisions", gateway.kept() as u64, REVISIONS),
+            held("entries of the log", entries(GroupId::Directory), LOG),
             held(
-                "entries of the log",
-                log.map_or(0, |(first, last)| last - first + 1),
-                LOG,
+                "entries of the ledger's log",
+                entries(GroupId::Ledger),
+                LEDGER,
             ),
+            held(
+                "rows of the ledger",
+                rows as u64,
+                keys as u64 * (nodes + SPANS),
+            ),
+            held("requests under way", gateway.in_flight(), requests),
+            held(
+                "requests that wait to be forwarded",
+                waiting as u64,
+                requests,
+            ),
+            held("requests served for peers", served as u64, requests + FLOOD),
             held("peers", gateway.peers() as u64, nodes),
             held(
                 "streams",
@@ -119,6 +137,15 @@ const REVISIONS: u64 = 64;
 /// Entries of the log: 64 until a snapshot is made, 64 that stay below it for the slow (`Profile`), and as many again as
 /// come while one is made and what is below it is dropped.
 const LOG: u64 = 4 * 64;
+
+/// Those of the ledger's: 4096 until a snapshot is made, 1024 that stay, and as many again.
+const LEDGER: u64 = 4096 + 2 * 1024;
+
+/// Spans of cooling tokens that the ledger keeps of a key (`cluster::quota::ledger`).
+const SPANS: u64 = 41;
+
+/// Streams of two floods of one node: bulk that begins as a request does.
+const FLOOD: u64 = 2 * FLOOD_STREAMS as u64;
 
 /// Streams apart from requests: to the issuer, and of operators.
 const STREAMS: u64 = 16;
