@@ -303,6 +303,51 @@ fn all_that_a_limit_may_say_is_read() {
 }
 
 #[test]
+fn odd_limits_are_refused_at_their_place_with_what_is_possible() {
+    let told = |limits: &str| {
+        mistakes(&format!(
+            "meridian: 1\nplans:\n  p:\n    limits: [{limits}]\n"
+        ))
+    };
+    for (limits, words) in [
+        (
+            "0/hour",
+            &["4:14: plans.p.limits[0]", "must be at least 1"][..],
+        ),
+        ("-1/hour", &["4:14: plans.p.limits[0]"]),
+        (
+            "1099511627776/hour",
+            &["4:14: plans.p.limits[0]", "at most 1073741824"],
+        ),
+        ("5/1ms", &["4:14: plans.p.limits[0]", "1s"]),
+        ("5/1500ms", &["4:14: plans.p.limits[0]", "whole"]),
+        ("5/8785h", &["4:14: plans.p.limits[0]", "8784h"]),
+        (
+            "9/second, { rate: 5/hour, per: api_key }",
+            &[
+                "4:45: plans.p.limits[1].per: there are no API keys here",
+                "use subject",
+            ],
+        ),
+    ] {
+        let mistakes = told(limits);
+        assert_eq!(mistakes.len(), 1, "{limits}: {mistakes:?}");
+        for word in words {
+            assert!(mistakes[0].contains(word), "{word} is not in {mistakes:?}");
+        }
+    }
+    for good in ["1/second", "1073741824/day", "5/8760h", "5/8784h"] {
+        assert_eq!(told(good), [""; 0], "{good}");
+    }
+    assert_eq!(
+        mistakes("meridian: 1\ndefaults: { unidentified: { limits: [9/second], per: api_key } }\n"),
+        [
+            "g.yaml:2:54: defaults.unidentified.per: \"api_key\" is not supported by this version; use client_ip"
+        ]
+    );
+}
+
+#[test]
 fn a_hundred_limits_in_one_place_pass_and_a_few_more_do_not() {
     let text = |count: u32| {
         let limits: Vec<_> = (1..=count).map(|n| format!("100/{n}s")).collect();

@@ -205,10 +205,19 @@ impl Read for PerWord {
             );
             return None;
         }
+        if let Value::Text(text) = &node.value
+            && text == "api_key"
+        {
+            findings.mistake(
+                node.place,
+                format!("{path}: there are no API keys here, clients are known by their tokens; use subject for a count of each client of a tenant, or tenant or client_ip"),
+            );
+            return None;
+        }
         match word(
             node,
             &["tenant", "subject", "client_ip"],
-            &["api_key"],
+            &[],
             path,
             findings,
         )? {
