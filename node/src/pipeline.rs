@@ -28,13 +28,16 @@ use crate::{
     ban::Leave,
     exchange::{Body, Served},
     guard::{self, body::Watched},
+    limit::Paid,
     listener::{Connection, screened::REFUSED},
     problem::{self, Refusal, UpstreamFault},
+    report::metrics::Quota,
     revision::Handling,
     transform::{
         hop, quota, request,
         response::{self, Outbound},
     },
+    upstream::Unserved,
     worker::Worker,
 };
 
@@ -114,11 +117,22 @@ async fn send(
     let (mut answer, served) = match worker.client.send(errand, outgoing).await {
         Ok(answered) => answered,
         // The client's own fault explains the failure better than what the upstream made of it.
-        Err(refusal) => {
+        Err(Unserved { refusal, reached }) => {
             let fault = record.body.as_ref().and_then(|body| body.refusal(limit));
+            if !reached && fault.is_none() {
+                let paid = std::mem::take(&mut record.paid);
+                if worker.limiter.give_back(paid, &mut record.states) {
+                    worker
+                        .metrics
+                        .quota
+                        .add(worker.index, Quota::Refund as usize);
+                }
+            }
             return Err(fault.unwrap_or(refusal));
         }
     };
+    // What it took of its limits is spent, and the answer may last.
+    record.paid = Paid::default();
     // An upstream may have taken long, and the client has been sent away meanwhile.
     if let Some(leave) = &mut record.leave {
         leave.look()?;

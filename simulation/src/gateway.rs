@@ -380,7 +380,28 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
                 amount,
                 span: Duration::from_millis(span_ms),
                 window: number("window"),
+                back: false,
             });
+        }
+        return;
+    }
+    if text.starts_with("refunded ") {
+        let cost = field("cost").and_then(|cost| cost.parse::<u64>().ok());
+        if let (Some(key), Some(cost)) = (field("key"), cost) {
+            let mut history = oracle.history();
+            // Which of equal charges of a slot it was makes no difference: the last one.
+            let charges = history.charges.iter().rev();
+            let charged = charges.take(LATELY).find(|charge| {
+                let same = charge.node == decision.machine && charge.key == key;
+                same && !charge.back && charge.cost >= cost
+            });
+            if let Some(charge) = charged.cloned() {
+                history.charges.push(Charge {
+                    cost,
+                    back: true,
+                    ..charge
+                });
+            }
         }
         return;
     }
@@ -429,6 +450,9 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
         });
     }
 }
+
+/// A charge that is given back is among so many of the last.
+const LATELY: usize = 100_000;
 
 /// What the operator says about every document.
 pub(crate) const MESSAGE: &str = "a change of the simulation";

@@ -46,7 +46,7 @@ pub use command::{Ack, Note};
 pub use error::{OpenError, WriteError};
 pub(crate) use founders::{Founder, Founders};
 pub use marks::{Decision, Mark, MarkError, Marks};
-pub use overrides::{Override, Overrides, SetQuota};
+pub use overrides::{AsOf, Override, Overrides, SetQuota};
 pub use packed::{DOCUMENT_LIMIT, digest};
 pub use read::ReadError;
 pub use revision::{Revision, SourceFile};

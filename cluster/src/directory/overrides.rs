@@ -162,11 +162,22 @@ impl Overrides {
         set.filter(|set| !set.is_over(unix_ms))
     }
 
-    /// The entry of the log that last changed a limit, for a node that serves that revision with these; none if it
-    /// is not the newest, of which alone the entry is known.
-    pub fn as_of(&self, revision: u64) -> Option<u64> {
+    /// Which limits a node serves that serves that revision with these, by its clock (ms since the Unix epoch); none if
+    /// the revision is not the newest, of which alone the entry is known.
+    ///
+    /// Of two, the greater is newer, whichever node says so: what is set or cleared comes by an entry, and what is over
+    /// counts beside it, since clocks do not agree on when that is. The first node by whose clock it is over decides for
+    /// all keys that it shares with others.
+    pub fn as_of(&self, revision: u64, unix_ms: u64) -> Option<AsOf> {
         let (newest, index) = self.revision;
-        (newest == revision).then(|| index.max(self.changed))
+        (newest == revision).then(|| {
+            let over = self.tenants.values().filter(|set| set.is_over(unix_ms));
+            let over = u16::try_from(over.count()).unwrap_or(u16::MAX);
+            AsOf {
+                index: index.max(self.changed),
+                over,
+            }
+        })
     }
 
     /// What tells two states apart that nodes see: which revision, and what is set.
@@ -225,6 +236,22 @@ impl Overrides {
     }
 }
 
+/// Which limits a node serves, in the order in which they come to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AsOf {
+    /// The entry of the log that last changed one, by a document or by an operator.
+    pub index: u64,
+    /// How many of those that are set were over by then; at most [`MOST`] are.
+    over: u16,
+}
+
+impl AsOf {
+    /// As a number that has their order: how asks to the ledger say it. A log of 2^48 entries is longer than any.
+    pub fn number(self) -> u64 {
+        self.index << 16 | u64::from(self.over)
+    }
+}
+
 /// Who sets something, and when.
 #[derive(Clone, Copy)]
 pub(crate) struct Set<'a> {
@@ -246,6 +273,11 @@ mod tests {
         }
     }
 
+    /// By a clock that stands at the epoch.
+    fn as_of(overrides: &Overrides, revision: u64) -> Option<u64> {
+        overrides.as_of(revision, 0).map(|as_of| as_of.index)
+    }
+
     fn at(index: u64) -> Set<'static> {
         Set {
             index,
@@ -259,7 +291,7 @@ mod tests {
         let mut overrides = Overrides::default();
         let (acme, globex) = (TenantId::from("acme"), TenantId::from("globex"));
         overrides.revised(1, 4);
-        assert_eq!(overrides.as_of(1), Some(4));
+        assert_eq!(as_of(&overrides, 1), Some(4));
         overrides
             .set(wish("acme", &["9000/hour"], Some(5_000)), at(5), 0)
             .unwrap();
@@ -270,13 +302,51 @@ mod tests {
         assert_eq!((acmes.by.as_str(), acmes.index), ("ada", 5));
         assert!(overrides.of(&acme, 5_000).is_none());
         assert!(overrides.of(&globex, u64::MAX).is_some());
-        assert_eq!((overrides.as_of(1), overrides.as_of(2)), (Some(6), None));
+        assert_eq!(
+            (as_of(&overrides, 1), as_of(&overrides, 2)),
+            (Some(6), None)
+        );
         overrides.clear(&globex, 9, 0).unwrap();
         assert_eq!(overrides.clear(&globex, 10, 0), Err(Unset::NotThere));
         assert!(overrides.of(&globex, 0).is_none());
-        assert_eq!(overrides.as_of(1), Some(9));
+        assert_eq!(as_of(&overrides, 1), Some(9));
         overrides.revised(2, 12);
-        assert_eq!((overrides.as_of(1), overrides.as_of(2)), (None, Some(12)));
+        assert_eq!(
+            (as_of(&overrides, 1), as_of(&overrides, 2)),
+            (None, Some(12))
+        );
+    }
+
+    #[test]
+    fn nodes_whose_clocks_differ_agree_on_which_limits_are_newer() {
+        let mut overrides = Overrides::default();
+        overrides.revised(1, 4);
+        for (tenant, index, expires_ms) in [("acme", 5, 5_000), ("globex", 6, 9_000)] {
+            overrides
+                .set(wish(tenant, &["9/hour"], Some(expires_ms)), at(index), 0)
+                .unwrap();
+        }
+        // Two nodes, one of them 700 ms ahead: of what they say at one moment, the one's is newer or the same, never
+        // older; and newer exactly where it has dropped what the other has not.
+        let acme = TenantId::from("acme");
+        let mut before = None;
+        for ms in (0..12_000).step_by(100) {
+            let (behind, ahead) = (overrides.as_of(1, ms), overrides.as_of(1, ms + 700));
+            assert!(behind >= before && ahead >= behind, "at {ms}");
+            let drops = |ms| overrides.of(&acme, ms).is_none();
+            if drops(ms + 700) != drops(ms) {
+                assert!(ahead > behind, "at {ms}");
+            }
+            before = behind;
+        }
+        let last = overrides.as_of(1, u64::MAX).unwrap();
+        assert_eq!((last.index, last.number()), (6, 6 << 16 | 2));
+        // What is set after that is newer still, though what is over is forgotten.
+        let (clock, wish) = (20_000 + LINGER_MS, wish("initech", &["9/hour"], None));
+        overrides.set(wish, at(7), clock).unwrap();
+        let newest = overrides.as_of(1, 0).unwrap();
+        assert!(newest > last && newest.number() > last.number());
+        assert_eq!(overrides.all().len(), 1);
     }
 
     #[test]

@@ -112,11 +112,13 @@ pub fn charge<A: Account>(items: &[(&A, u32)], bounds: Bounds<'_>, clock: &impl 
 
 /// Gives back what a charge took, for a request that has reached nothing. Per account: only while the slot
 /// it was booked in is the newest (at the same instant, for limits of a few tokens); otherwise the spend
-/// stands.
-pub fn refund<A: Account>(items: &[(&A, u32)], receipt: Receipt) {
-    for (account, cost) in items {
-        account.cell().refund(account.pace(), *cost, receipt.spent);
-    }
+/// stands. How many came back of each, in their order.
+pub fn refund<A: Account>(items: &[(&A, u32)], receipt: Receipt) -> Vec<u32> {
+    let back = |(account, cost): &(&A, u32)| {
+        let (cell, pace) = (account.cell(), account.pace());
+        cell.refund(pace, *cost, receipt.spent)
+    };
+    items.iter().map(back).collect()
 }
 
 fn settle<A: Account>(

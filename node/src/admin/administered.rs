@@ -30,7 +30,7 @@ use super::body::{EndpointHere, Traffic};
 use crate::{
     explain::{Explainer, Explanation, Question},
     report::{Metrics, health::Health},
-    revision::{Compiled, Drafts},
+    revision::{Compiled, Drafts, Settings},
     upstream::Upstreams,
 };
 
@@ -57,6 +57,9 @@ pub(crate) trait Administered: Send + Sync + 'static {
     /// What the check has to say of a document that this node could serve, or every reason why it could
     /// not. Takes its time: not for a runtime's thread.
     fn check(&self, files: &[SourceFile]) -> Result<Vec<String>, Vec<String>>;
+    /// What of the limits that are set for tenants does not fit beside a good document, by that clock (ms since the Unix
+    /// epoch). Takes its time, as [`check`](Self::check).
+    fn clashes(&self, files: &[SourceFile], unix_ms: u64) -> Vec<String>;
     /// What a document would change, were it applied now.
     fn changes(&self, files: Arc<[SourceFile]>) -> BoxFuture<'static, Changes>;
     /// At most `limit` acts, the first after that place in the log, or without one the last there are.
@@ -215,6 +218,11 @@ impl Administered for Node {
 
     fn check(&self, files: &[SourceFile]) -> Result<Vec<String>, Vec<String>> {
         self.drafts.check(files)
+    }
+
+    fn clashes(&self, files: &[SourceFile], unix_ms: u64) -> Vec<String> {
+        let overrides = &*self.overrides();
+        self.drafts.clashes(files, Settings { overrides, unix_ms })
     }
 
     fn changes(&self, files: Arc<[SourceFile]>) -> BoxFuture<'static, Changes> {

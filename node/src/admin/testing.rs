@@ -52,6 +52,8 @@ pub(crate) struct Pretend {
     /// Limits that were set, or cleared.
     pub(crate) quotas: Mutex<Vec<(Result<SetQuota, TenantId>, Actor)>>,
     pub(crate) quota_outcome: Result<u64, WriteError>,
+    /// What is set.
+    pub(crate) overrides: Arc<Overrides>,
     /// The facts that it holds, in the order in which they were made.
     pub(crate) facts: Mutex<Vec<Arc<Fact>>>,
     /// Why it makes no more; none: it does.
@@ -101,6 +103,7 @@ impl Pretend {
             mark_outcome: Ok(14),
             quotas: Mutex::default(),
             quota_outcome: Ok(43),
+            overrides: Arc::default(),
             facts: Mutex::default(),
             publish_error: None,
             lane: Standing {
@@ -245,6 +248,12 @@ impl Administered for Pretend {
         crate::revision::Drafts::new(false).check(files)
     }
 
+    fn clashes(&self, files: &[SourceFile], unix_ms: u64) -> Vec<String> {
+        let overrides = &*self.overrides;
+        let settings = crate::revision::Settings { overrides, unix_ms };
+        crate::revision::Drafts::new(false).clashes(files, settings)
+    }
+
     fn changes(&self, files: Arc<[SourceFile]>) -> BoxFuture<'static, Changes> {
         let changes = match self.current() {
             Some(current) => Changes::between(current.number, &current.files, &files),
@@ -325,7 +334,7 @@ impl Administered for Pretend {
     }
 
     fn overrides(&self) -> Arc<Overrides> {
-        Arc::default()
+        self.overrides.clone()
     }
 
     fn set_quota(

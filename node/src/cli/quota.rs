@@ -107,6 +107,13 @@ fn page(quota: &Quota) -> String {
             "Set",
             quota.set.as_ref().map_or_else(|| "no".to_owned(), set_text),
         ),
+        pair(
+            "As of",
+            quota.as_of.map_or_else(
+                || "not known: this node has not read the log to its end yet".to_owned(),
+                |index| format!("entry {index}"),
+            ),
+        ),
     ];
     if let Some(reason) = quota.set.as_ref().map(|set| &set.reason)
         && !reason.is_empty()
@@ -149,6 +156,7 @@ fn stand(quota: &Quota) -> String {
         "POOL",
         "BASE",
         "COOLING",
+        "MAY PASS BY",
         "HELD BY",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
@@ -167,6 +175,7 @@ fn stand(quota: &Quota) -> String {
             or_none(one.pool.map(|pool| pool.to_string())),
             or_none(one.base.map(|base| base.to_string())),
             or_none(one.cooling.map(|cooling| cooling.to_string())),
+            one.overshoot.to_string(),
             or_none((!holders.is_empty()).then(|| holders.join(", "))),
         ]);
     }
@@ -184,9 +193,41 @@ fn stand(quota: &Quota) -> String {
             ));
         }
     }
-    text.push_str(
-        "\nNo window passes its limit, but by a node's base share for each start of one without a quorum.\n",
-    );
+    text.push_str(&bound(quota));
+    text
+}
+
+/// By how much windows may pass their limits, and what that is made of.
+fn bound(quota: &Quota) -> String {
+    let mut text = String::new();
+    for one in quota.stand.iter().filter(|one| one.overshoot > 0) {
+        let starts = one.overshoot_of.iter().map(|part| {
+            let times = if part.starts == 1 { "start" } else { "starts" };
+            format!(
+                "{} by {} {times} of {} without a quorum",
+                part.tokens, part.starts, part.node
+            )
+        });
+        let starts: Vec<String> = starts.collect();
+        let made = match starts.is_empty() {
+            true => "the cluster has no ledger yet, and each node admits all of it".to_owned(),
+            false => starts.join(", "),
+        };
+        text.push_str(&format!(
+            "\nA window of {} may pass it by {}: {made}.\n",
+            one.id, one.overshoot
+        ));
+    }
+    if text.is_empty() && quota.unheard.is_empty() {
+        text.push_str("\nNo window passes its limit.\n");
+    }
+    if !quota.unheard.is_empty() {
+        text.push_str(&format!(
+            "\nNot in reach: {}. A window may pass its limit by the base share of each of them for each of its starts without a quorum{}.\n",
+            quota.unheard.join(", "),
+            if text.is_empty() { ", and by nothing else" } else { " too" }
+        ));
+    }
     text
 }
 
@@ -242,5 +283,36 @@ mod tests {
         ] {
             assert!(line(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_bound_says_what_it_is_made_of() {
+        let stand = |overshoot: u64, overshoot_of: serde_json::Value| {
+            serde_json::json!({
+                "id": "tenant-hour", "limit": 1000, "used": 3, "free_here": 5, "pool": 700, "base": 300,
+                "cooling": 0, "holders": [], "regions": {},
+                "overshoot": overshoot, "overshoot_of": overshoot_of,
+            })
+        };
+        let told = |stand: serde_json::Value, unheard: &[&str]| {
+            let quota = serde_json::json!({
+                "stale": false, "revision": 1, "tenant": "acme", "plan": "p", "limits": [], "set": null,
+                "stand": [stand], "ledger_answered": true, "unheard": unheard,
+            });
+            bound(&serde_json::from_value(quota).unwrap())
+        };
+        let none = serde_json::json!([]);
+        assert_eq!(
+            told(stand(0, none.clone()), &[]),
+            "\nNo window passes its limit.\n"
+        );
+        let of = serde_json::json!([{ "node": "a", "starts": 2, "tokens": 200 }]);
+        assert_eq!(
+            told(stand(200, of), &[]),
+            "\nA window of tenant-hour may pass it by 200: 200 by 2 starts of a without a quorum.\n"
+        );
+        assert!(told(stand(2000, none.clone()), &[]).contains("has no ledger yet"));
+        let unheard = told(stand(0, none), &["b"]);
+        assert!(unheard.contains("Not in reach: b.") && unheard.contains("nothing else"));
     }
 }

@@ -19,10 +19,14 @@ use meridian_config::{
     name::TenantId,
 };
 
+use tokio::time::Instant;
+
 use super::{
-    limiter::{Charge, Payer},
+    alarm::{Alarms, Level, Tell},
+    limiter::{Charge, Charged, Payer},
     outcome::{LimitState, Outcome, Why},
     overload,
+    paid::{Bill, Paid},
     prefix::Prefix,
 };
 
@@ -48,18 +52,81 @@ struct Item<'a> {
 }
 
 /// Charges all limits or none.
-pub(super) async fn charge(tokens: &Charging<'_>, charge: &Charge<'_>) -> Outcome {
+pub(super) async fn charge(tokens: &Charging<'_>, charge: &Charge<'_>, alarms: &Alarms) -> Charged {
     let (enforced, shadow): (Vec<Item<'_>>, Vec<Item<'_>>) = items(tokens, charge)
         .into_iter()
         .partition(|item| !item.limit.shadow);
-    let outcome = settle(tokens, charge, &enforced).await;
-    match outcome {
-        Outcome::Admit { states, .. } => Outcome::Admit {
-            shadowed: over(tokens, charge, &shadow),
-            states,
-        },
-        refused => refused,
+    let mut begun = None;
+    let (mut outcome, bill) = settle(tokens, charge, &enforced, &mut begun).await;
+    let mut bills: Vec<Bill> = bill.into_iter().collect();
+    if let Outcome::Admit { shadowed, .. } = &mut outcome {
+        *shadowed = over(tokens, charge, &shadow, &mut bills);
     }
+    Charged {
+        reached: reached(tokens, charge, &enforced, &outcome, alarms),
+        outcome,
+        paid: Paid::of(bills, charge.cost),
+        waited: begun.map(|begun| begun.elapsed()),
+    }
+}
+
+/// Tells of the tenant's limits that it has nearly or all used up, and which are to be counted.
+fn reached(
+    tokens: &Charging<'_>,
+    charge: &Charge<'_>,
+    items: &[Item<'_>],
+    outcome: &Outcome,
+    alarms: &Alarms,
+) -> Vec<Level> {
+    let Payer::Tenant(tenant) = charge.payer else {
+        return Vec::new();
+    };
+    let full = match outcome {
+        Outcome::Refuse {
+            limit,
+            why: Why::Limit,
+            ..
+        } => Some(&**limit),
+        _ => None,
+    };
+    let (Outcome::Admit { states, .. } | Outcome::Refuse { states, .. }) = outcome;
+    let mut reached = Vec::new();
+    for (item, state) in items.iter().zip(states) {
+        let limit = item.limit;
+        // What is left is never more than what is not used: a limit that is far from used up ends here.
+        let near = Level::of(limit.amount.saturating_sub(state.remaining), limit.amount);
+        if limit.per != Per::Tenant || near.is_none() {
+            continue;
+        }
+        let used = match full {
+            Some(full) if *full == limit.id => limit.amount,
+            _ => match tokens.holder.find(item.id) {
+                Some(key) => key.used().into(),
+                None => continue,
+            },
+        };
+        let now = Instant::now().into_std();
+        let Some(level) = Level::of(used, limit.amount) else {
+            continue;
+        };
+        let Some(tell) = alarms.judge(item.id, level, limit.span, now) else {
+            continue;
+        };
+        if let Tell::Aloud { unlogged } = tell {
+            tracing::warn!(
+                %tenant,
+                limit = %limit.id,
+                used,
+                amount = limit.amount,
+                window_s = limit.span.as_secs(),
+                unlogged,
+                "a tenant has used {} % of a limit",
+                level.percent()
+            );
+        }
+        reached.push(level);
+    }
+    reached
 }
 
 /// What a charge would come to, with the states as they are before it.
@@ -94,12 +161,19 @@ pub(super) fn peek(tokens: &Charging<'_>, charge: &Charge<'_>) -> Outcome {
     }
 }
 
-async fn settle(tokens: &Charging<'_>, charge: &Charge<'_>, items: &[Item<'_>]) -> Outcome {
+/// Charges limits that may refuse the request. `begun` becomes when it began to wait, if it did.
+async fn settle(
+    tokens: &Charging<'_>,
+    charge: &Charge<'_>,
+    items: &[Item<'_>],
+    begun: &mut Option<Instant>,
+) -> (Outcome, Option<Bill>) {
     if items.is_empty() {
-        return Outcome::Admit {
+        let nothing = Outcome::Admit {
             states: Vec::new(),
             shadowed: Vec::new(),
         };
+        return (nothing, None);
     }
     let mut patience: Option<Monotonic> = None;
     for _ in 0..LOOKS {
@@ -107,13 +181,14 @@ async fn settle(tokens: &Charging<'_>, charge: &Charge<'_>, items: &[Item<'_>]) 
         for item in items {
             match resolve(tokens, charge, item) {
                 Ok(key) => keys.push(key),
-                Err(holder::Crowded(_)) => return crowded(item.limit),
+                Err(holder::Crowded(_)) => return (crowded(item.limit), None),
             }
         }
         let denial = match pay(tokens, charge, &keys) {
             Answer::Admit(receipt) => {
                 tell(tokens, charge, items, &receipt);
-                return admitted(tokens, charge, items, &keys);
+                let outcome = admitted(tokens, charge, items, &keys);
+                return (outcome, Some(Bill { keys, receipt }));
             }
             Answer::Again => continue,
             Answer::Deny(denial) => denial,
@@ -121,7 +196,7 @@ async fn settle(tokens: &Charging<'_>, charge: &Charge<'_>, items: &[Item<'_>]) 
         let (key, limit) = (&keys[denial.which], items[denial.which].limit);
         let now = tokens.clock.now();
         if patience.is_some_and(|end| now.monotonic >= end) {
-            return refused(charge, items, &keys, &denial, now);
+            return (refused(charge, items, &keys, &denial, now), None);
         }
         let wait = match limit.on_empty {
             OnEmpty::Wait(wait) => wait,
@@ -129,8 +204,9 @@ async fn settle(tokens: &Charging<'_>, charge: &Charge<'_>, items: &[Item<'_>]) 
             OnEmpty::Deny => Duration::ZERO,
         };
         let Ok(parked) = key.park_for(wait, now, denial.cools_in) else {
-            return refused(charge, items, &keys, &denial, now);
+            return (refused(charge, items, &keys, &denial, now), None);
         };
+        begun.get_or_insert_with(Instant::now);
         let nanoseconds = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
         let end = Monotonic(now.monotonic.0.saturating_add(nanoseconds));
         let end = *patience.get_or_insert(end);
@@ -138,7 +214,7 @@ async fn settle(tokens: &Charging<'_>, charge: &Charge<'_>, items: &[Item<'_>]) 
         // Called, or nobody has: the next look says.
         let _ = tokio::time::timeout(until, parked).await;
     }
-    crowded(items[0].limit)
+    (crowded(items[0].limit), None)
 }
 
 fn resolve(
@@ -300,12 +376,26 @@ fn crowded(limit: &Limit) -> Outcome {
 }
 
 /// Charges limits that turn nobody away; the ids of those that would have.
-fn over(tokens: &Charging<'_>, charge: &Charge<'_>, shadow: &[Item<'_>]) -> Vec<Arc<str>> {
-    let denies = |item: &&Item<'_>| {
-        let key = resolve(tokens, charge, item);
-        !key.is_ok_and(|key| matches!(pay(tokens, charge, &[key]), Answer::Admit(_)))
+fn over(
+    tokens: &Charging<'_>,
+    charge: &Charge<'_>,
+    shadow: &[Item<'_>],
+    bills: &mut Vec<Bill>,
+) -> Vec<Arc<str>> {
+    let mut denies = |item: &&Item<'_>| {
+        let Ok(key) = resolve(tokens, charge, item) else {
+            return true;
+        };
+        let keys = vec![key];
+        match pay(tokens, charge, &keys) {
+            Answer::Admit(receipt) => {
+                bills.push(Bill { keys, receipt });
+                false
+            }
+            _ => true,
+        }
     };
-    let over = shadow.iter().filter(denies);
+    let over = shadow.iter().filter(|item| denies(item));
     over.map(|item| Arc::from(item.limit.id.as_str())).collect()
 }
 
@@ -322,7 +412,7 @@ fn items<'a>(tokens: &Charging<'_>, charge: &Charge<'a>) -> Vec<Item<'a>> {
 }
 
 /// A limit as the quota knows it. The document's check has the same bounds.
-fn terms(limit: &Limit) -> Option<Terms> {
+pub(super) fn terms(limit: &Limit) -> Option<Terms> {
     let kind = match limit.window {
         Window::Sliding => terms::Kind::Sliding,
         Window::Fixed => terms::Kind::Fixed,

@@ -3,7 +3,7 @@
 //! In: the limits in force, and what this node holds. Out: a [`Count`] for each limit that the tenant has one count of;
 //! of those per subject or address there are as many as clients.
 
-use meridian_cluster::quota::{key::KeyId, service::Charging};
+use meridian_cluster::quota::{key::KeyId, service::Charging, terms::Terms};
 use meridian_config::{
     document::{Limit, Per},
     name::TenantId,
@@ -20,10 +20,12 @@ pub struct Count {
     pub key: KeyId,
     /// Units per window.
     pub amount: u64,
+    /// The limit as the ledger has it; none of one that no document can say.
+    pub terms: Option<Terms>,
     /// What this node could spend now.
     pub free_here: u64,
-    /// What is left in all regions, as far as this node knows.
-    pub remaining: u64,
+    /// What is used in all regions, as far as this node knows.
+    pub used: u64,
 }
 
 /// The counts of these limits of a tenant.
@@ -31,19 +33,17 @@ pub fn counts(tokens: &Charging<'_>, tenant: &TenantId, limits: &[Limit]) -> Vec
     let own = limits.iter().filter(|limit| limit.per == Per::Tenant);
     own.filter_map(|limit| {
         let key = charging::key_of(tokens, tenant, limit)?;
-        let (free, left) = tokens.holder.find(key).map_or_else(
-            || (0, limit.amount),
-            |key| {
-                let (free, left) = key.remaining();
-                (u64::from(free), u64::from(left))
-            },
-        );
+        let (free, used) = tokens.holder.find(key).map_or((0, 0), |key| {
+            let (free, _) = key.remaining();
+            (u64::from(free), u64::from(key.used()))
+        });
         Some(Count {
             id: limit.id.clone(),
             key,
             amount: limit.amount,
+            terms: charging::terms(limit),
             free_here: free,
-            remaining: left,
+            used,
         })
     })
     .collect()

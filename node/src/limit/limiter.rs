@@ -1,11 +1,16 @@
 //! What the request path asks: may this request pass, and who pays for it?
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use meridian_cluster::quota::service::Quota;
 use meridian_config::{document::Limit, name::TenantId};
 
-use super::{charging, outcome::Outcome};
+use super::{
+    alarm::{Alarms, Level},
+    charging,
+    outcome::{LimitState, Outcome},
+    paid::Paid,
+};
 
 /// One request to be counted.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +29,7 @@ pub struct Charge<'a> {
     pub cost: u32,
     /// How overloaded the worker is, from 0 to 1.
     pub overload: f64,
-    /// The last entry of the directory that changed a limit, as far as the revision goes that these limits are of.
+    /// Which limits these are: of two, the greater number is newer.
     pub as_of: u64,
 }
 
@@ -41,20 +46,44 @@ pub enum Payer<'a> {
 #[derive(Debug, Clone)]
 pub struct Limiter {
     quota: Quota,
+    alarms: Arc<Alarms>,
+}
+
+/// What came of a charge, and what is to be said of it.
+#[derive(Debug)]
+pub struct Charged {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What it has paid with, to be given back if the request reaches nothing.
+    pub paid: Paid,
+    /// How long it waited for tokens, if it did.
+    pub waited: Option<Duration>,
+    /// What the tenant has just come to of its limits.
+    pub reached: Vec<Level>,
 }
 
 impl Limiter {
     /// A limiter that spends what a node holds.
     pub fn new(quota: Quota) -> Self {
-        Self { quota }
+        Self {
+            quota,
+            alarms: Arc::default(),
+        }
     }
 
     /// Charges one request to all limits, or to none. Waits where a limit has requests wait, and no longer.
     ///
     /// What was spent stays so when the document changes, as long as a limit keeps its id, kind, window and
     /// `on_lapse`.
-    pub async fn charge(&self, charge: Charge<'_>) -> Outcome {
-        charging::charge(&self.quota.charging(), &charge).await
+    pub async fn charge(&self, charge: Charge<'_>) -> Charged {
+        charging::charge(&self.quota.charging(), &charge, &self.alarms).await
+    }
+
+    /// Gives back what a request has paid with that has reached nothing, and says so in the states that its charge came
+    /// to. Whether anything came back: only within the slot of the window (a fortieth of a sliding one, all of a fixed
+    /// one) that it was spent in.
+    pub fn give_back(&self, paid: Paid, states: &mut [LimitState]) -> bool {
+        paid.give_back(&self.quota.charging(), states)
     }
 
     /// What [`Self::charge`] would come to, with the states as they are before it; counts nothing.
@@ -65,8 +94,6 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use meridian_config::document::{OnEmpty, Per, Window};
     use tokio::time::sleep;
 
@@ -99,7 +126,7 @@ mod tests {
     }
 
     async fn admits(limiter: &Limiter, charge: Charge<'_>) -> bool {
-        matches!(limiter.charge(charge).await, Outcome::Admit { .. })
+        matches!(limiter.charge(charge).await.outcome, Outcome::Admit { .. })
     }
 
     #[tokio::test(start_paused = true)]
@@ -144,7 +171,7 @@ mod tests {
         let acme = Payer::Tenant(&acme);
         assert!(admits(&limiter, charge(acme, &plan, &route)).await);
         for _ in 0..5 {
-            let outcome = limiter.charge(charge(acme, &plan, &route)).await;
+            let outcome = limiter.charge(charge(acme, &plan, &route)).await.outcome;
             let Outcome::Refuse {
                 limit,
                 why,
@@ -195,14 +222,14 @@ mod tests {
                 ..calm
             };
             for _ in 0..admitted {
-                let Outcome::Admit { states, .. } = limiter.charge(pressed).await else {
+                let Outcome::Admit { states, .. } = limiter.charge(pressed).await.outcome else {
                     panic!("refused at {priority}");
                 };
                 let told = &*states.last().unwrap().id == "overload";
                 assert_eq!(told, priority < 100);
             }
             if admitted < 10 {
-                let outcome = limiter.charge(pressed).await;
+                let outcome = limiter.charge(pressed).await.outcome;
                 let why = match outcome {
                     Outcome::Refuse { why, .. } => why,
                     Outcome::Admit { .. } => panic!("admitted at {priority}"),
@@ -226,7 +253,7 @@ mod tests {
             let outcome = limiter
                 .charge(charge(Payer::Tenant(&acme), &plan, &[]))
                 .await;
-            let Outcome::Admit { states, shadowed } = outcome else {
+            let Outcome::Admit { states, shadowed } = outcome.outcome else {
                 panic!("refused");
             };
             assert_eq!((states.len(), shadowed.len()), (1, over));
@@ -279,10 +306,92 @@ mod tests {
             states[0].remaining
         };
         assert_eq!(left(&limiter.peek(charge)), 2);
-        assert_eq!(left(&limiter.charge(charge).await), 1);
+        assert_eq!(left(&limiter.charge(charge).await.outcome), 1);
         assert_eq!(left(&limiter.peek(charge)), 1);
         limiter.charge(charge).await;
         let full = limiter.peek(charge);
         assert!(matches!(full, Outcome::Refuse { .. }), "{full:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_request_paid_comes_back_within_its_slot_and_not_after() {
+        let limiter = limiter();
+        let acme = TenantId::from("acme");
+        let shadow = Limit {
+            shadow: true,
+            ..limit("trial", 100)
+        };
+        // Of a small limit the very instant counts, of a greater one a fortieth of the window.
+        let plan = [limit("small", 3), limit("great", 100), shadow];
+        let charge = charge(Payer::Tenant(&acme), &plan, &[]);
+        let left = |states: &[LimitState]| -> Vec<u64> {
+            states.iter().map(|state| state.remaining).collect()
+        };
+        let pay = async || {
+            let charged = limiter.charge(charge).await;
+            let Outcome::Admit { states, .. } = charged.outcome else {
+                panic!("refused");
+            };
+            (charged.paid, states)
+        };
+        for _ in 0..5 {
+            let (paid, mut states) = pay().await;
+            assert_eq!(left(&states), [2, 99]);
+            assert!(limiter.give_back(paid, &mut states));
+            assert_eq!(left(&states), [3, 100]);
+        }
+        let (paid, mut states) = pay().await;
+        sleep(Duration::from_secs(3)).await;
+        let (later, mut states_later) = pay().await;
+        assert!(limiter.give_back(paid, &mut states), "of the small one");
+        assert_eq!(left(&states), [2, 99], "the great one's slot is over");
+        assert!(limiter.give_back(later, &mut states_later));
+        let (_, states) = pay().await;
+        assert_eq!(left(&states), [2, 98]);
+        assert!(!limiter.give_back(Paid::default(), &mut []));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_near_its_limit_is_told_of_and_others_are_not() {
+        let limiter = limiter();
+        let acme = TenantId::from("acme");
+        let plan = [limit("tenant", 10)];
+        let mut levels = Vec::new();
+        for _ in 0..12 {
+            let charged = limiter
+                .charge(charge(Payer::Tenant(&acme), &plan, &[]))
+                .await;
+            levels.push(charged.reached);
+        }
+        let mut expected = vec![Vec::new(); 12];
+        expected[7] = vec![Level::High];
+        expected[9] = vec![Level::Full];
+        assert_eq!(levels, expected);
+        let of_each = [Limit {
+            per: Per::ClientIp,
+            ..limit("each", 1)
+        }];
+        let charged = limiter
+            .charge(charge(Payer::Tenant(&acme), &of_each, &[]))
+            .await;
+        assert_eq!(charged.reached, []);
+        let charged = limiter.charge(charge(Payer::Nobody, &plan[..], &[])).await;
+        assert_eq!(charged.reached, []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_that_a_request_waited_is_told() {
+        let limiter = limiter();
+        let second = Limit {
+            on_empty: OnEmpty::Wait(Duration::from_secs(2)),
+            ..Limit::new("second", 1, Duration::from_secs(1))
+        };
+        let plan = [second];
+        let acme = TenantId::from("acme");
+        let charge = charge(Payer::Tenant(&acme), &plan, &[]);
+        assert_eq!(limiter.charge(charge).await.waited, None);
+        let waited = limiter.charge(charge).await.waited.unwrap();
+        let (least, most) = (Duration::from_secs(1), Duration::from_millis(1100));
+        assert!((least..most).contains(&waited), "{waited:?}");
     }
 }

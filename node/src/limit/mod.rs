@@ -6,17 +6,21 @@
 //!
 //! Nothing is asked of another node on the way; docs/quota.md says how tokens come here.
 
+mod alarm;
 mod charging;
 mod counts;
 mod limiter;
 mod outcome;
 mod overload;
+mod paid;
 mod prefix;
 
+pub use alarm::Level;
 pub use counts::{Count, counts};
-pub use limiter::{Charge, Limiter, Payer};
+pub use limiter::{Charge, Charged, Limiter, Payer};
 pub use outcome::{LimitState, Outcome, Why};
 pub use overload::Pressure;
+pub use paid::Paid;
 
 /// Some instant for a test to start from.
 #[cfg(test)]

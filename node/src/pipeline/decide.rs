@@ -8,6 +8,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, Method, Response, Uri, Version, request::Parts};
 use hyper::body::SizeHint;
+use meridian_cluster::directory::AsOf;
 use meridian_config::document::{Listener, Route};
 use tokio::time::Instant;
 
@@ -16,7 +17,7 @@ use crate::{
     ban::Leave,
     exchange::{Body, Context, Identity},
     guard::{self, head::Admitted},
-    limit::{Charge, LimitState, Outcome, Payer, Pressure},
+    limit::{Charge, LimitState, Outcome, Paid, Payer, Pressure},
     listener::tls,
     problem::Refusal,
     report::{health, metrics::Quota},
@@ -46,6 +47,8 @@ pub(crate) struct Subject {
     normal_path: Option<String>,
     pub(crate) route: Option<usize>,
     pub(crate) states: Vec<LimitState>,
+    /// What its limits were paid with, until it has reached something.
+    pub(crate) paid: Paid,
     /// What a request that is sent on may lose while it lasts.
     pub(crate) leave: Option<Leave>,
     /// The step that it has come to.
@@ -216,7 +219,20 @@ async fn charge(
         charge.overload = feel_pressure(&worker.pressure).await;
     }
     let outcome = match purse {
-        Purse::Charge => worker.limiter.charge(charge).await,
+        Purse::Charge => {
+            let charged = worker.limiter.charge(charge).await;
+            if let Some(waited) = charged.waited {
+                worker.metrics.quota_wait.observe(worker.index, waited);
+            }
+            let tenant = identity.as_ref().map(|identity| &identity.tenant);
+            if let Some(tenant) = tenant.and_then(|tenant| compiled.tenants.get(tenant)) {
+                for level in charged.reached {
+                    tenant.reached.add(worker.index, level as usize);
+                }
+            }
+            subject.paid = charged.paid;
+            charged.outcome
+        }
         Purse::Peek => worker.limiter.peek(charge),
     };
     match outcome {
@@ -281,7 +297,8 @@ fn bill<'a>(
         route_limits: &chosen.route.limits,
         cost: chosen.route.cost,
         overload: 0.0,
-        as_of: compiled.as_of,
+        // Not known yet: any other node's limits are newer.
+        as_of: compiled.as_of.map_or(0, AsOf::number),
     }
 }
 
@@ -331,6 +348,7 @@ impl Subject {
             normal_path: None,
             route: None,
             states: Vec::new(),
+            paid: Paid::default(),
             leave: None,
             step: Step::Guard,
         }

@@ -1,6 +1,7 @@
 //! A worker over in-memory streams: requests as clients send them, responses as clients see them.
 
 mod banned;
+mod charged;
 mod explained;
 mod gateway;
 
@@ -337,7 +338,8 @@ async fn residency_refuses_before_anything_is_charged_and_the_log_keeps_little()
     let unreachable = gateway.ask_as("strict", "/abroad").await;
     assert_eq!(unreachable.status, 503, "{}", unreachable.body);
     assert_eq!(problem(&unreachable), "residency-unavailable");
-    assert_eq!(unreachable.header("x-ratelimit-remaining"), "1");
+    // It came to nothing, and has its token back.
+    assert_eq!(unreachable.header("x-ratelimit-remaining"), "2");
     tokio::time::sleep(Duration::from_millis(200)).await;
     let lines = gateway.host.printed();
     assert_eq!(lines.len(), 2);

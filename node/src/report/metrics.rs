@@ -17,9 +17,9 @@ use std::{
 use meridian_config::name::{RegionName, RouteName, ServiceName, TenantId};
 use prometheus::{Registry, TextEncoder};
 
-use super::series::{Counts, Durations, OVERHEAD, REQUEST, Requests};
+use super::series::{Counts, Durations, OVERHEAD, QUOTA_WAIT, REQUEST, Requests};
 use crate::{
-    limit::Why,
+    limit::{Level, Why},
     problem::{Refusal, TokenFault},
 };
 
@@ -45,6 +45,7 @@ pub struct RequestPath {
     workers: usize,
     routes: Mutex<BTreeMap<RouteName, Arc<RouteSeries>>>,
     tenants: Mutex<BTreeMap<TenantId, Arc<Counts>>>,
+    reached: Mutex<BTreeMap<TenantId, Arc<Counts>>>,
     upstreams: Mutex<BTreeMap<(ServiceName, RegionName), Arc<Durations>>>,
     failovers: Mutex<BTreeMap<(RegionName, RegionName), Arc<Counts>>>,
     /// Requests that no route took.
@@ -53,6 +54,8 @@ pub struct RequestPath {
     pub overhead: Durations,
     /// `meridian_quota_decisions_total`, by [`Quota`].
     pub quota: Counts,
+    /// `meridian_quota_wait_seconds`.
+    pub quota_wait: Durations,
     /// `meridian_auth_failures_total`, by [`auth_failure`].
     pub auth_failures: Counts,
     /// `meridian_blocked_total`, by [`blocked`].
@@ -86,12 +89,14 @@ pub enum Quota {
     Shadow,
     /// The request was exempt.
     Exempt,
+    /// The request reached nothing, and got its tokens back.
+    Refund,
 }
 
 impl Quota {
     /// Their names, as the label has them, in order.
-    pub const NAMES: [&str; 8] = [
-        "admit", "limit", "local", "lapsed", "overload", "crowded", "shadow", "exempt",
+    pub const NAMES: [&str; 9] = [
+        "admit", "limit", "local", "lapsed", "overload", "crowded", "shadow", "exempt", "refund",
     ];
 }
 
@@ -185,11 +190,13 @@ impl Metrics {
             workers,
             routes: Mutex::default(),
             tenants: Mutex::default(),
+            reached: Mutex::default(),
             upstreams: Mutex::default(),
             failovers: Mutex::default(),
             unrouted: RouteSeries::new(workers),
             overhead: Durations::new(OVERHEAD, workers),
             quota: Counts::new(Quota::NAMES.len(), workers),
+            quota_wait: Durations::new(QUOTA_WAIT, workers),
             auth_failures: Counts::new(AUTH_FAILURES.len(), workers),
             blocked: Counts::new(BLOCKED.len(), workers),
             connections: Counts::new(2, workers),
@@ -244,6 +251,17 @@ impl RequestPath {
             name,
             &TenantId::from("other"),
             || Counts::new(DECISIONS.len(), self.workers),
+        )
+    }
+
+    /// How often a tenant has come near the end of a limit, by [`Level`].
+    pub fn reached(&self, name: &TenantId) -> Arc<Counts> {
+        shared(
+            &self.reached,
+            TENANTS,
+            name,
+            &TenantId::from("other"),
+            || Counts::new(Level::NAMES.len(), self.workers),
         )
     }
 

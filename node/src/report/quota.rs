@@ -122,3 +122,44 @@ impl Collector for QuotaPage {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use meridian_config::name::TenantId;
+
+    use super::*;
+    use crate::report::Metrics;
+
+    #[test]
+    fn every_metric_of_the_alerts_that_are_shipped_is_on_the_page() {
+        let metrics = Metrics::new(1);
+        let quota = Quota::alone(Duration::from_secs(1));
+        let page = QuotaPage::new(quota);
+        metrics.registry().register(Box::new(page)).unwrap();
+        metrics.path().reached(&TenantId::from("acme"));
+        let page = metrics.render();
+        let shown: BTreeSet<&str> = page
+            .lines()
+            .filter_map(|line| line.split(['{', ' ']).next())
+            .collect();
+        let rules = include_str!("../../../deploy/prometheus/quota.rules.yaml");
+        let of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let named: BTreeSet<&str> = rules
+            .lines()
+            .filter(|line| line.trim_start().starts_with("expr:"))
+            .flat_map(|line| line.split(|c| !of_name(c)))
+            .filter(|word| word.starts_with("meridian_"))
+            .collect();
+        assert!(named.len() >= 5, "{named:?}");
+        let missing: Vec<_> = named.difference(&shown).collect();
+        assert!(missing.is_empty(), "{missing:?} are not on\n{page}");
+        for level in crate::limit::Level::NAMES {
+            assert!(rules.contains(&format!("level=\"{level}\"")));
+        }
+        for decision in ["lapsed", "overload", "crowded"] {
+            assert!(page.contains(&format!("decision=\"{decision}\"")));
+        }
+    }
+}

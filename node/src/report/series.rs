@@ -104,6 +104,11 @@ pub const OVERHEAD: &[f64] = &[
     0.1, 1.0,
 ];
 
+/// Bounds for waits for tokens of a limit: a grant within a region, one across an ocean, five seconds at most.
+pub const QUOTA_WAIT: &[f64] = &[
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 2.0, 5.0,
+];
+
 /// Requests by method and status.
 #[derive(Debug)]
 pub struct Requests {

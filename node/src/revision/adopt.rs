@@ -15,7 +15,7 @@ use meridian_config::name::RegionName;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Compiled, Drafts, Settings, Surroundings};
+use super::{Compiled, Drafts, Settings, Surroundings, clashes};
 use crate::{identity::Issuers, report::metrics::RequestPath, upstream::Upstreams};
 
 /// How often it is looked whether the last request has let go of an old revision.
@@ -68,9 +68,10 @@ impl Adopter {
     pub fn set(&self, settings: Settings<'_>) -> Option<Arc<Compiled>> {
         let current = self.current.load_full()?;
         let compiled = current.set(settings, &self.metrics);
+        warn_of_clashes(&compiled, settings);
         tracing::info!(
             revision = compiled.number,
-            as_of = compiled.as_of,
+            as_of = compiled.as_of.map(|as_of| as_of.index),
             "the limits that are set for tenants have changed"
         );
         self.current.swap(Some(Arc::new(compiled)))
@@ -163,7 +164,9 @@ impl Adopter {
             metrics: &self.metrics,
             settings,
         };
-        self.serve(Compiled::assemble(draft, revision, &around), revision)
+        let compiled = Compiled::assemble(draft, revision, &around);
+        warn_of_clashes(&compiled, settings);
+        self.serve(compiled, revision)
     }
 
     fn reject(&self, revision: &Revision, mistakes: &[String]) -> Adoption {
@@ -185,6 +188,14 @@ impl Adopter {
         tracing::info!(revision = number, author = %revision.author, "serving a new revision");
         tracing::trace!(target: "meridian::decision", revision = number, "revision served");
         (Adoption::Served { number }, before)
+    }
+}
+
+/// Says what was set and applied at once, and does not fit: each alone was good. Requests pay such limits twice, or pass
+/// none, until an operator has put it right.
+fn warn_of_clashes(compiled: &Compiled, settings: Settings<'_>) {
+    for clash in clashes(&compiled.document, settings) {
+        tracing::warn!(revision = compiled.number, "{clash}");
     }
 }
 

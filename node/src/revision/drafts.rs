@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use meridian_cluster::directory::digest;
 use meridian_config::diagnose::Source;
 
-use super::Draft;
+use super::{Draft, Settings, clashes};
 
 /// Reads documents, and keeps the last good one until it is taken or another comes: some 40 MB for the
 /// largest.
@@ -42,6 +42,23 @@ impl Drafts {
         let before = self.last().replace((digest, draft));
         drop(before);
         Ok(warnings)
+    }
+
+    /// What of the limits that operators have set does not fit beside a good document, a sentence a mistake. Takes its
+    /// time, as [`check`](Self::check).
+    pub fn clashes(&self, files: &[Source], settings: Settings<'_>) -> Vec<String> {
+        if settings.overrides.all().is_empty() {
+            return Vec::new();
+        }
+        let digest = digest(files);
+        if let Some((known, draft)) = &*self.last()
+            && *known == digest
+        {
+            return clashes(&draft.document, settings);
+        }
+        // One that is not good is told of elsewhere.
+        Draft::read(files, self.dev)
+            .map_or_else(|_| Vec::new(), |draft| clashes(&draft.document, settings))
     }
 
     /// The draft of a document, to be compiled. As of [`check`](Self::check).

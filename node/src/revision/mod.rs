@@ -6,11 +6,13 @@
 //!
 //! - [`draft`]: what a revision's bytes say, and all the reasons why this node can't serve them;
 //! - [`Drafts`]: the last draft, so that a node reads a document once;
+//! - [`clashes`]: what operators have set that does not fit beside a document;
 //! - [`adopt`]: the loop that follows the directory, and keeps the old revision where the new one fails.
 //!
 //! A request pins the [`Compiled`] it started with.
 
 pub mod adopt;
+mod clash;
 pub mod draft;
 mod drafts;
 
@@ -18,12 +20,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use meridian_cluster::directory::{Override, Overrides, Revision};
+use meridian_cluster::directory::{AsOf, Override, Overrides, Revision};
 use meridian_config::{
     document::{Action, Document, Limit, Route, tenant_limits},
     name::{RegionName, TenantId, Zone},
 };
 
+pub use clash::clashes;
 pub use draft::Draft;
 pub use drafts::Drafts;
 
@@ -56,9 +59,9 @@ pub struct Compiled {
     pub tenants: BTreeMap<TenantId, CompiledTenant>,
     /// The zone of this node's region; none where the document does not list the region.
     pub own_zone: Option<Zone>,
-    /// The entry of the directory's log that last changed a limit of these tables, by the document or by an
-    /// operator; 0 where it is not known: at a start, before the log is.
-    pub as_of: u64,
+    /// Which limits these tables have; none where it is not known: at a start, before the log is read. The ledger then
+    /// holds any other node's for newer.
+    pub as_of: Option<AsOf>,
 }
 
 /// A route, ready.
@@ -103,6 +106,8 @@ pub struct CompiledTenant {
     pub set: Option<Override>,
     /// Its counters of decisions.
     pub decisions: Arc<Counts>,
+    /// How often it has come near the end of a limit.
+    pub reached: Arc<Counts>,
 }
 
 /// What operators have set, and the time to judge by which of it is over.
@@ -112,6 +117,12 @@ pub struct Settings<'a> {
     pub overrides: &'a Overrides,
     /// The node's clock: ms since the Unix epoch.
     pub unix_ms: u64,
+}
+
+impl Settings<'_> {
+    fn as_of(&self, revision: u64) -> Option<AsOf> {
+        self.overrides.as_of(revision, self.unix_ms)
+    }
 }
 
 /// What a compiled revision is made of beside its draft.
@@ -152,7 +163,7 @@ impl Compiled {
             routes,
             identity: Arc::new(identity::Rules::compile(&document, revision.number)),
             tenants: tenants(&document, settings, around.metrics),
-            as_of: settings.overrides.as_of(revision.number).unwrap_or(0),
+            as_of: settings.as_of(revision.number),
             own_zone: document
                 .regions
                 .get(around.own_region)
@@ -172,7 +183,7 @@ impl Compiled {
             identity: Arc::clone(&self.identity),
             tenants: tenants(&self.document, settings, metrics),
             own_zone: self.own_zone.clone(),
-            as_of: settings.overrides.as_of(self.number).unwrap_or(self.as_of),
+            as_of: settings.as_of(self.number).or(self.as_of),
         }
     }
 }
@@ -212,6 +223,7 @@ fn tenants(
             limits,
             set: set.cloned(),
             decisions: metrics.tenant(name),
+            reached: metrics.reached(name),
         }
     };
     let names = document.tenants.keys();

@@ -66,6 +66,15 @@ pub(crate) struct Reply {
     pub(crate) tunnel: Option<(BoxStream, Option<Ticket>)>,
 }
 
+/// A request that came to nothing, as its client hears of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unserved {
+    /// What the client hears.
+    pub refusal: Refusal,
+    /// Whether an upstream may have seen it, or its client is at fault: what it was charged stands then.
+    pub reached: bool,
+}
+
 /// A request that came to nothing.
 pub(crate) struct Failed {
     pub(crate) refusal: Refusal,
@@ -110,7 +119,7 @@ impl Client {
         &self,
         errand: Errand<'_>,
         mut request: Request<Body>,
-    ) -> Result<(Response<Body>, Served), Refusal> {
+    ) -> Result<(Response<Body>, Served), Unserved> {
         let began = Instant::now();
         let upgrade = request
             .extensions()
@@ -118,7 +127,10 @@ impl Client {
             .is_some()
             .then(|| hyper::upgrade::on(&mut request));
         let mut trip = Trip::new(errand, request, upgrade.is_some());
-        let reply = self.run(&mut trip).await.map_err(|failed| failed.refusal)?;
+        let reply = self.run(&mut trip).await.map_err(|failed| Unserved {
+            reached: trip.reached || failed.fault.is_some_and(|fault| fault.may_have_acted()),
+            refusal: failed.refusal,
+        })?;
         if let (Some((stream, ticket)), Some(upgrade)) = (reply.tunnel, upgrade) {
             let stop = self.shared.stop.clone();
             let leave = trip.errand.leave.cloned();
@@ -201,6 +213,10 @@ impl Client {
             let result = match target {
                 Target::Local(ticket) => self.try_local(trip, ticket).await,
                 Target::Peer(peer, region) => self.try_peer(trip, &peer, region).await,
+            };
+            trip.reached |= match &result {
+                Ok(_) => true,
+                Err(fault) => fault.may_have_acted(),
             };
             let failure = match &result {
                 Ok(reply) => match reply.response.status() {

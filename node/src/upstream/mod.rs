@@ -56,7 +56,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use client::{Client, Errand};
+pub use client::{Client, Errand, Unserved};
 pub use destination::{Destination, Destinations};
 pub use dial::Roots;
 

@@ -43,6 +43,8 @@ pub(crate) struct Trip<'a> {
     /// Where the last try went.
     pub(crate) region: Option<RegionName>,
     pub(crate) tries: u32,
+    /// Some try may have come to an upstream.
+    pub(crate) reached: bool,
     /// Tries after the first that count against `retries.attempts`.
     pub(crate) used: u32,
 }
@@ -76,6 +78,7 @@ impl<'a> Trip<'a> {
             fresh: false,
             region: None,
             tries: 0,
+            reached: false,
             used: 0,
         }
     }

@@ -151,11 +151,12 @@ pub(super) fn residency(history: &History) -> Option<String> {
 }
 
 pub(super) fn quota(history: &History) -> Option<String> {
+    let given_back = history.charges.iter().filter(|it| it.back).count();
     let keys: BTreeSet<&str> = history.charges.iter().map(|it| &*it.key).collect();
     let fullest = super::quota::fullest(history)?;
     let text = format!(
         "{} charges to {} limits, the fullest window {fullest:.0} %",
-        history.charges.len(),
+        history.charges.len() - 2 * given_back,
         keys.len()
     );
     Some(match history.assumed.len() {

@@ -56,6 +56,16 @@ struct Sliding {
 const SETTLES: Duration = Duration::from_secs(60);
 
 impl Sliding {
+    /// A charge that was in the window is given back.
+    fn give_back(&mut self, charge: &Charge) {
+        let same = |(at, cost): &(Duration, u64)| *at == charge.at && *cost >= charge.cost;
+        // One that has left the window is not in the sum any more.
+        if let Some(nth) = self.charges.iter().rposition(same) {
+            self.charges[nth].1 -= charge.cost;
+            self.sum -= charge.cost;
+        }
+    }
+
     /// What is in the window with this charge, and the limit that holds.
     fn take(&mut self, charge: &Charge) -> (u64, u64) {
         self.charges.push_back((charge.at, charge.cost));
@@ -80,6 +90,20 @@ impl Watch {
     /// `now`: until when no further charge can come.
     pub(super) fn look(&mut self, history: &History, now: Duration) -> Vec<Breach> {
         for charge in &history.charges[self.seen..] {
+            if charge.back {
+                match charge.window {
+                    None => {
+                        let sliding = self.sliding.entry(charge.key.clone());
+                        sliding.or_default().give_back(charge);
+                    }
+                    Some(window) => {
+                        let key = (charge.key.clone(), window);
+                        let (sum, _) = self.fixed.entry(key).or_default();
+                        *sum = sum.saturating_sub(charge.cost);
+                    }
+                }
+                continue;
+            }
             let raised = self.suspected.get(&charge.key).is_some_and(|suspicion| {
                 let shown = charge.at <= suspicion.at + SHOWN;
                 shown && charge.amount + suspicion.beside >= suspicion.sum
@@ -168,6 +192,7 @@ mod tests {
             amount,
             span: Duration::from_secs(1),
             window,
+            back: false,
         }
     }
 
@@ -217,6 +242,25 @@ mod tests {
         };
         assert_eq!(raised(4000), 0);
         assert_eq!(raised(6000), 1);
+    }
+
+    #[test]
+    fn what_is_given_back_was_not_admitted() {
+        for window in [None, Some(1)] {
+            let given_back = Charge {
+                back: true,
+                ..charge(1, 2, window)
+            };
+            let mut spent = vec![
+                charge(0, 2, window),
+                charge(1, 2, window),
+                given_back,
+                charge(2, 2, window),
+            ];
+            assert_eq!(breaches(spent.clone(), vec![]), 0);
+            spent.push(charge(3, 2, window));
+            assert_eq!(breaches(spent, vec![]), 1);
+        }
     }
 
     #[test]

@@ -123,6 +123,8 @@ pub struct Charge {
     pub span: Duration,
     /// Of a fixed window: which one, by the node's clock.
     pub window: Option<u64>,
+    /// It is given back: the request has reached nothing. `at` is then when it was charged.
+    pub back: bool,
 }
 
 /// A start without a quorum.

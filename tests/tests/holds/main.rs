@@ -21,6 +21,7 @@ mod ledger;
 mod membership;
 mod mistakes;
 mod peers;
+mod quota;
 mod restart;
 mod rolling;
 mod rotation;

@@ -41,7 +41,10 @@ async fn what_is_set_through_one_node_is_there_on_every_node_and_after_a_restart
         world.running().all(|(_, directory)| {
             let overrides = directory.overrides().borrow().clone();
             let set = overrides.all().get("acme").map(|set| set.index);
-            set == Some(index) && overrides.as_of(1) == Some(index)
+            set == Some(index)
+                && overrides
+                    .as_of(1, 0)
+                    .is_some_and(|as_of| as_of.index == index)
         })
     };
     until("every node has it", || there(&world)).await;
@@ -70,7 +73,10 @@ async fn what_is_set_through_one_node_is_there_on_every_node_and_after_a_restart
     until("no node has it", || {
         world.running().all(|(_, directory)| {
             let overrides = directory.overrides().borrow().clone();
-            overrides.all().is_empty() && overrides.as_of(1) == Some(cleared)
+            overrides.all().is_empty()
+                && overrides
+                    .as_of(1, 0)
+                    .is_some_and(|as_of| as_of.index == cleared)
         })
     })
     .await;

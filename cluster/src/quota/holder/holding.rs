@@ -154,9 +154,10 @@ impl Holder {
         charge(items, bounds, clock)
     }
 
-    /// Gives back what a charge took, for a request that has reached nothing.
-    pub fn refund(&self, items: &[(&KeyHandle, u32)], receipt: Receipt) {
-        refund(items, receipt);
+    /// Gives back what a charge took, for a request that has reached nothing. How many came back of each key, in their
+    /// order: of a spend whose slot is over, none.
+    pub fn refund(&self, items: &[(&KeyHandle, u32)], receipt: Receipt) -> Vec<u32> {
+        refund(items, receipt)
     }
 
     /// The part of everything held that is spent from now on, in 1/65 536: less under overload, all after.

@@ -257,6 +257,16 @@ impl KeyHandle {
         (own, own.saturating_add(elsewhere).min(most))
     }
 
+    /// How much of the limit is used for certain: what is not left, or, while nothing is known of others, what was spent
+    /// here within a window.
+    #[must_use]
+    pub fn used(&self) -> u32 {
+        match self.0.pool.load(Relaxed) {
+            UNKNOWN => self.0.cell.held().cool,
+            _ => self.0.limit().saturating_sub(self.remaining().1),
+        }
+    }
+
     /// Whether this node has not what it should have of it soon after its own start: its base may not be spent yet, and
     /// it was not given as much in its place.
     #[must_use]

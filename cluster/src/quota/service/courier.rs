@@ -104,7 +104,7 @@ impl Courier {
         voters.into_iter().map(|(_, voter)| voter).collect()
     }
 
-    async fn call(&self, to: &NodeId, said: Said, deadline: Instant) -> Option<Reply> {
+    pub(super) async fn call(&self, to: &NodeId, said: Said, deadline: Instant) -> Option<Reply> {
         if *to == self.own {
             let region = self.group.view().own_region.clone();
             let answered = self.desk.settle(&self.own, &region, said);

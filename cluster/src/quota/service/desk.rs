@@ -10,6 +10,7 @@ use meridian_config::name::{NodeId, RegionName};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    keeping::Lone,
     member::Members,
     message::{Holdings, Reply, Said},
 };
@@ -46,13 +47,17 @@ pub(crate) struct Desk {
     pub(super) members: Arc<Members>,
     pub(super) asked: mpsc::Sender<Asked>,
     pub(super) news: mpsc::Sender<QuotaGrant>,
+    /// What this node has begun without a quorum's word.
+    pub(super) lone: Arc<Lone>,
 }
 
 impl Desk {
     /// What is to be replied to a node's message.
     pub(super) async fn settle(&self, from: &NodeId, region: &RegionName, said: Said) -> Reply {
         let (_, leader) = self.group.leadership();
-        if leader.as_ref() != Some(self.group.own()) && !matches!(said, Said::News(_)) {
+        if leader.as_ref() != Some(self.group.own())
+            && !matches!(said, Said::News(_) | Said::Starts)
+        {
             return Reply::NotHere { leader };
         }
         match said {
@@ -71,6 +76,7 @@ impl Desk {
                 let _ = self.news.try_send(grant);
                 Reply::Heard
             }
+            Said::Starts => Reply::Starts(self.lone.tell()),
             Said::Join { seat } => self.members.take_in(from, region, seat).await,
             Said::Look(keys) => {
                 let applied = self.shown.applied();
@@ -97,7 +103,7 @@ impl Desk {
                 "a look at {} keys; {LOOK_MOST} are the most",
                 keys.len()
             )),
-            Said::News(_) | Said::Join { .. } | Said::Look(_) => None,
+            Said::News(_) | Said::Join { .. } | Said::Look(_) | Said::Starts => None,
         }
     }
 }

@@ -3,7 +3,11 @@
 //! In: ticks, keys that run low, replies and news. Out: asks. It begins when the cluster has a ledger, or had one in an
 //! earlier life of this node.
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use meridian_config::name::NodeId;
@@ -17,6 +21,7 @@ use super::{
     NodeClock,
     courier::Courier,
     message::{Reply, Said},
+    starts::{Alone, Starts},
     tally::{Tallies, add},
 };
 use crate::{
@@ -34,6 +39,9 @@ use crate::{
 /// What the share was that the node had last: by it an isolated node goes on after a restart. That the file is there
 /// says that the cluster has a ledger.
 const FILE: &str = "quota-share";
+
+/// Lives that were begun without a quorum's word: they matter beyond a further start.
+const STARTS: &str = "quota-starts";
 
 /// Between two ticks that hungry keys cause.
 const GAP: Duration = Duration::from_millis(10);
@@ -73,6 +81,7 @@ pub(super) struct Keeping {
     pub(super) life: u64,
     pub(super) stage: watch::Sender<Stage>,
     pub(super) tallies: Arc<Tallies>,
+    pub(super) lone: Arc<Lone>,
     pub(super) tracker: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -85,9 +94,13 @@ impl Keeping {
         mut partings: mpsc::Receiver<oneshot::Sender<()>>,
     ) {
         let mut stored = self.stored().await;
+        self.lone.share(stored.flatten());
+        self.recall_starts().await;
         let mut keeper = Keeper::new(self.holder.clone(), self.who());
         if stored.is_none() {
             self.count_alone(&mut keeper).await;
+            // At once: a node that forgot that there is a ledger would admit all of every limit again.
+            self.store(&mut stored, keeper.share());
         } else {
             self.stage.send_replace(Stage::Unanswered);
         }
@@ -118,7 +131,10 @@ impl Keeping {
                 Some(reply) = replied.recv() => {
                     on_the_way -= 1;
                     self.take(reply, &mut keeper);
-                    self.store(&mut stored, keeper.share());
+                    // Before that an earlier life's share is all that the node can go on with.
+                    if *self.stage.borrow() >= Stage::Seatless {
+                        self.store(&mut stored, keeper.share());
+                    }
                     continue;
                 }
                 _ = ticks.tick() => {}
@@ -168,6 +184,7 @@ impl Keeping {
             match self.courier.say(Said::Ask(ask)).await {
                 Some(Reply::Granted(grant)) if grant.base.is_some() => {
                     keeper.join(&grant, &*self.clock);
+                    self.lone.share(keeper.share());
                     self.stage.send_replace(Stage::Answered);
                     return;
                 }
@@ -211,6 +228,9 @@ impl Keeping {
                 add(&self.tallies.grants, grant.items.len());
                 keeper.grant(&grant, &*self.clock);
                 if grant.incarnation == self.life {
+                    if let Some(text) = self.lone.answer() {
+                        self.store_starts(text);
+                    }
                     let now = match grant.base {
                         Some(_) => Stage::Answered,
                         None => Stage::Seatless,
@@ -238,6 +258,7 @@ impl Keeping {
             );
             tracing::trace!(target: "meridian::decision", seats = share.seats, "base assumed");
             keeper.assume(share, &*self.clock);
+            self.store_starts(self.lone.begin());
             self.stage.send_replace(Stage::Assumed);
         }
     }
@@ -248,6 +269,29 @@ impl Keeping {
         let said = asks.into_iter().map(|ask| self.courier.say(Said::Ask(ask)));
         // What is not heard comes back when the lease is over.
         let _ = join_all(said).await;
+    }
+
+    /// What earlier lives have begun without a quorum's word.
+    async fn recall_starts(&self) {
+        let files = self.host.files();
+        match blocking(&*self.host, move || files.read(STARTS)).await {
+            Ok(None) => {}
+            Ok(Some(bytes)) => self.lone.recall(&String::from_utf8_lossy(&bytes)),
+            Err(error) => {
+                tracing::error!("the file {STARTS} cannot be read and is left out: {error}");
+            }
+        }
+    }
+
+    fn store_starts(&self, text: String) {
+        let host = self.host.clone();
+        self.tracker.spawn(async move {
+            let files = host.files();
+            let written = blocking(&*host, move || files.write(STARTS, text.as_bytes())).await;
+            if let Err(error) = written {
+                tracing::error!("the file {STARTS} cannot be written: {error}");
+            }
+        });
     }
 
     /// The share that an earlier life had; none where there is no file.
@@ -271,6 +315,7 @@ impl Keeping {
             return;
         }
         *stored = Some(share);
+        self.lone.share(share);
         let (host, text) = (self.host.clone(), write(share));
         self.tracker.spawn(async move {
             let files = host.files();
@@ -279,6 +324,55 @@ impl Keeping {
                 tracing::error!("the file {FILE} cannot be written: {error}");
             }
         });
+    }
+}
+
+/// What this node knows of lives that it has begun without a quorum's word, for all who ask.
+pub(super) struct Lone {
+    host: Arc<dyn Host>,
+    known: Mutex<(Starts, Option<Share>)>,
+}
+
+impl Lone {
+    pub(super) fn new(host: Arc<dyn Host>) -> Self {
+        Self {
+            host,
+            known: Mutex::default(),
+        }
+    }
+
+    /// What it tells others.
+    pub(super) fn tell(&self) -> Alone {
+        self.with(|starts, share, now_ms| starts.tell(*share, now_ms))
+    }
+
+    fn recall(&self, text: &str) {
+        self.with(|starts, _, _| *starts = Starts::read(text));
+    }
+
+    /// The base share that it has now. One that it had counts on without another: lives were begun with it.
+    fn share(&self, share: Option<Share>) {
+        self.with(|_, known, _| *known = share.or(*known));
+    }
+
+    /// A life begins so; what the file is to say.
+    fn begin(&self) -> String {
+        self.with(|starts, _, now_ms| {
+            starts.begin(now_ms);
+            starts.text()
+        })
+    }
+
+    /// The ledger has answered; what the file is to say, if that is news.
+    fn answer(&self) -> Option<String> {
+        self.with(|starts, _, now_ms| starts.answer(now_ms).then(|| starts.text()))
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Starts, &mut Option<Share>, u64) -> T) -> T {
+        let now_ms = u64::try_from(self.host.unix_time().as_millis()).unwrap_or(u64::MAX);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (starts, share) = &mut *known;
+        act(starts, share, now_ms)
     }
 }
 

@@ -6,6 +6,7 @@
 use meridian_config::name::NodeId;
 use serde::{Deserialize, Serialize};
 
+use super::starts::Alone;
 use crate::quota::{
     key::KeyId,
     message::{QuotaAsk, QuotaGrant},
@@ -25,6 +26,8 @@ pub(crate) enum Said {
     },
     /// To the ledger's leader: how these keys stand.
     Look(Vec<KeyId>),
+    /// To any node: which of its lives it has begun without a quorum's word.
+    Starts,
 }
 
 /// What is answered.
@@ -55,6 +58,8 @@ pub(crate) enum Reply {
     No(String),
     /// To a look: a standing for each key, in their order; none where the ledger has no record.
     Standings(Vec<Option<Holdings>>),
+    /// What a node says of its lives.
+    Starts(Alone),
 }
 
 /// How a key stands in the ledger.

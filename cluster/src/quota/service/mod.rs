@@ -16,6 +16,7 @@ mod member;
 mod message;
 #[cfg(test)]
 mod samples;
+mod starts;
 mod tally;
 
 use std::{
@@ -33,6 +34,7 @@ pub use keeping::Stage;
 pub use message::Holdings;
 #[cfg(test)]
 pub(crate) use samples::{samples, targets};
+pub use starts::{Alone, Life};
 pub use tally::Tally;
 
 use super::{
@@ -54,6 +56,7 @@ use crate::{
 use courier::Courier;
 use desk::{Asked, Desk, INBOX};
 use keeping::Keeping;
+use keeping::Lone;
 use leading::Leading;
 use member::Members;
 use message::{Reply, Said};
@@ -65,6 +68,9 @@ const KEYS_MOST: usize = 1 << 20;
 /// How long a node that the ledger has answered waits for its share of base before it opens to clients: two asks of one
 /// that has none.
 const SEATLESS: Duration = Duration::from_millis(500);
+
+/// How long nodes may take to say what they have begun alone: an operator waits for it.
+const STARTS: Duration = Duration::from_secs(1);
 
 /// What the quota stands on.
 pub(crate) struct Parts {
@@ -147,6 +153,7 @@ impl Quota {
             directory: parts.directory.clone(),
             turn: tokio::sync::Mutex::default(),
         });
+        let lone = Arc::new(Lone::new(parts.host.clone()));
         let desk = Arc::new(Desk {
             group: group.clone(),
             directory: parts.directory.clone(),
@@ -154,6 +161,7 @@ impl Quota {
             members: members.clone(),
             asked,
             news: news.clone(),
+            lone: lone.clone(),
         });
         let courier = Arc::new(Courier {
             own: parts.own.clone(),
@@ -194,6 +202,7 @@ impl Quota {
             life: parts.incarnation << 16,
             stage,
             tallies: tallies.clone(),
+            lone,
             tracker: parts.tracker.clone(),
             stop: parts.stop.clone(),
         };
@@ -305,6 +314,25 @@ impl Quota {
             Reply::Standings(standings) => Some(standings),
             _ => None,
         }
+    }
+
+    /// What these nodes say of lives that they began without a quorum's word, in their order; none of one that is not
+    /// reached within a second. None of any while the cluster has no ledger: nodes of the release before do not
+    /// understand the question.
+    pub async fn begun_alone(&self, nodes: &[NodeId]) -> Vec<Option<Alone>> {
+        let cluster = self.0.cluster.as_ref();
+        let Some(cluster) = cluster.filter(|_| self.stage() != Stage::Alone) else {
+            return nodes.iter().map(|_| None).collect();
+        };
+        let asked = nodes.iter().map(|node| async {
+            let deadline = tokio::time::Instant::now() + STARTS;
+            let reply = cluster.courier.call(node, Said::Starts, deadline).await;
+            match reply {
+                Some(Reply::Starts(alone)) => Some(alone),
+                _ => None,
+            }
+        });
+        futures_util::future::join_all(asked).await
     }
 
     /// Keys with a record in the ledger, and rows, as far as this node has applied it.

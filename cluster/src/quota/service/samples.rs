@@ -1,12 +1,16 @@
 //! Samples of what nodes say to each other about quotas, and the decoders of it.
 
-use super::message::{Holdings, Reply, Said};
+use super::{
+    message::{Holdings, Reply, Said},
+    starts::{Alone, Life},
+};
 use crate::{
     corpus::{Sample, all, every},
     fuzz::Target,
     quota::{
         key::KeyId,
         samples::{ask, grant},
+        terms::Share,
     },
     wire,
 };
@@ -17,6 +21,7 @@ fn said() -> Vec<(&'static str, Said)> {
         News => Said::News(grant()),
         Join => Said::Join { seat: Some(300) },
         Look => Said::Look(vec![KeyId([7; 16])]),
+        Starts => Said::Starts,
     })
 }
 
@@ -28,6 +33,14 @@ fn replies() -> Vec<(&'static str, Reply)> {
         cooling: 40,
         holders: vec![("eu-west-1".into(), 300)],
     };
+    let alone = Alone {
+        share: Some(Share { seat: 2, seats: 9 }),
+        lives: vec![Life {
+            begun_ms: 90_000,
+            answered_ms: Some(300),
+            count: 2,
+        }],
+    };
     every!(Reply {
         Granted => Reply::Granted(grant()),
         NotHere => Reply::NotHere { leader: Some("eu-west-1".into()) },
@@ -37,6 +50,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
         Joined => Reply::Joined { seat: 300 },
         No => Reply::No("it has no vote".to_owned()),
         Standings => Reply::Standings(vec![Some(holdings), None]),
+        Starts => Reply::Starts(alone),
     })
 }
 

@@ -125,6 +125,9 @@ fn roll_back(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
         } else {
             message
         };
+        if let Some(kept) = desk.node.revision(revision) {
+            fits_what_is_set(&desk, kept.files.clone()).await?;
+        }
         let accepted = desk
             .node
             .roll_back(WayBack {
@@ -136,6 +139,17 @@ fn roll_back(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
             .await?;
         Ok(made(&desk, accepted, Vec::new()))
     })
+}
+
+/// Refuses a document beside which limits do not fit that operators have set for tenants, as far as this node knows.
+async fn fits_what_is_set(desk: &Desk, files: Arc<[Source]>) -> Result<(), Fault> {
+    let (node, unix_ms) = (Arc::clone(&desk.node), desk.unix_ms());
+    let clashes = move || node.clashes(&files, unix_ms);
+    let clashes = blocking(desk.host.as_ref(), clashes).await;
+    match clashes.is_empty() {
+        true => Ok(()),
+        false => Err(Fault::Document(clashes)),
+    }
 }
 
 async fn propose(desk: Desk, asked: Asked, wanted: body::Wanted) -> Answer {
@@ -151,6 +165,7 @@ async fn propose(desk: Desk, asked: Asked, wanted: body::Wanted) -> Answer {
     // Reading a large document takes long enough to hold up heartbeats.
     let checked = blocking(desk.host.as_ref(), move || node.check(&checked)).await;
     let warnings = checked.map_err(Fault::Document)?;
+    fits_what_is_set(&desk, files.clone()).await?;
     let current = desk.node.current();
     let number = current.as_ref().map_or(0, |current| current.number);
     let fits = asked.if_match.is_none_or(|expected| expected == number);

@@ -56,6 +56,11 @@ impl Desk {
     fn stale(&self) -> bool {
         !self.node.group().quorum
     }
+
+    /// The node's clock: ms since the Unix epoch.
+    fn unix_ms(&self) -> u64 {
+        u64::try_from(self.host.unix_time().as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 /// Answers a request of a known caller at `peer`.

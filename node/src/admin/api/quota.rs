@@ -1,14 +1,16 @@
 //! A tenant's limits: what holds, and what operators set in place of its plan's while the cluster runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use meridian_cluster::{
     directory::{Override, SetQuota, WriteError},
     host::BoxFuture,
+    membership::View,
+    quota::service::{Alone, Holdings},
 };
 use meridian_config::{
     document::{self, Document, Limit, tenant_limits},
-    name::TenantId,
+    name::{NodeId, TenantId},
     units,
 };
 
@@ -23,7 +25,7 @@ use crate::{
         fault::Fault,
         moment,
     },
-    limit,
+    limit::{self, Count},
     revision::{Settings, standing},
 };
 
@@ -81,10 +83,14 @@ fn quota(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
         let overrides = desk.node.overrides();
         let settings = Settings {
             overrides: &overrides,
-            unix_ms: now(&desk),
+            unix_ms: desk.unix_ms(),
         };
         let counted = standing(&document, id, settings).0;
-        let (stand, ledger_answered) = stand(&desk, id, &counted).await;
+        let Standings {
+            stand,
+            ledger_answered,
+            unheard,
+        } = stand(&desk, id, &counted).await;
         Ok(reply::json(&body::Quota {
             stale: desk.stale(),
             revision,
@@ -92,54 +98,113 @@ fn quota(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
             plan: tenant.plan.as_ref().map(ToString::to_string),
             limits,
             set,
+            as_of: overrides
+                .as_of(revision, settings.unix_ms)
+                .map(|as_of| as_of.index),
             stand,
             ledger_answered,
+            unheard,
         }))
     })
 }
 
-/// How a tenant's limits stand over all nodes, and whether the ledger's leader has said so.
-async fn stand(desk: &Desk, tenant: &TenantId, limits: &[Limit]) -> (Vec<body::LimitStand>, bool) {
+/// How limits stand over all nodes.
+struct Standings {
+    stand: Vec<body::LimitStand>,
+    /// Whether the ledger's leader has said so.
+    ledger_answered: bool,
+    /// Nodes that did not say how they were started.
+    unheard: Vec<String>,
+}
+
+/// How a tenant's limits stand over all nodes: what this one knows, the ledger's leader, and each node of how it was
+/// started.
+async fn stand(desk: &Desk, tenant: &TenantId, limits: &[Limit]) -> Standings {
     let quota = desk.node.quota();
-    let counts = limit::counts(&quota.charging(), tenant, limits);
+    let (counts, alone) = {
+        let charging = quota.charging();
+        (limit::counts(&charging, tenant, limits), charging.alone)
+    };
     let keys = counts.iter().map(|count| count.key).collect();
-    let holdings = quota.look(keys).await;
-    let answered = holdings.is_some();
+    let view = desk.node.view();
+    let group = desk.node.group();
+    // A node that has just started knows of others by the log, and has met none yet.
+    let known = group.voters.iter().chain(&group.learners);
+    let nodes: BTreeSet<NodeId> = known.chain(view.members.keys()).cloned().collect();
+    let nodes: Vec<NodeId> = nodes.into_iter().collect();
+    let (holdings, begun) = tokio::join!(quota.look(keys), quota.begun_alone(&nodes));
+    let ledger_answered = holdings.is_some();
     let holdings = holdings.unwrap_or_default().into_iter();
     let holdings = holdings.chain(std::iter::repeat(None));
-    let view = desk.node.view();
+    let (mut heard, mut unheard) = (Vec::new(), Vec::new());
+    for (node, begun) in nodes.iter().zip(begun) {
+        match begun {
+            Some(begun) => heard.push((node, begun)),
+            // Where there is no ledger there is nothing to hear.
+            None if alone => {}
+            None => unheard.push(node.to_string()),
+        }
+    }
     let stands = counts.into_iter().zip(holdings).map(|(count, holdings)| {
-        let holders: Vec<body::LimitHolder> = holdings
-            .iter()
-            .flat_map(|holdings| &holdings.holders)
-            .map(|(node, extra)| body::LimitHolder {
-                node: node.to_string(),
-                region: view
-                    .members
-                    .get(node)
-                    .map(|member| member.region.to_string())
-                    .unwrap_or_default(),
-                extra: *extra,
-            })
-            .collect();
+        let holders = holders(&view, holdings.as_ref());
         let mut regions = BTreeMap::new();
         for holder in &holders {
             *regions.entry(holder.region.clone()).or_default() += holder.extra;
         }
+        let overshoot_of = overshoot(&count, &heard);
+        let starts = overshoot_of.iter().map(|part| part.tokens).sum::<u64>();
+        // Without a ledger each node admits all of it.
+        let others = u64::try_from(nodes.len().saturating_sub(1)).unwrap_or(u64::MAX);
+        let of_all = count.amount.saturating_mul(others);
         body::LimitStand {
             id: count.id,
             limit: count.amount,
-            used: count.amount.saturating_sub(count.remaining),
+            used: count.used.min(count.amount),
             free_here: count.free_here,
             pool: holdings.as_ref().map(|holdings| holdings.pool),
             base: holdings.as_ref().map(|holdings| holdings.base),
             cooling: holdings.as_ref().map(|holdings| holdings.cooling),
             holders,
             regions,
-            overshoot: 0,
+            overshoot: if alone { of_all } else { starts },
+            overshoot_of,
         }
     });
-    (stands.collect(), answered)
+    Standings {
+        stand: stands.collect(),
+        ledger_answered,
+        unheard,
+    }
+}
+
+/// Who holds more of a limit than the base share, or has lent some of it.
+fn holders(view: &View, holdings: Option<&Holdings>) -> Vec<body::LimitHolder> {
+    let holders = holdings.iter().flat_map(|holdings| &holdings.holders);
+    let holder = |(node, extra): &(NodeId, i64)| {
+        let member = view.members.get(node);
+        body::LimitHolder {
+            node: node.to_string(),
+            region: member
+                .map(|member| member.region.to_string())
+                .unwrap_or_default(),
+            extra: *extra,
+        }
+    };
+    holders.map(holder).collect()
+}
+
+/// By how much a window of a limit may pass it, by node: base shares of lives that began without a quorum's word.
+fn overshoot(count: &Count, heard: &[(&NodeId, Alone)]) -> Vec<body::LimitOvershoot> {
+    let Some(terms) = count.terms else {
+        return Vec::new();
+    };
+    let part = |(node, begun): &(&NodeId, Alone)| body::LimitOvershoot {
+        node: node.to_string(),
+        starts: begun.starts(terms.window()),
+        tokens: begun.overshoot(&terms),
+    };
+    let parts = heard.iter().map(part);
+    parts.filter(|part| part.tokens > 0).collect()
 }
 
 /// A tenant's limits at this moment, and what was set in place of its plan's.
@@ -151,7 +216,7 @@ pub(super) fn in_force(
     let overrides = desk.node.overrides();
     let settings = Settings {
         overrides: &overrides,
-        unix_ms: now(desk),
+        unix_ms: desk.unix_ms(),
     };
     let (limits, set) = standing(document, tenant, settings);
     (limits.iter().map(limit_body).collect(), set.map(set_body))
@@ -182,10 +247,6 @@ fn set_body(set: &Override) -> body::SetLimits {
     }
 }
 
-fn now(desk: &Desk) -> u64 {
-    u64::try_from(desk.host.unix_time().as_millis()).unwrap_or(u64::MAX)
-}
-
 fn set(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
         let wanted: body::WantedQuota = asked.json()?;
@@ -203,7 +264,7 @@ fn set(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
                     ));
                 }
                 let lasting = u64::try_from(lasting.as_millis()).unwrap_or(u64::MAX);
-                Some(now(&desk).saturating_add(lasting))
+                Some(desk.unix_ms().saturating_add(lasting))
             }
         };
         let limits = wanted.limits.into_iter().map(|limit| match limit {

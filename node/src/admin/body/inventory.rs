@@ -98,6 +98,14 @@ pub(crate) struct Quota {
     /// Whether the ledger's leader has said so; else only what this node knows by itself is here.
     #[serde(default)]
     pub(crate) ledger_answered: bool,
+    /// The entry of the log that last changed a limit, by a document or by an operator; none: this node has not read the
+    /// log since its start, or serves an older revision, and limits of other nodes count as newer.
+    #[serde(default)]
+    pub(crate) as_of: Option<u64>,
+    /// Nodes that did not say how they were started: each may add its base share to `overshoot`, once for each start
+    /// without a quorum.
+    #[serde(default)]
+    pub(crate) unheard: Vec<String>,
 }
 
 /// How a limit stands over all nodes.
@@ -124,8 +132,23 @@ pub(crate) struct LimitStand {
     /// The same by region.
     pub(crate) regions: std::collections::BTreeMap<String, i64>,
     /// By how much a window may pass the limit: nothing, but for nodes that were started without a quorum, which go
-    /// on with their base share once for each such start.
+    /// on with their base share once for each such start. Of all nodes that could be asked. In a cluster that has no
+    /// ledger yet each node admits all of the limit.
     pub(crate) overshoot: u64,
+    /// What of that comes from which node's starts.
+    #[serde(default)]
+    pub(crate) overshoot_of: Vec<LimitOvershoot>,
+}
+
+/// What a node's starts without a quorum may add to a window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct LimitOvershoot {
+    /// The node.
+    pub(crate) node: String,
+    /// How many of its starts may have spent its base share in a window that is not over.
+    pub(crate) starts: u32,
+    /// Their base shares.
+    pub(crate) tokens: u64,
 }
 
 /// A node that holds tokens beside its base share.

@@ -325,7 +325,7 @@ async fn a_peer_that_stops_fails_what_it_had_in_flight_at_once() {
     .await
     .expect("well before the response's time is over");
     assert_eq!(
-        sent.expect_err("it broke"),
+        sent.expect_err("it broke").refusal,
         Refusal::UpstreamError(UpstreamFault::Reset)
     );
     two.eu.stop().await;

@@ -10,6 +10,7 @@ use prometheus::{
 };
 
 use super::{AUTH_FAILURES, BLOCKED, DECISIONS, Quota, RequestPath, RouteSeries};
+use crate::limit::Level;
 use crate::report::{
     family::{counter, description, family, gauge, histogram, level},
     series::Counts,
@@ -22,7 +23,7 @@ pub(super) struct Page {
 }
 
 /// Name, help and labels of every family here.
-const FAMILIES: [(&str, &str, &[&str]); 12] = [
+const FAMILIES: [(&str, &str, &[&str]); 14] = [
     (
         "meridian_requests_total",
         "Requests answered, by route, method and status.",
@@ -52,6 +53,16 @@ const FAMILIES: [(&str, &str, &[&str]); 12] = [
         "meridian_quota_decisions_total",
         "Charges against limits, by what was decided.",
         &["decision"],
+    ),
+    (
+        "meridian_quota_wait_seconds",
+        "How long requests waited for tokens of a limit, of those that did, admitted or not.",
+        &[],
+    ),
+    (
+        "meridian_quota_reached_total",
+        "Times that a tenant has used so many percent of a limit of its own, as this node saw it: each counts once in five minutes or the limit's window, whichever is longer.",
+        &["tenant", "level"],
     ),
     (
         "meridian_auth_failures_total",
@@ -128,6 +139,14 @@ impl Collector for Page {
                 }
             }
         }
+        let mut reached = Vec::new();
+        for (tenant, counts) in held(&path.reached).iter() {
+            // Zeros too: a rate of a counter that begins with 1 is lost.
+            for (kind, level) in Level::NAMES.iter().enumerate() {
+                let labels = [("tenant", tenant.as_str()), ("level", level)];
+                reached.push(counter(&labels, counts.sum(kind)));
+            }
+        }
         let upstreams = held(&path.upstreams)
             .iter()
             .map(|((service, region), durations)| {
@@ -158,6 +177,11 @@ impl Collector for Page {
                 MetricType::COUNTER,
                 named(&path.quota, "decision", &Quota::NAMES),
             ),
+            (
+                MetricType::HISTOGRAM,
+                vec![histogram(&[], &path.quota_wait)],
+            ),
+            (MetricType::COUNTER, reached),
             (
                 MetricType::COUNTER,
                 named(&path.auth_failures, "reason", &AUTH_FAILURES),

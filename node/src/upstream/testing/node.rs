@@ -126,7 +126,8 @@ impl Node {
             request_id: "r-1",
             leave: None,
         };
-        self.client.send(errand, request).await
+        let sent = self.client.send(errand, request).await;
+        sent.map_err(|unserved| unserved.refusal)
     }
 
     /// Failovers so far, `from>to`.

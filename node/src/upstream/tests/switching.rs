@@ -54,7 +54,8 @@ pub(crate) async fn converse(node: &Node, plant: &std::sync::Arc<Destination>) -
                 leave: None,
             };
             let request = request.map(|body| Body::new(body.map_err(|_| BodyError::Client)));
-            let (response, _) = client.send(errand, request).await?;
+            let sent = client.send(errand, request).await;
+            let (response, _) = sent.map_err(|unserved| unserved.refusal)?;
             Ok::<_, Refusal>(response)
         }
     });

@@ -1,6 +1,6 @@
 //! Limits of tenants through the API.
 
-use meridian_cluster::directory::SetQuota;
+use meridian_cluster::directory::{Overrides, SetQuota};
 
 use super::*;
 
@@ -45,6 +45,10 @@ async fn limits_are_set_as_text_or_as_json_and_cleared() {
         (&json!("tenant-minute"), &json!(500))
     );
     assert_eq!((&stand["used"], &stand["pool"]), (&json!(0), &Value::Null));
+    assert_eq!(
+        (&stand["overshoot"], &quota["as_of"]),
+        (&json!(0), &Value::Null)
+    );
     let wish = json!({
         "limits": ["9000/hour", { "rate": "90/second", "window": "fixed" }],
         "for": "2h", "reason": "launch day",
@@ -159,4 +163,45 @@ async fn refusals_of_the_cluster_have_their_status() {
         let kind = format!("urn:meridian:problem:{name}");
         assert_eq!((code, &told["type"]), (status, &json!(kind)), "{told}");
     }
+}
+
+#[tokio::test]
+async fn a_document_that_does_not_fit_beside_what_is_set_is_refused() {
+    let mut node = Pretend::serving();
+    node.current = office().node.current.clone();
+    node.overrides = Arc::new(Overrides::of_tenant(SetQuota {
+        tenant: "acme".into(),
+        limits: vec!["{ rate: 70/minute, name: mine }".into()],
+        expires_ms: None,
+        reason: String::new(),
+    }));
+    let files = node.current.as_ref().unwrap().files.to_vec();
+    let office = Office::new(node);
+    for (method, target, body) in [
+        (
+            Method::PUT,
+            "/api/v1/config?dry_run=true",
+            json!({ "files": files, "message": "" }),
+        ),
+        (
+            Method::PUT,
+            "/api/v1/config",
+            json!({ "files": files, "message": "" }),
+        ),
+        (
+            Method::POST,
+            "/api/v1/config/rollback",
+            json!({ "revision": 7, "message": "" }),
+        ),
+    ] {
+        let body = body.to_string().into();
+        let (code, told, _) = office
+            .ask(Role::Admin, method, target, Some("*"), body)
+            .await;
+        assert_eq!(code, 422, "{told}");
+        let mistakes = told["mistakes"].to_string();
+        assert!(mistakes.contains("meridian quota clear acme"), "{told}");
+    }
+    assert!(office.node.proposals.lock().unwrap().is_empty());
+    assert!(office.node.ways_back.lock().unwrap().is_empty());
 }

@@ -1,0 +1,84 @@
+//! What a request is charged when it comes to nothing, and what is told of limits that are nearly used up.
+
+use super::gateway::Gateway;
+
+const DOCUMENT: &str = r#"
+meridian: 1
+regions: { here: { zone: eu }, there: { zone: us } }
+defaults: { unidentified: { limits: [3/minute, { rate: 100/hour, window: fixed }], per: client_ip } }
+issuers:
+  demo: { issuer: "http://10.0.0.9/", audiences: [api], algorithms: [ES256] }
+plans:
+  small: { limits: [5/minute] }
+tenants:
+  acme: { plan: small }
+services:
+  dead: { endpoints: { here: ["http://10.0.0.7:80"] }, retries: { attempts: 0 } }
+  abroad: { endpoints: { there: ["http://10.1.0.8:80"] } }
+  echo: { endpoints: { here: ["http://10.0.0.8:80"] }, retries: { attempts: 0 }, timeouts: { response: 1s } }
+routes:
+  dead: { match: { path: /dead }, service: dead, exempt: [auth] }
+  abroad: { match: { path: /abroad }, service: abroad, exempt: [auth] }
+  hang: { match: { path: /seen/hang }, service: echo, exempt: [auth] }
+  free: { match: { path: /free }, respond: { status: 204 }, exempt: [auth] }
+  closed: { match: { path: /closed }, respond: { status: 204 } }
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_reaches_no_upstream_is_not_charged_and_one_that_does_is() {
+    let gateway = Gateway::start(Some(DOCUMENT)).await;
+    let mut statuses = Vec::new();
+    // More than the limit: a connection is refused, or there is nobody to connect to.
+    for path in ["/dead", "/abroad"].repeat(5) {
+        let answer = gateway.get(path).await;
+        statuses.push(answer.status);
+        assert_eq!(answer.header("x-ratelimit-remaining"), "3");
+        let told = answer.header("ratelimit");
+        assert!(told.contains("\"unidentified-hour\";r=100;"), "{told}");
+    }
+    assert_eq!(statuses[..2], [502, 503]);
+    let page = gateway.metrics.render();
+    let refunds = "meridian_quota_decisions_total{decision=\"refund\"} 10";
+    assert!(page.contains(refunds), "{page}");
+    for (path, status, left) in [("/seen/hang", 504, "2"), ("/free", 204, "1")] {
+        let answer = gateway.get(path).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        assert_eq!(answer.header("x-ratelimit-remaining"), left, "{path}");
+    }
+    let page = gateway.metrics.render();
+    assert!(page.contains(refunds), "{page}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenants_at_the_end_of_a_limit_and_waits_for_tokens_are_counted() {
+    let gateway = Gateway::start(Some(DOCUMENT)).await;
+    let shows = |level: &str, count: u64| {
+        let page = gateway.metrics.render();
+        let line =
+            format!("meridian_quota_reached_total{{tenant=\"acme\",level=\"{level}\"}} {count}\n");
+        assert!(page.contains(&line), "{line} is not on\n{page}");
+    };
+    let waits = |count: u64| {
+        let page = gateway.metrics.render();
+        let line = format!("meridian_quota_wait_seconds_count {count}\n");
+        assert!(page.contains(&line), "{line} is not on\n{page}");
+    };
+    shows("80", 0);
+    for (status, high, full) in [
+        (204, 0, 0),
+        (204, 0, 0),
+        (204, 0, 0),
+        (204, 1, 0),
+        (204, 1, 1),
+        (429, 1, 1),
+    ] {
+        assert_eq!(gateway.ask_as("acme", "/closed").await.status, status);
+        shows("80", high);
+        shows("100", full);
+    }
+    // Nothing cools off in time, so that nobody waited; what does is waited for.
+    waits(0);
+    tokio::time::sleep(std::time::Duration::from_millis(59_800)).await;
+    assert_eq!(gateway.ask_as("acme", "/closed").await.status, 204);
+    waits(1);
+}
