@@ -19,13 +19,16 @@ def text(data: bytes) -> str:
 
 
 class Issuer:
-    """Its certificate is its own authority: nodes trust it by SSL_CERT_FILE."""
+    """Nodes trust its authority by SSL_CERT_FILE."""
 
     def __init__(self, folder: Path, namespace: str, address: str):
         self.url, self.key = f"https://{address}:{PORT}", folder / "issuer.key"
-        self.certificate = folder / "issuer.pem"
-        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                      "-subj", "/CN=issuer", "-addext", f"subjectAltName=IP:{address}",
+        self.authority, self.certificate = folder / "issuer-ca.pem", folder / "issuer.pem"
+        new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+        secret = str(folder / "issuer-ca.key")
+        self._openssl(*new, "-subj", "/CN=authority", "-keyout", secret, "-out", str(self.authority))
+        self._openssl(*new, "-subj", "/CN=issuer", "-addext", f"subjectAltName=IP:{address}",
+                      "-addext", "basicConstraints=critical,CA:FALSE", "-CA", str(self.authority), "-CAkey", secret,
                       "-keyout", str(self.key), "-out", str(self.certificate))
         # The last 65 bytes of a P-256 key's SubjectPublicKeyInfo are 4, x and y.
         point = self._openssl("pkey", "-in", str(self.key), "-pubout", "-outform", "DER")[-64:]
