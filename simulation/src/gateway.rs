@@ -152,6 +152,11 @@ impl Gateway {
 
     /// Whether the node spends what the ledger has given it, or the cluster's version has no ledger.
     pub fn counts_together(&self) -> bool {
+        self.level() < 2 || matches!(self.quota.stage(), Stage::Answered | Stage::Seatless)
+    }
+
+    /// Whether it has a share of base as well.
+    pub fn has_share(&self) -> bool {
         self.level() < 2 || self.quota.stage() == Stage::Answered
     }
 
@@ -370,9 +375,17 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
             number("cost"),
             number("amount"),
             number("span_ms"),
-        ) && field("alone") == Some("false")
-        {
-            oracle.history().charges.push(Charge {
+        ) {
+            let mut history = oracle.history();
+            if field("alone") == Some("true") {
+                if history.counts_together {
+                    history
+                        .alone
+                        .push((decision.at, decision.machine.to_owned()));
+                }
+                return;
+            }
+            history.charges.push(Charge {
                 at: decision.at,
                 node: decision.machine.to_owned(),
                 key: key.to_owned(),

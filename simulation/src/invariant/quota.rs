@@ -3,7 +3,8 @@
 //! No window admits more than its limit: of a sliding one, charges within any span of its length by the world's clock;
 //! of a fixed one, charges that nodes counted in one window. A limit that was lowered may be passed until those that
 //! knew the old amount have heard, and their spends have cooled. A node that was started where no quorum could tell it
-//! what it may spend goes on with its base share, and the limit may be passed by that, once for each such start.
+//! what it may spend goes on with its base share, and the limit may be passed by that, once for each such start. And no
+//! node spends all of a limit by itself once the cluster has a ledger, an empty disk or not.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -24,6 +25,8 @@ pub(super) struct Watch {
     /// Limits that seem passed, by key: a request that waited may be charged by tokens of a raise that its node has not
     /// shown yet.
     suspected: BTreeMap<String, Suspicion>,
+    /// Charges of nodes that count alone, seen.
+    alone: usize,
     /// Told once a key.
     told: BTreeMap<String, ()>,
 }
@@ -148,10 +151,16 @@ impl Watch {
             .partition(|(_, suspicion)| sure(suspicion));
         self.suspected = open;
         self.told.extend(sure.keys().map(|key| (key.clone(), ())));
-        let breaches = sure.into_values();
+        let passed = sure.into_values();
+        let passed = passed.map(|Suspicion { at, says, .. }| Breach { at, says });
+        let alone = history.alone[self.alone..].iter();
+        let alone = alone.map(|(at, node)| Breach {
+            at: *at,
+            says: format!("{node} charged a request as if it had all of a limit for itself"),
+        });
+        let breaches = passed.chain(alone).collect();
+        self.alone = history.alone.len();
         breaches
-            .map(|Suspicion { at, says, .. }| Breach { at, says })
-            .collect()
     }
 }
 

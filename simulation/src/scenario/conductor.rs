@@ -199,12 +199,13 @@ impl Play<'_> {
             let newest = stage.newest_common();
             let gateways = stage.gateways();
             let mut gateways = gateways.iter();
-            gateways.all(|(_, node)| Some(node.level()) == newest && node.counts_together())
+            gateways.all(|(_, node)| Some(node.level()) == newest && node.has_share())
         })?;
         let serving = self.stage.world.now();
         {
             let mut history = self.stage.oracle.history();
             history.serving_since = Some(serving);
+            history.counts_together = !self.scenario.release_before;
             history.only_floods = !self.scenario.faults.is_empty() && self.scenario.only_floods();
         }
         self.tell(

@@ -66,6 +66,10 @@ pub struct History {
     pub ends: Vec<EndState>,
     /// Nothing goes wrong but floods.
     pub only_floods: bool,
+    /// Every node's limits are the cluster's from here on: no node may count alone.
+    pub counts_together: bool,
+    /// When a node charged a request as if it had all of a limit for itself, and which, since then.
+    pub alone: Vec<(Duration, String)>,
     /// What requests were charged, in limits that all nodes share.
     pub charges: Vec<Charge>,
     /// Nodes that went on with their base share after a start, because no quorum could tell them better.

@@ -49,6 +49,9 @@ const GAP: Duration = Duration::from_millis(10);
 /// Asks on their way at most: those of three seconds.
 const ON_THE_WAY: usize = 32;
 
+/// A ledger that was just founded has a share for everybody within so long.
+const SEATED: Duration = Duration::from_secs(2);
+
 /// A node that no ledger answers for so long since its start goes on with the share that it had.
 const UNANSWERED: Duration = Duration::from_secs(5);
 
@@ -166,9 +169,11 @@ impl Keeping {
         }
     }
 
-    /// Until the cluster has a ledger, and it has told this node of its base share.
+    /// Until the cluster has a ledger, and it has told this node of its base share. A node that has not counted anything
+    /// yet when it hears of the ledger (it joins, or is back with an empty disk) waits for the ledger's word instead.
     async fn count_alone(&mut self, keeper: &mut Keeper) {
         keeper.alone(&*self.clock);
+        let mut answered: Option<Instant> = None;
         loop {
             sleep(Params::DEFAULT.tick).await;
             self.clock.set_wall(self.host.unix_time());
@@ -180,12 +185,24 @@ impl Keeping {
             if self.directory.founders().is_none() {
                 continue;
             }
+            if keeper.in_use() == 0 {
+                keeper.begin(self.who());
+                self.stage.send_replace(Stage::Unanswered);
+                return;
+            }
             let ask = keeper.introduce(&*self.clock);
             match self.courier.say(Said::Ask(ask)).await {
-                Some(Reply::Granted(grant)) if grant.base.is_some() => {
+                Some(Reply::Granted(grant)) => {
+                    let since = *answered.get_or_insert_with(Instant::now);
+                    let stage = match grant.base {
+                        Some(_) => Stage::Answered,
+                        None if since.elapsed() < SEATED => continue,
+                        // Others are short, and it must not count alone until they are not.
+                        None => Stage::Seatless,
+                    };
                     keeper.join(&grant, &*self.clock);
                     self.lone.share(keeper.share());
-                    self.stage.send_replace(Stage::Answered);
+                    self.stage.send_replace(stage);
                     return;
                 }
                 Some(Reply::Outlived { known }) if known >= self.life => {

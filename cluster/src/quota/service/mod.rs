@@ -275,8 +275,15 @@ impl Quota {
     /// longest window, and until then the node spends what it asks for.
     pub async fn answered(&self, patience: Duration) {
         let mut stage = self.0.stage.clone();
+        let cluster = self.0.cluster.as_ref();
+        let founded = || cluster.is_some_and(|it| it.courier.directory.founders().is_some());
         let settled = async {
-            let heard = stage.wait_for(|stage| *stage != Stage::Unanswered);
+            let heard = stage.wait_for(|stage| match stage {
+                Stage::Unanswered => false,
+                // It has just heard of the ledger, and stops counting alone in a moment.
+                Stage::Alone => !founded(),
+                Stage::Assumed | Stage::Seatless | Stage::Answered => true,
+            });
             if heard.await.is_ok() {
                 let seated = stage.wait_for(|stage| *stage != Stage::Seatless);
                 let _ = tokio::time::timeout(SEATLESS, seated).await;
