@@ -422,8 +422,16 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
         let seats = field("seats").and_then(|seats| seats.parse().ok());
         oracle.history().assumed.push(Assumed {
             at: decision.at,
+            node: decision.machine.to_owned(),
+            agreed: None,
             seats: seats.unwrap_or(1),
         });
+    }
+    if text.starts_with("base agreed") {
+        let mut history = oracle.history();
+        let of_node = history.assumed.iter_mut();
+        let open = of_node.filter(|start| start.agreed.is_none() && start.node == decision.machine);
+        open.for_each(|start| start.agreed = Some(decision.at));
     }
     if text.starts_with("request ended ") {
         if let Some(status) = field("status").and_then(|status| status.parse().ok()) {
@@ -471,8 +479,9 @@ const LATELY: usize = 100_000;
 pub(crate) const MESSAGE: &str = "a change of the simulation";
 
 /// Beginnings of the decisions that tell the story of a run: rare ones, not those of every request or heartbeat.
-const STORY: [&str; 21] = [
+const STORY: [&str; 22] = [
     "a try at an upstream failed",
+    "base agreed",
     "base assumed ",
     "bootstrap ",
     "dismissed ",

@@ -138,10 +138,12 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// One that `ada` set in the first entry of a log, for tests of who serves by it.
+    /// One that `ada` set in the first entry of a log, which made the first revision too, for tests of who serves by
+    /// it.
     #[doc(hidden)]
     pub fn of_tenant(wish: SetQuota) -> Self {
         let mut overrides = Self::default();
+        overrides.revised(1, 1);
         let set = Set {
             index: 1,
             by: "ada",

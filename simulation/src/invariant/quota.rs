@@ -3,8 +3,9 @@
 //! No window admits more than its limit: of a sliding one, charges within any span of its length by the world's clock;
 //! of a fixed one, charges that nodes counted in one window. A limit that was lowered may be passed until those that
 //! knew the old amount have heard, and their spends have cooled. A node that was started where no quorum could tell it
-//! what it may spend goes on with its base share, and the limit may be passed by that, once for each such start. And no
-//! node spends all of a limit by itself once the cluster has a ledger, an empty disk or not.
+//! what it may spend goes on with its base share, and the limit may be passed by that, once for each such start: what
+//! it had lent before is with others until two windows after the ledger has answered it. And no node spends all of a
+//! limit by itself once the cluster has a ledger, an empty disk or not.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -164,11 +165,11 @@ impl Watch {
     }
 }
 
-/// What nodes may have spent a second time by such starts within two windows.
+/// What nodes may have spent a second time by such starts, until two windows after they are agreed with the ledger.
 fn assumed(history: &History, charge: &Charge, limit: u64) -> u64 {
     let starts = history.assumed.iter();
-    let lately =
-        starts.filter(|start| start.at <= charge.at && start.at + 2 * charge.span > charge.at);
+    let over = |agreed: Duration| agreed + 2 * charge.span <= charge.at;
+    let lately = starts.filter(|start| start.at <= charge.at && !start.agreed.is_some_and(over));
     lately
         .map(|start| (limit / 2).div_ceil(start.seats.max(1)))
         .sum()
@@ -230,13 +231,18 @@ mod tests {
         assert_eq!(breaches(lowered.clone(), vec![]), 0);
         lowered.extend([charge(80_000, 1, None), charge(80_001, 1, None)]);
         assert_eq!(breaches(lowered, vec![]), 1);
-        let start = |ms| Assumed {
+        let start = |ms, agreed: Option<u64>| Assumed {
             at: Duration::from_millis(ms),
+            node: "a".to_owned(),
+            agreed: agreed.map(Duration::from_millis),
             seats: 2,
         };
-        let three = || (0..3).map(|ms| charge(ms, 2, None)).collect();
-        assert_eq!(breaches(three(), vec![start(0)]), 0);
-        assert_eq!(breaches(three(), vec![start(500)]), 1);
+        let three = |from: u64| (from..from + 3).map(|ms| charge(ms, 2, None)).collect();
+        assert_eq!(breaches(three(0), vec![start(0, None)]), 0);
+        assert_eq!(breaches(three(0), vec![start(500, None)]), 1);
+        assert_eq!(breaches(three(60_000), vec![start(0, None)]), 0);
+        assert_eq!(breaches(three(60_000), vec![start(0, Some(58_500))]), 0);
+        assert_eq!(breaches(three(60_000), vec![start(0, Some(57_000))]), 1);
     }
 
     #[test]

@@ -136,6 +136,10 @@ pub struct Charge {
 pub struct Assumed {
     /// When.
     pub at: Duration,
+    /// Of which node.
+    pub node: String,
+    /// When the ledger had answered the node again.
+    pub agreed: Option<Duration>,
     /// Into how many parts base is split.
     pub seats: u64,
 }

@@ -246,6 +246,7 @@ impl Keeping {
                 keeper.grant(&grant, &*self.clock);
                 if grant.incarnation == self.life {
                     if let Some(text) = self.lone.answer() {
+                        tracing::trace!(target: "meridian::decision", "base agreed");
                         self.store_starts(text);
                     }
                     let now = match grant.base {

@@ -1,5 +1,7 @@
 //! What a request is charged when it comes to nothing, and what is told of limits that are nearly used up.
 
+use meridian_cluster::directory::{Overrides, SetQuota};
+
 use super::gateway::Gateway;
 
 const DOCUMENT: &str = r#"
@@ -81,4 +83,33 @@ async fn tenants_at_the_end_of_a_limit_and_waits_for_tokens_are_counted() {
     tokio::time::sleep(std::time::Duration::from_millis(59_800)).await;
     assert_eq!(gateway.ask_as("acme", "/closed").await.status, 204);
     waits(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_set_and_over_holds_no_longer_for_what_is_in_use() {
+    let gateway = Gateway::start(Some(DOCUMENT)).await;
+    let overrides = Overrides::of_tenant(SetQuota {
+        tenant: "acme".into(),
+        limits: vec!["9/minute".to_owned()],
+        expires_ms: Some(1000),
+        reason: String::new(),
+    });
+    gateway.set(&overrides, 0);
+    for left in (3..9).rev() {
+        let answer = gateway.ask_as("acme", "/closed").await;
+        assert_eq!(
+            (answer.status, answer.header("x-ratelimit-limit")),
+            (204, "9")
+        );
+        assert_eq!(answer.header("x-ratelimit-remaining"), left.to_string());
+    }
+    gateway.set(&overrides, 1000);
+    let answer = gateway.ask_as("acme", "/closed").await;
+    assert_eq!(
+        (answer.status, answer.header("x-ratelimit-limit")),
+        (429, "5")
+    );
+    // A node whose clock is behind has the other limit, and what it says is older.
+    gateway.set(&overrides, 999);
+    assert_eq!(gateway.ask_as("acme", "/closed").await.status, 429);
 }
