@@ -70,6 +70,8 @@ pub struct Denial {
     pub why: Why,
     /// When what cools here is enough, if nobody else takes it; none if it never is.
     pub cools_in: Option<Duration>,
+    /// What was asked for.
+    pub cost: u32,
 }
 
 /// Why there was nothing. For logs and metrics; a client is told only that, and when to come again.
@@ -152,6 +154,7 @@ fn settle<A: Account>(
             which,
             why,
             cools_in,
+            cost,
         })
     };
     let undo = |taken: usize| {

@@ -203,7 +203,7 @@ async fn settle(
             OnEmpty::Deny if patience.is_some() || key.lacks_base() => FIRST,
             OnEmpty::Deny => Duration::ZERO,
         };
-        let Ok(parked) = key.park_for(wait, now, denial.cools_in) else {
+        let Ok(parked) = key.park_for(wait, now, &denial) else {
             return (refused(charge, items, &keys, &denial, now), None);
         };
         begun.get_or_insert_with(Instant::now);

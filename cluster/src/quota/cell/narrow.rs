@@ -54,6 +54,13 @@ pub struct Traffic {
     pub denied: u32,
 }
 
+impl Traffic {
+    /// What was asked for, wrapping.
+    pub fn all(self) -> u32 {
+        self.spent.wrapping_add(self.denied)
+    }
+}
+
 /// What bounds a charge besides the free tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {
@@ -324,6 +331,11 @@ impl Cell {
     pub fn note_denied(&self, cost: u32) {
         self.narrow.denied.fetch_add(cost, Relaxed);
         self.narrow.wanted.fetch_max(cost, Relaxed);
+    }
+
+    /// What was denied waits, and is counted when that is over: it will come again.
+    pub fn note_waiting(&self, cost: u32) {
+        self.narrow.denied.fetch_sub(cost, Relaxed);
     }
 
     /// The most that was asked for at once and not there, since this was called last.

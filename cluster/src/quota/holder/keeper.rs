@@ -22,7 +22,7 @@ use super::{
     holding::Holder,
     key::{DOUBTED, IN_USE, KeyHandle},
     moves::{gone, move_tokens, spans},
-    row::{Row, Surroundings, again_after, follow_base},
+    row::{Row, Surroundings, again_after, follow_base, nanoseconds},
 };
 
 /// Who holds.
@@ -54,8 +54,8 @@ pub struct Keeper {
     over: bool,
     seq: u64,
     rows: BTreeMap<KeyId, Row>,
-    /// Keys that are not in use, looked at in turn to be put away; not before that moment, in nanoseconds.
-    resting: VecDeque<(KeyHandle, u64)>,
+    /// Keys that are not in use, looked at in turn to be put away.
+    resting: VecDeque<Resting>,
     /// Keys that are not here any more and of which the ledger thinks that something is held.
     strangers: BTreeMap<KeyId, Stranger>,
     ticked: Option<Now>,
@@ -67,6 +67,16 @@ pub struct Keeper {
     base_index: u64,
     /// Of the last grant that said something of a key that has no row any more, or that ended a silence.
     floor: u64,
+}
+
+/// A key that is not in use.
+#[derive(Debug)]
+struct Resting {
+    key: KeyHandle,
+    /// Not to be looked at before that moment, in nanoseconds.
+    due: u64,
+    /// How long to wait before it asks for what it has lent.
+    pause: Duration,
 }
 
 /// A key that is not here, as the ledger has it.
@@ -410,10 +420,14 @@ impl Keeper {
             self.floor = self.floor.max(row.index);
             let due = match row.key.0.extra() < 0 {
                 // It has asked for what it has lent.
-                true => now.monotonic.0 + MINUTE,
+                true => now.monotonic.0.saturating_add(nanoseconds(row.idle_pause)),
                 false => 0,
             };
-            self.resting.push_back((row.key.clone(), due));
+            self.resting.push_back(Resting {
+                key: row.key.clone(),
+                due,
+                pause: row.idle_pause,
+            });
             self.rows.remove(&id);
         }
     }
@@ -422,25 +436,26 @@ impl Keeper {
     fn look_at_resting(&mut self, clock: &impl Clock) {
         let now = clock.now();
         for _ in 0..self.resting.len().div_ceil(TICKS_A_ROUND) {
-            let Some((handle, due)) = self.resting.pop_front() else {
+            let Some(resting) = self.resting.pop_front() else {
                 return;
             };
+            let handle = resting.key.clone();
             let key = &handle.0;
             if key.cell.marks() & IN_USE != 0 {
                 continue;
             }
             key.cell.settle(key.form.pace, clock);
             follow_base(key, &self.base, now);
-            if key.cell.held().cool > 0 || due > now.monotonic.0 {
-                self.resting.push_back((handle, due));
+            if key.cell.held().cool > 0 || resting.due > now.monotonic.0 {
+                self.resting.push_back(resting);
             } else if key.extra() != 0 {
                 key.cell.mark(IN_USE);
                 let row = self.row(&handle, now);
-                row.leave();
+                row.leave(resting.pause);
             } else if key.cell.retire(key.cell.base()) {
                 self.holder.forget(&handle);
             } else {
-                self.resting.push_back((handle, 0));
+                self.resting.push_back(Resting { due: 0, ..resting });
             }
         }
     }
@@ -546,9 +561,6 @@ const ANSWERED: usize = 64;
 
 /// Keys that rest are looked at in so many ticks: a minute of them.
 const TICKS_A_ROUND: usize = 600;
-
-/// In nanoseconds.
-const MINUTE: u64 = 60_000_000_000;
 
 /// Items of an ask: half of what a message takes at most, since an item may have many spans.
 const ITEMS_OF_AN_ASK: usize = ITEMS / 2;

@@ -223,9 +223,9 @@ impl Key {
         self.lent.fetch_min(missing, Relaxed);
     }
 
-    /// How many requests wait.
-    pub(super) fn parked(&self) -> usize {
-        self.waiting.get().map_or(0, |waiting| waiting.len())
+    /// How many units of cost requests wait for.
+    pub(super) fn parked(&self) -> u32 {
+        self.waiting.get().map_or(0, |waiting| waiting.cost())
     }
 }
 

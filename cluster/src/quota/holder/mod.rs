@@ -30,4 +30,6 @@ mod waiting;
 pub use holding::{Crowded, Holder};
 pub use keeper::{Keeper, Turn, Who};
 pub use key::{KeyHandle, OnEmpty};
+#[cfg(test)]
+pub(super) use look::Holding;
 pub use waiting::{Parked, Unparked};

@@ -24,6 +24,8 @@ pub(super) struct Row {
     pub(super) key: KeyHandle,
     rate: Rate,
     seen: Traffic,
+    /// What waited then.
+    waited: u32,
     /// When something was charged last, by the tick that saw it.
     used: u64,
     /// Since when more is free than it needs.
@@ -39,10 +41,16 @@ pub(super) struct Row {
     unsaid: bool,
     /// When the leader said last how much is elsewhere.
     hinted: u64,
+    /// Until when to think that others want more of it than there is.
+    scarce_until: u64,
+    /// How fast it went when that was said last.
+    said_rate: f64,
     /// The last ask that it was in, and when.
     said: Option<(u64, u64)>,
     /// Nobody uses it: it is to hold its base and nothing else.
     leaving: bool,
+    /// How long to wait before it asks for what it has lent, while nobody uses it.
+    pub(super) idle_pause: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +92,7 @@ impl Row {
             rate: Rate::known(key.0.form.window, key.0.cell.held().cool),
             // What brought it into use counts: it is seen at the first tick.
             seen: Traffic::default(),
+            waited: 0,
             used: now.monotonic.0,
             spare_since: None,
             wish: None,
@@ -93,7 +102,10 @@ impl Row {
             unsaid: false,
             said: None,
             hinted: now.monotonic.0,
+            scarce_until: 0,
+            said_rate: 0.0,
             leaving: false,
+            idle_pause: IDLE_PAUSE,
             key,
         }
         .rested()
@@ -114,24 +126,29 @@ impl Row {
         key.cell.settle(key.form.pace, clock);
         follow_base(key, around.base, around.now);
         let traffic = key.cell.traffic();
-        let spent = since(self.seen.spent, traffic.spent);
         let denied = since(self.seen.denied, traffic.denied);
         let wanted = key.cell.take_wanted();
-        self.seen = traffic;
-        let came = spent.saturating_add(denied);
+        let parked = key.parked();
+        // Who waits was counted when it came, and not when it is served or sent away.
+        let came = since(
+            self.seen.all().wrapping_add(self.waited),
+            traffic.all().wrapping_add(parked),
+        );
+        (self.seen, self.waited) = (traffic, parked);
         self.rate.count(came, around.passed);
         if came > 0 {
             self.used = around.now.monotonic.0;
             self.leaving = false;
+            self.idle_pause = IDLE_PAUSE;
         }
         if let Some((seq, _)) = self.said
             && around.answered.contains(&seq)
         {
             self.unsaid = false;
         }
-        let short = match denied {
+        let short = match denied.max(parked) {
             0 => 0,
-            _ => wanted.max(came),
+            _ => wanted.max(came).max(parked),
         };
         if elapsed(self.hinted, around.now.monotonic.0) >= key.form.params.wish {
             key.pool.store(UNKNOWN, Relaxed);
@@ -141,7 +158,20 @@ impl Row {
         let asks = self.wish_for(missing, around);
         let returns = missing == 0 && self.hand_back(around);
         let repeats = self.unsaid && self.silent_for(around) >= again_after(around.grant_time);
-        asks || returns || repeats
+        asks || returns || repeats || self.slows_down(around)
+    }
+
+    /// Whether much less comes than was said, of a key that others want more of: they wait for what it is thought to
+    /// need.
+    fn slows_down(&self, around: &Surroundings<'_>) -> bool {
+        let window = self.key.0.form.window;
+        let (said, is) = (self.said_rate, self.rate.lasting());
+        let fewer = (said - is) * window.as_secs_f64();
+        let now = around.now.monotonic.0;
+        now < self.scarce_until
+            && is < said * 0.7
+            && fewer > chance(said * window.as_secs_f64(), window)
+            && self.silent_for(around) >= around.grant_time
     }
 
     /// How many more tokens it should hold.
@@ -346,6 +376,7 @@ impl Row {
     /// What is said of it in the ask `seq`; where its terms stand there is the keeper's to say.
     pub(super) fn item(&mut self, seq: u64, around: &Surroundings<'_>) -> AskItem {
         self.said = Some((seq, around.now.monotonic.0));
+        self.said_rate = self.rate.lasting();
         let key = &self.key.0;
         let given = key.given.load(Relaxed);
         AskItem {
@@ -377,6 +408,9 @@ impl Row {
     /// Something was granted or taken back.
     pub(super) fn granted(&mut self, cap: Option<u32>, now: Now) {
         self.hinted = now.monotonic.0;
+        if cap.is_some() {
+            self.know_scarce(now);
+        }
         self.cap = cap.map(|most| self.cap(most, false, now));
         let given = self.key.0.given.load(Relaxed);
         if self.wish.is_some_and(|wish| since(given, wish.total) == 0) {
@@ -389,11 +423,17 @@ impl Row {
         let heard = self
             .said
             .is_some_and(|(_, at)| elapsed(at, now.monotonic.0) < self.key.0.form.params.wish);
+        self.know_scarce(now);
         self.cap = Some(self.cap(cap, !heard, now));
         if !heard {
             // So that the leader knows what is needed here.
             self.say_again();
         }
+    }
+
+    fn know_scarce(&mut self, now: Now) {
+        // As long as the leader goes by what it was told.
+        self.scarce_until = now.monotonic.0 + nanoseconds(self.key.0.form.params.wish);
     }
 
     fn cap(&self, most: u32, blind: bool, now: Now) -> Cap {
@@ -429,9 +469,11 @@ impl Row {
             && !(self.leaving && self.key.0.extra() > 0)
     }
 
-    /// Nobody uses it: what it has beyond base it hands back, and what it has lent it wants again.
-    pub(super) fn leave(&mut self) {
+    /// Nobody uses it: what it has beyond base it hands back, and what it has lent it wants again. It has waited so long
+    /// for that, and will twice as long if it is in vain.
+    pub(super) fn leave(&mut self, waited: Duration) {
         self.leaving = true;
+        self.idle_pause = (waited * 2).min(IDLE_PAUSE_MOST);
         self.used = self.used.saturating_sub(nanoseconds(REST_AFTER));
     }
 
@@ -479,7 +521,7 @@ fn elapsed(from: u64, to: u64) -> Duration {
     Duration::from_nanos(to.saturating_sub(from))
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -501,6 +543,12 @@ const LEAD: f64 = 1.5;
 
 /// And then for so many times of that.
 const HIGH: f64 = 3.0;
+
+/// A key that nobody uses asks for what it has lent after so long, and then ever half as often.
+const IDLE_PAUSE: Duration = Duration::from_secs(60);
+
+/// But not less often than this: four times in an hour are no load, and it is put away soon after.
+const IDLE_PAUSE_MOST: Duration = Duration::from_secs(16 * 60);
 
 /// A key that nobody has charged for so long, and of which nothing is to be said, costs no look each tick.
 const REST_AFTER: Duration = Duration::from_secs(10);

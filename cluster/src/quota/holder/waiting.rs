@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     super::{
-        charge::Account,
+        charge::{Account, Denial},
         clock::{Monotonic, Now},
     },
     key::KeyHandle,
@@ -25,6 +25,7 @@ use super::{
 pub struct Parked {
     key: KeyHandle,
     place: u64,
+    cost: u32,
     until: Monotonic,
 }
 
@@ -48,6 +49,8 @@ pub(super) struct Waiting(Mutex<Places>);
 #[derive(Debug, Default)]
 struct Places {
     next: u64,
+    /// What they ask for together.
+    cost: u32,
     /// In order of arrival. One without a waker has been called, or has not been polled yet.
     places: VecDeque<Place>,
 }
@@ -60,8 +63,9 @@ struct Place {
 }
 
 impl Waiting {
-    pub(super) fn len(&self) -> usize {
-        self.lock().places.len()
+    /// How many units of cost wait.
+    pub(super) fn cost(&self) -> u32 {
+        self.lock().cost
     }
 
     /// Tokens have come: all look again. A request that finds too little waits on.
@@ -74,13 +78,14 @@ impl Waiting {
         }
     }
 
-    fn enter(&self) -> Option<u64> {
+    fn enter(&self, cost: u32) -> Option<u64> {
         let mut places = self.lock();
         if places.places.len() >= MOST {
             return None;
         }
         let number = places.next;
         places.next += 1;
+        places.cost = places.cost.saturating_add(cost);
         places.places.push_back(Place {
             number,
             waker: None,
@@ -96,24 +101,20 @@ impl Waiting {
 }
 
 impl KeyHandle {
-    /// Waits for tokens of this key, for a charge that was denied at `now`; `cools_in` is the denial's.
+    /// Waits for tokens of this key, for a charge that was denied at `now`.
     ///
     /// # Errors
     /// Why there is no use in waiting.
-    pub fn park(&self, now: Now, cools_in: Option<Duration>) -> Result<Parked, Unparked> {
-        self.park_for(self.0.wait(), now, cools_in)
+    pub fn park(&self, now: Now, denial: &Denial) -> Result<Parked, Unparked> {
+        self.park_for(self.0.wait(), now, denial)
     }
 
     /// The same for at most so long, whatever the limit says: for a key whose base may not be spent yet.
     ///
     /// # Errors
     /// Why there is no use in waiting.
-    pub fn park_for(
-        &self,
-        wait: Duration,
-        now: Now,
-        cools_in: Option<Duration>,
-    ) -> Result<Parked, Unparked> {
+    pub fn park_for(&self, wait: Duration, now: Now, denial: &Denial) -> Result<Parked, Unparked> {
+        let cools_in = denial.cools_in;
         if wait.is_zero() {
             return Err(Unparked::Never);
         }
@@ -122,7 +123,9 @@ impl KeyHandle {
             return Err(Unparked::Hopeless);
         }
         let waiting = self.0.waiting.get_or_init(Box::default);
-        let place = waiting.enter().ok_or(Unparked::Crowded)?;
+        let place = waiting.enter(denial.cost).ok_or(Unparked::Crowded)?;
+        // It is counted as one that waits, and comes again: once is enough to know how much is asked for.
+        self.0.cell.note_waiting(denial.cost);
         let longest = match cools_in {
             Some(cools_in) if in_time => cools_in,
             _ => wait,
@@ -131,6 +134,7 @@ impl KeyHandle {
         Ok(Parked {
             key: self.clone(),
             place,
+            cost: denial.cost,
             until: Monotonic(now.monotonic.0.saturating_add(nanoseconds)),
         })
     }
@@ -175,7 +179,9 @@ impl Drop for Parked {
     fn drop(&mut self) {
         if let Some(waiting) = self.key.0.waiting.get() {
             let number = self.place;
-            waiting.lock().places.retain(|place| place.number != number);
+            let mut places = waiting.lock();
+            places.cost = places.cost.saturating_sub(self.cost);
+            places.places.retain(|place| place.number != number);
         }
     }
 }

@@ -5,6 +5,8 @@
 //! begins with nothing and knows it again from the next asks.
 
 mod fair;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,6 +47,8 @@ struct Word {
     incarnation: u64,
     region: RegionName,
     item: AskItem,
+    /// A wish was proposed when it had been given so many.
+    proposed: Option<u32>,
     pooled: bool,
     /// When, by the leader's own clock in ms.
     at_ms: u64,
@@ -90,6 +94,7 @@ impl Leader {
                 incarnation: ask.incarnation,
                 region: region.clone(),
                 item: item.clone(),
+                proposed: None,
                 at_ms: now_ms,
             };
             let words = self.keys.entry(item.key).or_default();
@@ -144,8 +149,8 @@ impl Leader {
         }
     }
 
-    /// Wishes that can be met now, at least in part: for the next entry. Each is taken out of the memory's
-    /// wishes until its node asks again, or it would be proposed again before it is applied.
+    /// Wishes that can be met now, at least in part: for the next entry. The rest of one is proposed when something
+    /// was given of it, or it would be proposed again before it is applied; or when its node asks again.
     pub(crate) fn wishes(&mut self, ledger: &Ledger) -> Vec<Wish> {
         let mut wishes = Vec::new();
         let keys: Vec<KeyId> = self.keys.keys().copied().collect();
@@ -161,7 +166,8 @@ impl Leader {
                 continue;
             };
             for (node, word) in words {
-                if wishes.len() == ITEMS || missing(node, word, ledger) == 0 {
+                let given = given(node, &word.item, ledger);
+                if wishes.len() == ITEMS || word.proposed == Some(given) {
                     continue;
                 }
                 let mut item = word.item.clone();
@@ -169,7 +175,10 @@ impl Leader {
                 if let Some(cap) = caps.and_then(|caps| caps.get(node)) {
                     cut(&mut item, node, *cap, ledger);
                 }
-                word.item.want = word.item.returned;
+                if short_of(item.want, given) == 0 {
+                    continue;
+                }
+                word.proposed = Some(given);
                 item.cooling.clear();
                 wishes.push(Wish {
                     node: node.clone(),
@@ -260,20 +269,27 @@ fn again_ms(terms: &Terms) -> u64 {
 
 /// What a node misses of a key, as the ledger stands.
 fn missing(node: &NodeId, word: &Word, ledger: &Ledger) -> u32 {
-    let given = ledger.word(node, &word.item.key);
-    let given = given.map_or(word.item.returned, |row| row.given);
-    let missing = word.item.want.wrapping_sub(given).cast_signed();
-    missing.max(0).cast_unsigned()
+    short_of(word.item.want, given(node, &word.item, ledger))
+}
+
+/// What a node has been given of a key, by the ledger or its own word.
+fn given(node: &NodeId, item: &AskItem, ledger: &Ledger) -> u32 {
+    let row = ledger.word(node, &item.key);
+    row.map_or(item.returned, |row| row.given)
+}
+
+fn short_of(want: u32, given: u32) -> u32 {
+    want.wrapping_sub(given)
+        .cast_signed()
+        .max(0)
+        .cast_unsigned()
 }
 
 /// Cuts a wish, so that its node would hold no more than its cap.
 fn cut(item: &mut AskItem, node: &NodeId, cap: u32, ledger: &Ledger) {
-    let given = ledger.word(node, &item.key);
-    let given = given.map_or(item.returned, |row| row.given);
+    let given = given(node, item, ledger);
     let room = cap.saturating_sub(ledger.held(node, &item.key));
-    let missing = item.want.wrapping_sub(given).cast_signed();
-    let missing = missing.max(0).cast_unsigned();
-    item.want = given.wrapping_add(missing.min(room));
+    item.want = given.wrapping_add(short_of(item.want, given).min(room));
 }
 
 /// What each node uses in a window, by the rate that it has said. One that has said nothing lately is taken to use

@@ -8,10 +8,12 @@
 mod chaos;
 mod desk;
 mod dice;
+mod ideal;
 mod node;
 mod oracle;
 mod scene;
 mod scenes;
+mod whereabouts;
 mod world;
 
 use self::{

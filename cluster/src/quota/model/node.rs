@@ -8,7 +8,7 @@ use super::dice::Dice;
 use crate::quota::{
     charge::{Answer, Denial},
     clock::{Clock, Monotonic, Now, Unix},
-    holder::{Holder, Keeper, KeyHandle, OnEmpty, Turn, Who},
+    holder::{Holder, Holding, Keeper, KeyHandle, OnEmpty, Turn, Who},
     key::KeyId,
     message::{QuotaAsk, QuotaGrant},
     params::Params,
@@ -147,6 +147,13 @@ impl Node {
                 Answer::Again => {}
             }
         }
+    }
+
+    /// What it holds.
+    pub(super) fn holdings(&self, real: u64) -> Vec<Holding> {
+        let now = self.clock(real).now();
+        let life = self.life.as_ref();
+        life.map_or(Vec::new(), |life| life.holder.holdings(now))
     }
 
     /// Whether it should not wait for its next tick.

@@ -3,7 +3,7 @@
 //! same requests.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     pin::Pin,
     task::{Context, Waker},
     time::Duration,
@@ -12,16 +12,20 @@ use std::{
 use super::{
     desk::Voter,
     dice::Dice,
+    ideal::Ideal,
+    micros,
     node::{Decision, Node},
+    whereabouts::Whereabouts,
     world::{Bugs, Event, Paths, Setup, World},
 };
 use crate::quota::{
     clock::Clock,
     holder::Parked,
     key::KeyId,
-    ledger::clock::LogClock,
+    ledger::{Standing, clock::LogClock},
+    message::Act,
     params::Params,
-    terms::{Kind, OnLapse, Terms},
+    terms::{Kind, OnLapse, Share, Terms},
 };
 
 const KEY: KeyId = KeyId([7; 16]);
@@ -46,6 +50,8 @@ pub(super) enum Happening {
     /// These stop in order.
     Leave(Vec<usize>),
     Start(Vec<usize>),
+    /// An operator says that these are dead for good.
+    Gone(Vec<usize>),
     /// Nobody leads.
     Leaderless,
     /// A voter of this region leads.
@@ -59,10 +65,27 @@ pub(super) struct Scene {
     pub(super) limit: u64,
     pub(super) window: Duration,
     pub(super) wait: Duration,
+    pub(super) on_lapse: OnLapse,
     pub(super) seconds: u64,
     /// By node: from which second on how many requests come a second.
     pub(super) streams: Vec<Vec<(u64, f64)>>,
     pub(super) script: Vec<(u64, Happening)>,
+}
+
+impl Scene {
+    fn terms(&self) -> Terms {
+        self.terms_of(self.limit)
+    }
+
+    /// Of a node.
+    fn base(&self) -> u64 {
+        let seats = u16::try_from(NODES).expect("few");
+        self.terms().base(Share { seat: 0, seats }).into()
+    }
+
+    fn terms_of(&self, limit: u64) -> Terms {
+        Terms::new(limit, self.window, Kind::Sliding, self.on_lapse).expect("within bounds")
+    }
 }
 
 /// What came of a scene.
@@ -71,8 +94,12 @@ pub(super) struct Outcome {
     pub(super) came: u64,
     pub(super) admitted: u64,
     pub(super) ideal: u64,
+    /// What the strict one admits: nobody can admit more and keep what is promised.
+    pub(super) strict: u64,
     pub(super) messages: u64,
     pub(super) seconds: u64,
+    /// Where the tokens were in each third of it.
+    pub(super) whereabouts: [Whereabouts; 3],
 }
 
 impl Outcome {
@@ -80,36 +107,23 @@ impl Outcome {
         self.admitted as f64 / self.ideal.max(1) as f64
     }
 
+    /// Of what can be admitted at all.
+    pub(super) fn strict_part(&self) -> f64 {
+        self.admitted as f64 / self.strict.max(1) as f64
+    }
+
+    /// Another play of the scene.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.came += other.came;
+        self.admitted += other.admitted;
+        self.ideal += other.ideal;
+        self.strict += other.strict;
+        self.messages += other.messages;
+        self.seconds += other.seconds;
+    }
+
     pub(super) fn messages_a_second(&self) -> f64 {
         self.messages as f64 / self.seconds as f64
-    }
-}
-
-/// One limiter that knows all requests at once.
-#[derive(Debug)]
-struct Ideal {
-    limit: Option<u64>,
-    window: u64,
-    spends: VecDeque<u64>,
-}
-
-impl Ideal {
-    fn admits(&mut self, now: u64) -> bool {
-        let Some(limit) = self.limit else {
-            return false;
-        };
-        while self
-            .spends
-            .front()
-            .is_some_and(|at| at + self.window <= now)
-        {
-            self.spends.pop_front();
-        }
-        let admits = (self.spends.len() as u64) < limit;
-        if admits {
-            self.spends.push_back(now);
-        }
-        admits
     }
 }
 
@@ -123,6 +137,7 @@ pub(super) struct Stage {
     scene: Scene,
     world: World,
     ideal: Ideal,
+    strict: Ideal,
     waiting: BTreeMap<usize, Vec<Waiter>>,
     outcome: Outcome,
 }
@@ -149,7 +164,7 @@ impl Stage {
             nodes,
             voters,
             seats: u16::try_from(NODES).expect("few"),
-            document: [(KEY, terms(scene, scene.limit))].into(),
+            document: [(KEY, scene.terms())].into(),
             paths: paths(0),
             wait: scene.wait,
             wild: 0,
@@ -163,12 +178,10 @@ impl Stage {
         for (at, (second, _)) in scene.script.iter().enumerate() {
             world.after(second * 1_000_000, Event::Fault(at));
         }
+        let window = micros(scene.window);
         Self {
-            ideal: Ideal {
-                limit: Some(scene.limit),
-                window: u64::try_from(scene.window.as_micros()).expect("short"),
-                spends: VecDeque::new(),
-            },
+            ideal: Ideal::new(scene.limit, window),
+            strict: Ideal::new(scene.limit, window),
             scene: scene.clone(),
             world,
             waiting: BTreeMap::new(),
@@ -196,6 +209,7 @@ impl Stage {
                     let standing = self.world.standing(&[KEY]);
                     self.world.note_documents(&standing);
                     self.world.check(&standing)?;
+                    self.look(&standing);
                     self.world.happen(event);
                 }
                 event => self.world.happen(event),
@@ -234,12 +248,13 @@ impl Stage {
     fn request(&mut self, node: usize) -> Result<(), String> {
         let now = self.world.now;
         self.outcome.came += 1;
-        self.outcome.ideal += u64::from(self.ideal.admits(now));
+        self.outcome.ideal += u64::from(self.ideal.admits(node, now));
+        self.outcome.strict += u64::from(self.strict.admits(node, now));
         match self.world.nodes[node].decide(KEY, 1, now) {
             Decision::Pass { terms, window } => self.admit(&terms, window)?,
             Decision::Deny(key, denial) => {
                 let clock = self.world.nodes[node].clock(now);
-                if let Ok(parked) = key.park(clock.now(), denial.cools_in) {
+                if let Ok(parked) = key.park(clock.now(), &denial) {
                     let wait = u64::try_from(self.scene.wait.as_micros()).expect("short");
                     let deadline = now + wait;
                     let parked = Box::pin(parked);
@@ -282,10 +297,11 @@ impl Stage {
             }
             match self.world.nodes[node].decide(KEY, 1, now) {
                 Decision::Pass { terms, window } => self.admit(&terms, window)?,
-                Decision::Deny(..) if !due => left.push(waiter),
                 Decision::Deny(key, denial) if now < waiter.deadline => {
                     let clock = self.world.nodes[node].clock(now);
-                    if let Ok(parked) = key.park(clock.now(), denial.cools_in) {
+                    // It gives up its place, and takes another.
+                    drop(waiter.parked);
+                    if let Ok(parked) = key.park(clock.now(), &denial) {
                         waiter.parked = Box::pin(parked);
                         let until = self.real(node, waiter.parked.until().0);
                         let until = until.clamp(now + 1, waiter.deadline.max(now + 1));
@@ -303,6 +319,23 @@ impl Stage {
         Ok(())
     }
 
+    fn look(&mut self, standing: &[(KeyId, Standing)]) {
+        let third = self.world.now * 3 / (self.scene.seconds * 1_000_000 + 1);
+        let [(_, standing)] = standing else {
+            return;
+        };
+        let (mut free, mut used, mut base) = (0.0, 0.0, 0.0);
+        for node in &self.world.nodes {
+            for holding in node.holdings(self.world.now) {
+                free += f64::from(holding.held.free);
+                used += f64::from(holding.held.cool);
+                base += f64::from(holding.base);
+            }
+        }
+        let third = usize::try_from(third).expect("one of three");
+        self.outcome.whereabouts[third].look(standing, free, used, base);
+    }
+
     /// The true time at which a node's clock shows this.
     fn real(&self, node: usize, local: u64) -> u64 {
         let node = &self.world.nodes[node];
@@ -317,14 +350,24 @@ impl Stage {
             Happening::Cut(nodes) => nodes.iter().for_each(|at| world.nodes[*at].cut = true),
             Happening::Heal(nodes) => nodes.iter().for_each(|at| world.nodes[*at].cut = false),
             Happening::Crash(nodes) => {
+                let (window, now) = (self.scene.window, world.now);
+                let promised = match self.scene.on_lapse {
+                    OnLapse::Base => u64::MAX,
+                    OnLapse::Deny => now + micros(world.params.base_lease(window) + window),
+                };
+                let base = self.scene.base();
                 for at in nodes {
                     world.nodes[at].life = None;
                     self.waiting.remove(&at);
+                    self.ideal.ends(at, 0, 0);
+                    self.strict.ends(at, base, promised);
                 }
             }
             Happening::Leave(nodes) => {
                 for at in nodes {
                     self.waiting.remove(&at);
+                    self.ideal.ends(at, 0, 0);
+                    self.strict.ends(at, 0, 0);
                     for ask in world.nodes[at].leave(world.now) {
                         world.send(at, &ask);
                     }
@@ -332,7 +375,16 @@ impl Stage {
             }
             Happening::Start(nodes) => {
                 for at in nodes {
+                    self.strict.known(at, world.now);
                     world.after(0, Event::Restart(at));
+                }
+            }
+            Happening::Gone(nodes) => {
+                for at in nodes {
+                    self.strict.known(at, world.now);
+                    let node = &world.nodes[at];
+                    let (node, incarnation) = (node.id.clone(), node.incarnation);
+                    world.propose(Act::NodeGone { node, incarnation });
                 }
             }
             Happening::Leaderless => world.desk.leader = None,
@@ -341,8 +393,9 @@ impl Stage {
                 world.happen(Event::Elect);
             }
             Happening::Publish(limit) => {
-                self.ideal.limit = limit;
-                let limits = limit.map(|limit| (KEY, terms(&self.scene, limit)));
+                self.ideal.publish(limit);
+                self.strict.publish(limit);
+                let limits = limit.map(|limit| (KEY, self.scene.terms_of(limit)));
                 let as_of = world.oracle.publish(limits.into_iter().collect());
                 for at in 0..NODES {
                     let delay = match world.nodes[at].cut {
@@ -354,10 +407,6 @@ impl Stage {
             }
         }
     }
-}
-
-fn terms(scene: &Scene, limit: u64) -> Terms {
-    Terms::new(limit, scene.window, Kind::Sliding, OnLapse::Base).expect("within bounds")
 }
 
 /// With the leader in this region.

@@ -281,7 +281,7 @@ fn a_small_limit_is_fetched_when_it_is_wanted_and_waited_for() {
     let denial = node.denied(&key, 2);
     assert_eq!(denial.why, Why::Local);
     let now = node.clock.now();
-    let mut parked = std::pin::pin!(key.park(now, denial.cools_in).unwrap());
+    let mut parked = std::pin::pin!(key.park(now, &denial).unwrap());
     let mut context = Context::from_waker(Waker::noop());
     assert!(parked.as_mut().poll(&mut context).is_pending());
     assert_eq!(parked.until().0, now.monotonic.0 + 400_000_000);
@@ -301,16 +301,22 @@ fn a_small_limit_is_fetched_when_it_is_wanted_and_waited_for() {
 fn no_more_wait_than_may_and_none_without_hope() {
     let mut node = Node::new();
     let never = node.key(1, &hourly(100));
+    let denial = Denial {
+        which: 0,
+        why: Why::Local,
+        cools_in: None,
+        cost: 1,
+    };
     assert_eq!(
-        never.park(node.clock.now(), None).unwrap_err(),
+        never.park(node.clock.now(), &denial).unwrap_err(),
         Unparked::Never
     );
     let key = node.key(2, &sliding(10, SECOND));
     let now = node.clock.now();
-    let parked: Vec<_> = (0..64).map(|_| key.park(now, None).unwrap()).collect();
-    assert_eq!(key.park(now, None).unwrap_err(), Unparked::Crowded);
+    let parked: Vec<_> = (0..64).map(|_| key.park(now, &denial).unwrap()).collect();
+    assert_eq!(key.park(now, &denial).unwrap_err(), Unparked::Crowded);
     drop(parked);
-    assert!(key.park(now, None).is_ok());
+    assert!(key.park(now, &denial).is_ok());
     assert_eq!(node.denied(&key, 1).why, Why::Local);
     let said = node.ticked();
     node.answer(vec![GrantItem {
@@ -318,10 +324,32 @@ fn no_more_wait_than_may_and_none_without_hope() {
         ..item(&key, said[0].born, 0)
     }]);
     assert_eq!(node.denied(&key, 1).why, Why::Limit);
-    let soon = Some(Duration::from_millis(300));
-    assert_eq!(key.park(now, None).unwrap_err(), Unparked::Hopeless);
-    let parked = key.park(now, soon).unwrap();
+    let soon = Denial {
+        cools_in: Some(Duration::from_millis(300)),
+        ..denial
+    };
+    assert_eq!(key.park(now, &denial).unwrap_err(), Unparked::Hopeless);
+    let parked = key.park(now, &soon).unwrap();
     assert_eq!(parked.until().0, now.monotonic.0 + 300_000_000);
+}
+
+#[test]
+fn a_request_that_waits_is_counted_once_however_often_it_looks() {
+    let mut node = Node::new();
+    let key = node.key(1, &sliding(10, SECOND));
+    let denied = || key.cell().traffic().denied;
+    let now = node.clock.now();
+    for _ in 0..3 {
+        let denial = node.denied(&key, 2);
+        assert_eq!(denied(), 2);
+        let parked = key.park(now, &denial).unwrap();
+        assert_eq!(denied(), 0);
+        let said = node.ticked();
+        assert!(said.iter().all(|item| item.want == 2), "{said:?}");
+        drop(parked);
+    }
+    let _ = node.denied(&key, 2);
+    assert_eq!(denied(), 2, "it was refused");
 }
 
 #[test]
@@ -448,6 +476,37 @@ fn a_cap_takes_back_what_is_free_above_it() {
     assert_eq!((free, cool), (350, 200));
 }
 
+#[test]
+fn a_node_that_needs_less_of_a_scarce_key_says_so() {
+    let mut node = Node::new();
+    let key = node.key(1, &sliding(5400, SECOND));
+    let scarce = |node: &mut Node, born| {
+        node.answer(vec![GrantItem {
+            cap: Some(600),
+            ..item(&key, born, 300)
+        }]);
+    };
+    let mut rates = Vec::new();
+    for second in 0..8 {
+        for _ in 0..10 {
+            // More than its base, of which it says so.
+            let _ = second < 3 && node.admits(&key, 40);
+            for item in node.ticked() {
+                rates.push((second, item.rate));
+            }
+        }
+        if second < 5 {
+            scarce(&mut node, 1);
+        }
+    }
+    // It holds enough, and would say nothing.
+    let after = rates.iter().filter(|(second, _)| *second >= 3);
+    let after: Vec<u32> = after.map(|(_, rate)| *rate).collect();
+    assert!((2..=10).contains(&after.len()), "{rates:?}");
+    assert!(after.is_sorted_by(|one, next| next < one), "{rates:?}");
+    assert!(after.last().unwrap() < &100_000, "{rates:?}");
+}
+
 /// A node is asked to hold less.
 fn recall(node: &mut Node, number: u8, terms: &Terms, cap: u32) {
     node.index += 1;
@@ -470,10 +529,12 @@ fn base_of_a_key_that_was_never_met_is_lent_and_wanted_again_by_and_by() {
     assert_eq!((said[0].returned, said[0].lent), (100, 100), "{said:?}");
     let key = node.key(1, &terms);
     assert_eq!(held(&key), Held { free: 0, cool: 0 }, "it is not met anew");
-    // Nobody uses it: it asks once a minute, and is not put away before it has all again.
+    // Nobody uses it: it asks after a minute, then ever half as often, and is not put away before it has all again.
     let said = node.ticks(SECOND * 150);
     let asks = said.iter().filter(|item| item.want == item.returned);
-    assert!((1..=3).contains(&asks.count()), "{said:?}");
+    assert!((1..=2).contains(&asks.count()), "{said:?}");
+    let more = node.ticks(SECOND * 3600);
+    assert!((3..=6).contains(&more.len()), "{more:?}");
     assert_eq!(node.holder.keys(), 1);
     node.answer(vec![item(&key, said[0].born, 100)]);
     let said = node.ticked();
