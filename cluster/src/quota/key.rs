@@ -71,14 +71,13 @@ impl KeySpace {
         }
     }
 
-    /// The key of a name. It takes some hundred nanoseconds: make it once, where the limit is compiled or the
-    /// client is first met.
+    /// The key of a name. It is made with each request: the text is put together on the stack and hashed at once.
     pub fn key(&self, name: &KeyName<'_>) -> KeyId {
-        let mut hasher = blake3::Hasher::new_keyed(&self.secret);
+        let mut all = Text::default();
         // Lengths in front, so that no two names are one sequence of bytes.
         let mut text = |bytes: &[u8]| {
-            hasher.update(&(bytes.len() as u64).to_le_bytes());
-            hasher.update(bytes);
+            all.push(&(bytes.len() as u64).to_le_bytes());
+            all.push(bytes);
         };
         text(name.tenant.as_str().as_bytes());
         text(name.limit.as_bytes());
@@ -113,9 +112,54 @@ impl KeySpace {
                 text(address);
             }
         }
+        let hash = blake3::keyed_hash(&self.secret, all.bytes());
         let mut id = [0; 16];
-        hasher.finalize_xof().fill(&mut id);
+        id.copy_from_slice(&hash.as_bytes()[..16]);
         KeyId(id)
+    }
+}
+
+/// A text without an allocation, but for long ones.
+#[derive(Debug)]
+struct Text {
+    short: [u8; SHORT],
+    used: usize,
+    /// All of it, if that is not empty.
+    long: Vec<u8>,
+}
+
+/// Names of tenants, limits and clients are most often shorter together.
+const SHORT: usize = 256;
+
+impl Default for Text {
+    fn default() -> Self {
+        Self {
+            short: [0; SHORT],
+            used: 0,
+            long: Vec::new(),
+        }
+    }
+}
+
+impl Text {
+    fn push(&mut self, bytes: &[u8]) {
+        let end = self.used + bytes.len();
+        if self.long.is_empty() && end <= SHORT {
+            self.short[self.used..end].copy_from_slice(bytes);
+            self.used = end;
+            return;
+        }
+        if self.long.is_empty() {
+            self.long.extend_from_slice(&self.short[..self.used]);
+        }
+        self.long.extend_from_slice(bytes);
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self.long.is_empty() {
+            true => &self.short[..self.used],
+            false => &self.long,
+        }
     }
 }
 
@@ -128,6 +172,46 @@ mod tests {
 
     fn terms(limit: u64, seconds: u64, kind: Kind) -> Terms {
         Terms::new(limit, Duration::from_secs(seconds), kind, OnLapse::Base).unwrap()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_text_is_what_was_put_into_it(parts in proptest::collection::vec(
+            proptest::collection::vec(0_u8.., 0..200), 0..6)) {
+            let mut text = Text::default();
+            parts.iter().for_each(|part| text.push(part));
+            proptest::prop_assert_eq!(text.bytes(), parts.concat());
+        }
+    }
+
+    /// What nodes of other releases make of it, too.
+    #[test]
+    fn a_key_is_the_hash_of_all_that_names_it() {
+        let space = KeySpace::new("cluster-1");
+        let mut hasher = blake3::Hasher::new_keyed(&space.secret);
+        let tenant = TenantId::new("t".repeat(200));
+        let subject = "s".repeat(150);
+        let parts: [&[u8]; 6] = [
+            tenant.as_str().as_bytes(),
+            b"hourly",
+            &3_600_000_u64.to_le_bytes(),
+            &[0, 0, 0],
+            b"subject",
+            subject.as_bytes(),
+        ];
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let mut id = [0; 16];
+        hasher.finalize_xof().fill(&mut id);
+        let name = KeyName {
+            tenant: &tenant,
+            limit: "hourly",
+            shape: terms(1000, 3600, Kind::Sliding).shape(),
+            client: Some(Client::Subject(&subject)),
+        };
+        assert_eq!(space.key(&name), KeyId(id));
     }
 
     #[test]
