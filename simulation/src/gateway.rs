@@ -155,11 +155,6 @@ impl Gateway {
         self.level() < 2 || matches!(self.quota.stage(), Stage::Answered | Stage::Seatless)
     }
 
-    /// Whether it has a share of base as well.
-    pub fn has_share(&self) -> bool {
-        self.level() < 2 || self.quota.stage() == Stage::Answered
-    }
-
     /// The newest revision that the node shows; 0: none.
     pub fn revision(&self) -> u64 {
         let current = self.directory.current();
@@ -389,6 +384,7 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
                 at: decision.at,
                 node: decision.machine.to_owned(),
                 key: key.to_owned(),
+                limit: field("limit").unwrap_or_default().to_owned(),
                 cost,
                 amount,
                 span: Duration::from_millis(span_ms),

@@ -198,6 +198,7 @@ mod tests {
             at: Duration::from_millis(ms),
             node: "a".to_owned(),
             key: "k".to_owned(),
+            limit: "tenant-second".to_owned(),
             cost: 1,
             amount,
             span: Duration::from_secs(1),

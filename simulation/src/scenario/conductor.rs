@@ -194,12 +194,12 @@ impl Play<'_> {
             self.stage.start_clients(self.scenario.badge());
             self.settle()?;
         }
-        let what = "every node had its share of limits";
+        let what = "every node spent what the ledger had given it";
         self.until(self.boot(), what, |stage| {
             let newest = stage.newest_common();
             let gateways = stage.gateways();
             let mut gateways = gateways.iter();
-            gateways.all(|(_, node)| Some(node.level()) == newest && node.has_share())
+            gateways.all(|(_, node)| Some(node.level()) == newest && node.counts_together())
         })?;
         let serving = self.stage.world.now();
         {

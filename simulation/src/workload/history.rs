@@ -119,6 +119,8 @@ pub struct Charge {
     pub node: String,
     /// The limit of a tenant, as the ledger knows it.
     pub key: String,
+    /// What its document calls it.
+    pub limit: String,
     /// Units of cost.
     pub cost: u64,
     /// The limit's amount, by the document that the node had.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     bins::Bins,
     events::{self, Event},
+    limits::Limits,
     tracks::{self, CutTrack, NodeTrack, Reign, ms},
 };
 use crate::{
@@ -37,6 +38,7 @@ pub(super) struct Data<'a> {
     requests: Bins,
     /// What each node answered.
     answers: Answers,
+    limits: Limits,
     tracks: Vec<NodeTrack>,
     upstreams: Vec<Vec<[u64; 2]>>,
     cuts: Vec<CutTrack>,
@@ -138,6 +140,7 @@ impl<'a> Data<'a> {
             equal: history.equal_at.map(ms),
             budget: ms(crate::invariant::BUDGET),
             answers: answers(history, requests.width_ms),
+            limits: Limits::new(&history.charges, &history.nodes, requests.width_ms.max(100)),
             requests,
             tracks,
             upstreams: tracks::upstreams(history, regions),

@@ -246,6 +246,53 @@ const laneLatency = {
   },
 };
 
+/** A lane of one limit: what its window held, by the region of the nodes that charged, against what it may hold. */
+function laneLimit(limit) {
+  const width = run.limits.width_ms;
+  const sum = (row) => row.slice(2).reduce((all, units) => all + units, 0);
+  const name = `${limit.name}, ${count(limit.amount)} in ${span(limit.span_ms)}`;
+  return {
+    title: "Limit",
+    hint: name,
+    height: 60,
+    draw(height) {
+      const most = Math.max(limit.amount, ...limit.rows.map(sum)) * 1.12;
+      const y = (units) => height - (units / most) * (height - 4);
+      const parts = backdrop(height);
+      const paths = run.regions.map(() => "");
+      let may = "";
+      for (const row of limit.rows) {
+        const [from, to] = [row[0] * width, (row[0] + 1) * width];
+        if (to < view.from || from > view.to) continue;
+        const left = x(from);
+        const wide = Math.max(x(to) - left, 1);
+        may += `M${left.toFixed(1)} ${y(row[1]).toFixed(1)}h${wide.toFixed(1)}`;
+        let under = 0;
+        for (let region = 0; region < run.regions.length; region++) {
+          const own = row.slice(2).filter((_, node) => run.nodes[node].region === region).reduce((all, units) => all + units, 0);
+          if (own === 0) continue;
+          paths[region] += `M${left.toFixed(1)} ${y(under).toFixed(1)}V${y(under + own).toFixed(1)}h${wide.toFixed(1)}V${y(under).toFixed(1)}z`;
+          under += own;
+        }
+      }
+      paths.forEach((d, region) => parts.push(svg("path", { d, class: regionClass(region) })));
+      parts.push(svg("path", { d: may, class: "promise-line" }));
+      return parts;
+    },
+    tell(time) {
+      const row = limit.rows.findLast((one) => one[0] * width <= time);
+      if (!row || (row[0] + 1) * width < time - limit.span_ms) return [];
+      const nodes = row.slice(2).map((units, node) => [units, node]).filter(([units]) => units > 0);
+      const parts = nodes.map(([units, node]) => `${nodeName(node)} ${count(units)}`).join(", ");
+      return [["Limit", `${limit.name}: ${count(sum(row))} of ${count(row[1])} (${parts})${sum(row) > row[1] ? "; it was lowered, and settles" : ""}`, sum(row) > row[1] ? "warn" : ""]];
+    },
+    describe() {
+      const fullest = limit.rows.reduce((most, row) => Math.max(most, sum(row) / Math.max(row[1], 1)), 0);
+      return `${name}, ${limit.fixed ? "in windows by the clock" : "sliding"}: at its fullest ${Math.round(100 * fullest)} %`;
+    },
+  };
+}
+
 const gapTone = (gap) => (gap.to - gap.from >= run.budget ? "bad" : gap.to - gap.from >= run.budget / 2 ? "warn" : "good");
 const laneGaps = {
   title: "Failover gaps",
@@ -339,6 +386,7 @@ const lanesOfRun = [
   finding.requests.sent > 0 && laneRequests,
   finding.requests.sent > 0 && laneLatency,
   run.gaps.length > 0 && laneGaps,
+  ...run.limits.shown.map(laneLimit),
   writes.length > 0 && laneWrites,
   revoked.length > 0 && laneRevoked,
 ].filter(Boolean);

@@ -6,12 +6,14 @@
 //!
 //! - `data`: the object;
 //! - `bins`: requests by outcome and latency over time;
+//! - `limits`: how full limits were, by node;
 //! - `tracks`: what nodes, leaders, upstreams and links were like over time;
 //! - `events`: the log, in words.
 
 mod bins;
 mod data;
 mod events;
+mod limits;
 mod tracks;
 
 use data::Data;
