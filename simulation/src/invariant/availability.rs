@@ -172,7 +172,8 @@ fn is_others_fault(history: &History, request: &Request) -> bool {
             let mut faults = history.faults.iter();
             let moved = |fault: &FaultSeen| {
                 let over = fault.ended.unwrap_or(request.done);
-                fault.at <= request.done && over + TOKENS_MOVE >= request.sent
+                // Clients come home when they have kept off for a while, and the tokens are elsewhere then.
+                fault.at <= request.done && over + KEEP_OFF + TOKENS_MOVE >= request.sent
             };
             request.flow.is_limited() || faults.any(moved)
         }
