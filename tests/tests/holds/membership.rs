@@ -298,7 +298,14 @@ async fn a_removed_node_is_refused_with_its_old_disk_and_joins_as_new_without() 
         voters == ["a1", "b1", "c2"] && learners == ["c1"]
     })
     .await;
-    assert_eq!(get("/open").send(c1.http).await.status, 200);
+    // It lets clients in when the quota's ledger has told it what it may spend.
+    until("c1 serves", LONG, async || {
+        match get("/open").try_send(c1.http).await?.status {
+            200 => Ok(()),
+            other => Err(format!("it answers {other}")),
+        }
+    })
+    .await;
     assert_eq!(cluster_id(&site.data(c1)), cluster_id(&site.data(a1)));
     for process in &mut processes {
         process.must_run();
