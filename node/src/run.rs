@@ -348,7 +348,11 @@ async fn serve(
         meet::all_regions(&cluster).await;
         // What was revoked and blocked while this node was away; what it knew before lies in its own files.
         let quota = cluster.quota();
-        tokio::join!(cluster.facts().catch_up(CATCH_UP), quota.answered(SHARE));
+        tokio::join!(
+            cluster.facts().catch_up(CATCH_UP),
+            quota.answered(SHARE),
+            meet::a_quorum(&cluster),
+        );
     };
     // A node that was removed hears so from the first peer it meets, and lets no client in.
     let mut early = tokio::select! {

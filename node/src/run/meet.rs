@@ -83,6 +83,29 @@ fn others(cluster: &Cluster, view: &View) -> Others {
     }
 }
 
+/// Waits until this node sees a majority of the voters up, at most [`QUORUM`]: its connections stand a moment before
+/// the others' answers to its probes are there, and a write in that moment would be refused. A node that is connected
+/// to nobody, or knows of no voters yet, does not wait.
+pub(super) async fn a_quorum(cluster: &Cluster) {
+    let begun = Instant::now();
+    let mut view = cluster.membership().watch();
+    loop {
+        view.mark_unchanged();
+        let status = cluster.directory().status();
+        let mut peers = cluster.fabric().peers().into_iter();
+        let alone = !peers.any(|peer| peer.connected);
+        if status.quorum || alone || status.voters.is_empty() {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = sleep_until(begun + QUORUM) => return,
+            // The sender lives as long as the node.
+            _ = view.changed() => {}
+        }
+    }
+}
+
 /// Waits until every region of the last revision is up and a bulk connection to it stands: at most
 /// [`ALONE`] while no other node answers at all, at most [`WITH_OTHERS`] once one does. A node without a
 /// revision has nothing to serve and does not wait.
@@ -141,6 +164,9 @@ fn is_met(cluster: &Cluster, regions: &[RegionName]) -> bool {
 /// Nobody answers for this long: this node is alone, and must serve its last revision within two seconds of
 /// its start. A dial takes less than half a second over the longest distances.
 const ALONE: Duration = Duration::from_millis(1500);
+
+/// For others to answer the probes of a node that has just connected to them: three of the longest ones.
+const QUORUM: Duration = Duration::from_secs(1);
 
 /// Others answer, but some region does not: a dial that lost a packet is given up after two seconds, and
 /// one that follows takes half a second. Clients are served elsewhere meanwhile, as they were before.
