@@ -165,7 +165,7 @@ fn is_met(cluster: &Cluster, regions: &[RegionName]) -> bool {
 /// its start. A dial takes less than half a second over the longest distances.
 const ALONE: Duration = Duration::from_millis(1500);
 
-/// For others to answer the probes of a node that has just connected to them: three of the longest ones.
+/// For others to answer the probes of a node that has just connected to them, over the longest distances too.
 const QUORUM: Duration = Duration::from_secs(1);
 
 /// Others answer, but some region does not: a dial that lost a packet is given up after two seconds, and
