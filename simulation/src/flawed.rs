@@ -43,6 +43,8 @@ pub struct Flaws {
     pub repeated_orders: bool,
     /// It never closes a connection that it has opened.
     pub kept_streams: bool,
+    /// It keeps a quarter of a megabyte for each connection to an upstream that it has ever opened.
+    pub hoarded_memory: bool,
     /// Its packets get lost, for a moment.
     pub mute: bool,
     /// Whether the flaws show already; shared by all machines of a run.
@@ -73,6 +75,7 @@ impl Flaws {
             self.altered_commands,
             self.repeated_orders,
             self.kept_streams,
+            self.hoarded_memory,
             self.mute,
         ];
         if sound.iter().all(|flaw| !flaw) {
@@ -82,6 +85,7 @@ impl Flaws {
             host,
             flaws: self,
             kept: Kept::default(),
+            hoard: Hoard::default(),
         })
     }
 }
@@ -89,10 +93,14 @@ impl Flaws {
 /// Streams that are not closed as long as the machine lives.
 type Kept = Arc<Mutex<Vec<BoxStream>>>;
 
+/// What is kept for nothing as long as the machine lives.
+type Hoard = Arc<Mutex<Vec<Vec<u8>>>>;
+
 struct FlawedHost {
     host: Arc<SimHost>,
     flaws: Flaws,
     kept: Kept,
+    hoard: Hoard,
 }
 
 impl Host for FlawedHost {
@@ -115,10 +123,11 @@ impl Host for FlawedHost {
 
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<BoxStream>> {
         let dialling = self.host.connect(addr);
-        let (host, flaws, kept) = (
+        let (host, flaws, kept, hoard) = (
             Arc::clone(&self.host),
             self.flaws.clone(),
             Arc::clone(&self.kept),
+            Arc::clone(&self.hoard),
         );
         Box::pin(async move {
             let stream = dialling.await?;
@@ -126,6 +135,10 @@ impl Host for FlawedHost {
                 return Ok(stream);
             }
             let armed = flaws.armed;
+            if flaws.hoarded_memory && armed.is_set() {
+                let mut hoard = hoard.lock().unwrap_or_else(PoisonError::into_inner);
+                hoard.push(vec![0; 256 << 10]);
+            }
             let stream: BoxStream = if flaws.repeated_orders {
                 Box::new(Repeating {
                     stream,

@@ -306,6 +306,13 @@ impl Gateway {
         self.directory.history().len()
     }
 
+    /// How long the newest document is, in bytes.
+    pub fn document(&self) -> usize {
+        let current = self.directory.current();
+        let files = current.iter().flat_map(|revision| revision.files.iter());
+        files.map(|file| file.text.len()).sum()
+    }
+
     /// How many other nodes its fabric knows.
     pub fn peers(&self) -> usize {
         self.fabric.peers().len()

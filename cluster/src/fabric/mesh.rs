@@ -58,6 +58,8 @@ pub struct Peer {
     pub versions: Option<Versions>,
     /// A control connection stands.
     pub connected: bool,
+    /// When that began.
+    pub since: Option<std::time::Instant>,
     /// Smoothed round trip of the control connection.
     pub rtt: Option<Duration>,
     /// This incarnation said that it stops.
@@ -307,6 +309,7 @@ impl Fabric {
                 cluster_id: entry.cluster_id.clone(),
                 versions: entry.versions,
                 connected: entry.has(Plane::Control),
+                since: entry.since(Plane::Control),
                 rtt: roster.connection(Plane::Control, id).map(Connection::rtt),
                 left: entry.left == Some(entry.incarnation),
             })

@@ -349,6 +349,11 @@ impl<C> Entry<C> {
     pub(super) fn has(&self, plane: Plane) -> bool {
         self.links.contains_key(&plane)
     }
+
+    /// Since when a connection stands.
+    pub(super) fn since(&self, plane: Plane) -> Option<Instant> {
+        self.links.get(&plane).map(|link| link.since)
+    }
 }
 
 #[cfg(test)]

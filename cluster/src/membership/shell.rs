@@ -243,6 +243,11 @@ impl Task {
         for id in &unwanted {
             self.detector.forget(id);
         }
+        for peer in self.fabric.peers() {
+            if let Some(since) = peer.since {
+                self.detector.met(&peer.identity.id, since);
+            }
+        }
         for id in &self.heard.condemned {
             self.detector.condemn(id);
         }

@@ -29,6 +29,8 @@ pub struct Planted {
     pub repeated_orders: Option<Place>,
     /// The nodes of this region never close a connection to an upstream.
     pub kept_streams: Option<Place>,
+    /// The nodes of this region keep some memory for each connection to an upstream.
+    pub hoarded_memory: Option<Place>,
     /// The nodes of this region lose what they send to others, for a moment.
     pub mute: Option<Place>,
     /// The nodes of this region end by themselves.
@@ -67,6 +69,7 @@ pub(super) struct RawPlanted {
     altered_commands: Option<Spanned<String>>,
     repeated_orders: Option<Spanned<String>>,
     kept_streams: Option<Spanned<String>>,
+    hoarded_memory: Option<Spanned<String>>,
     mute: Option<Spanned<String>>,
     ends: Option<Spanned<String>>,
     stays_down: Option<Spanned<String>>,
@@ -110,6 +113,7 @@ impl Planted {
             altered_commands: place(&raw.altered_commands),
             repeated_orders: place(&raw.repeated_orders),
             kept_streams: place(&raw.kept_streams),
+            hoarded_memory: place(&raw.hoarded_memory),
             mute: place(&raw.mute),
             ends: place(&raw.ends),
             stays_down: place(&raw.stays_down),
@@ -146,6 +150,7 @@ impl Planted {
                 altered_commands: here(self.altered_commands),
                 repeated_orders: here(self.repeated_orders),
                 kept_streams: here(self.kept_streams),
+                hoarded_memory: here(self.hoarded_memory),
                 mute: here(self.mute),
                 armed: armed.clone(),
             },
@@ -187,6 +192,10 @@ impl Planted {
                 "send every POST to its upstream twice",
             ),
             (self.kept_streams, "never close a connection to an upstream"),
+            (
+                self.hoarded_memory,
+                "keep a quarter of a megabyte for each connection to an upstream",
+            ),
             (self.mute, "lose what they send to others, for a moment"),
             (self.ends, "end by themselves"),
             (self.stays_down, "are not started again"),

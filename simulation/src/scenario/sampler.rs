@@ -2,7 +2,7 @@
 //!
 //! In: the machines and the insides of the nodes. Out: samples to the oracle. A bound is what the code of the node
 //! states where it has one (facts, revisions, the log); for connections and tasks it follows from how many requests
-//! can be under way, which the workload says.
+//! can be under way, which the workload says. Memory is looked at where the program's allocator counts it.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -81,7 +81,8 @@ impl Sampler {
         let (waiting, served) = gateway.forwarding();
         let (keys, rows) = gateway.ledger();
         let held = |what, count, bound| Held { what, count, bound };
-        vec![
+        let memory = stage.world.memory(machine);
+        let mut all = vec![
             held("facts", standing.held as u64, COUNT_LIMIT as u64),
             held("bytes of facts", standing.bytes as u64, BYTES_LIMIT as u64),
             held("revisions", gateway.kept() as u64, REVISIONS),
@@ -114,7 +115,17 @@ impl Sampler {
                 stage.world.tasks(machine),
                 TASKS + TASKS_A_PEER * nodes + CHECKS * upstreams + TASKS_A_REQUEST * requests,
             ),
-        ]
+        ];
+        let document = gateway.document() as u64;
+        all.extend(memory.map(|memory| {
+            let bound = MEMORY
+                + MEMORY_A_PEER * nodes
+                + MEMORY_A_REQUEST * requests
+                + REVISIONS * document
+                + FACTS * standing.bytes as u64;
+            held("bytes of memory", memory, bound)
+        }));
+        all
     }
 }
 
@@ -158,6 +169,18 @@ const STREAMS_A_REQUEST: u64 = 3;
 
 /// Tasks of a node that has no peers and serves nobody.
 const TASKS: u64 = 128;
+
+/// Bytes of a node that has no peers and serves nobody, while a large snapshot or two floods pass through it.
+const MEMORY: u64 = 16 << 20;
+
+/// Bytes for each node: connections and their buffers, what gossip says of it, what replication has under way.
+const MEMORY_A_PEER: u64 = 1 << 20;
+
+/// Bytes of a request: two connections, its heads, parts of its body.
+const MEMORY_A_REQUEST: u64 = 8 << 10;
+
+/// How often a fact's bytes are kept: as it came, read, and in indexes.
+const FACTS: u64 = 4;
 
 /// Tasks for each node: connections, their streams, replication.
 const TASKS_A_PEER: u64 = 32;

@@ -161,6 +161,8 @@ impl Stage {
 
     /// Switches on everything but the clients.
     pub(super) fn switch_on(&mut self) {
+        // Made once a process, 26 MiB: no machine takes the tables, whichever would be the first to need them.
+        drop(base2histogram::Histogram::<()>::new());
         self.start_issuer();
         for index in 0..self.regions.len() {
             self.start_upstream(Place(index));

@@ -20,6 +20,8 @@ use meridian_cluster::host::{Entry, Files, GroupId, LogStore, StoreError};
 use rand::{RngExt, rngs::StdRng};
 use tokio::sync::watch;
 
+use super::heap;
+
 /// A machine's disk: it outlives the machine's lives. Clones are one disk.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
@@ -247,11 +249,15 @@ impl Disk {
         Ok(())
     }
 
-    fn change(&self, change: Change) -> Result<(), StoreError> {
+    /// What is written is the disk's, and no memory of the machine's program.
+    fn change(&self, change: impl FnOnce() -> Change) -> Result<(), StoreError> {
         self.room().map_err(|full| in_store(&full))?;
-        let mut state = self.lock();
-        state.live.apply(change.clone());
-        state.unsynced.push(change);
+        heap::outside(|| {
+            let change = change();
+            let mut state = self.lock();
+            state.live.apply(change.clone());
+            state.unsynced.push(change);
+        });
         Ok(())
     }
 }
@@ -317,15 +323,19 @@ impl Log {
 
 impl LogStore for Disk {
     fn append(&self, group: GroupId, entries: &[Entry]) -> Result<(), StoreError> {
-        self.change(Change::Append(group, entries.to_vec()))
+        let copy = |entry: &Entry| Entry {
+            index: entry.index,
+            bytes: Bytes::copy_from_slice(&entry.bytes),
+        };
+        self.change(|| Change::Append(group, entries.iter().map(copy).collect()))
     }
 
     fn truncate(&self, group: GroupId, from: u64) -> Result<(), StoreError> {
-        self.change(Change::Truncate(group, from))
+        self.change(|| Change::Truncate(group, from))
     }
 
     fn purge(&self, group: GroupId, upto: u64) -> Result<(), StoreError> {
-        self.change(Change::Purge(group, upto))
+        self.change(|| Change::Purge(group, upto))
     }
 
     fn read(&self, group: GroupId, range: RangeInclusive<u64>) -> Result<Vec<Entry>, StoreError> {
@@ -353,8 +363,7 @@ impl LogStore for Disk {
     }
 
     fn set_marker(&self, group: GroupId, name: &str, value: &[u8]) -> Result<(), StoreError> {
-        let value = Bytes::copy_from_slice(value);
-        self.change(Change::Mark(group, name.to_owned(), value))
+        self.change(|| Change::Mark(group, name.to_owned(), Bytes::copy_from_slice(value)))
     }
 
     fn marker(&self, group: GroupId, name: &str) -> Result<Option<Bytes>, StoreError> {
@@ -365,10 +374,12 @@ impl LogStore for Disk {
 
     fn flush(&self) -> Result<(), StoreError> {
         self.room().map_err(|full| in_store(&full))?;
-        let mut state = self.lock();
-        for change in std::mem::take(&mut state.unsynced) {
-            state.durable.apply(change);
-        }
+        heap::outside(|| {
+            let mut state = self.lock();
+            for change in std::mem::take(&mut state.unsynced) {
+                state.durable.apply(change);
+            }
+        });
         Ok(())
     }
 }
@@ -381,8 +392,10 @@ impl Files for Disk {
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.room()?;
-        let mut state = self.lock();
-        state.files.insert(name.to_owned(), bytes.to_vec());
+        heap::outside(|| {
+            let mut state = self.lock();
+            state.files.insert(name.to_owned(), bytes.to_vec());
+        });
         Ok(())
     }
 

@@ -13,7 +13,12 @@ use std::{
 use rand::rngs::StdRng;
 use tokio_util::sync::CancellationToken;
 
-use super::{Clocks, Disk, Drift, Named, Naps, Printed, clockwork::Clockwork, network::Place};
+use super::{
+    Clocks, Disk, Drift, Named, Naps, Printed,
+    clockwork::Clockwork,
+    heap::{self, Owner},
+    network::Place,
+};
 
 /// What the world keeps of a machine across its lives.
 pub(super) struct Machine {
@@ -45,6 +50,8 @@ pub enum Still {
 /// One life: from power to the loss of it.
 pub(super) struct Life {
     clockwork: Clockwork,
+    /// Whose the memory is that it takes.
+    owner: Owner,
     pub(super) stop: CancellationToken,
     pub(super) end: End,
 }
@@ -68,22 +75,30 @@ impl End {
 }
 
 impl Life {
-    pub(super) fn begin(
+    pub(super) fn begin<Program>(
         now: Duration,
         drift: Drift,
         naps: Option<Naps>,
         stop: CancellationToken,
-        program: impl Future<Output = Result<(), String>> + Send + 'static,
-    ) -> Self {
+        program: impl FnOnce() -> Program,
+    ) -> Self
+    where
+        Program: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let owner = Owner::new();
         let clockwork = Clockwork::new(now, drift, naps);
         let end = End::default();
         let report = end.clone();
-        clockwork.spawn(async move {
-            let outcome = program.await;
-            report.set(outcome);
+        heap::turn_of(owner, || {
+            let program = program();
+            clockwork.spawn(async move {
+                let outcome = program.await;
+                report.set(outcome);
+            });
         });
         Self {
             clockwork,
+            owner,
             stop,
             end,
         }
@@ -121,7 +136,13 @@ impl Life {
 
     /// Runs everything that is due in the tick that begins now.
     pub(super) fn run(&mut self, now: Duration) {
-        self.clockwork.run(now);
+        let clockwork = &mut self.clockwork;
+        heap::turn_of(self.owner, || clockwork.run(now));
+    }
+
+    /// Bytes of memory that it holds; none where no allocator tells.
+    pub(super) fn memory(&self) -> Option<u64> {
+        self.owner.held()
     }
 
     /// The machine has nothing to do before this, unless something reaches it.

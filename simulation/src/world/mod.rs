@@ -10,7 +10,8 @@
 //! - [`Clocks`]: what time a machine takes it for;
 //! - [`SimHost`]: all of it as a node's [`Host`](meridian_cluster::host::Host);
 //! - [`Trace`]: what happened, hashed;
-//! - [`Ambient`]: entropy and clocks that libraries read for themselves.
+//! - [`Ambient`]: entropy and clocks that libraries read for themselves;
+//! - [`heap`]: what each machine holds.
 //!
 //! A world is single-threaded, and one process runs one world: thread-local generators and counters of
 //! libraries would carry over to a second.
@@ -19,6 +20,7 @@ mod ambient;
 mod clock;
 mod clockwork;
 mod disk;
+pub mod heap;
 mod host;
 mod machine;
 mod network;
@@ -121,7 +123,7 @@ impl World {
         self.trace.turn(self.now, &machine.name);
         self.trace.line(format_args!("start {life}"));
         let (drift, naps) = (machine.clocks.drift(), self.ambient.naps());
-        let life = Life::begin(self.now, drift, naps, stop, program(host));
+        let life = Life::begin(self.now, drift, naps, stop, || program(host));
         let end = life.end.clone();
         machine.on = Some(life);
         end
@@ -314,6 +316,11 @@ impl World {
     pub fn tasks(&self, id: MachineId) -> u64 {
         let life = self.machines[id.0].on.as_ref();
         life.map_or(0, |life| life.tasks() as u64)
+    }
+
+    /// Bytes of memory that a machine's program holds; none where it is off, or no allocator tells.
+    pub fn memory(&self, id: MachineId) -> Option<u64> {
+        self.machines[id.0].on.as_ref()?.memory()
     }
 
     /// A machine's wall clock jumps to so many milliseconds ahead of the world's (behind, below 0), and from now on

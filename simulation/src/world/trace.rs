@@ -15,6 +15,8 @@ use std::{
 use tracing::{Event, Subscriber, field::Visit};
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
+use super::heap;
+
 /// The trace of a run. Clones are one trace.
 #[derive(Clone)]
 pub struct Trace {
@@ -179,11 +181,12 @@ impl<S: Subscriber> Layer<S> for DecisionLayer {
         let head = inner.line.len();
         event.record(&mut Fields(&mut inner.line));
         if let Some(listener) = &mut inner.listener {
-            listener(&Decision {
+            let decision = Decision {
                 at: inner.now,
                 machine: &inner.machine,
                 text: inner.line[head..].trim_end(),
-            });
+            };
+            heap::outside(|| listener(&decision));
         }
         inner.end();
     }

@@ -111,6 +111,16 @@ fn a_node_that_never_closes_a_connection_is_found_out() {
 }
 
 #[test]
+fn a_node_whose_memory_grows_is_found_out() {
+    let hoard = Plant {
+        file: "hoard",
+        invariant: "bounded",
+        says: "us-east-1 holds ",
+    };
+    hoard.found_out_at_once();
+}
+
+#[test]
 fn a_node_that_falls_silent_beside_a_flood_is_found_out() {
     let mute = Plant {
         file: "mute",
