@@ -224,6 +224,7 @@ mod tests {
         let mut now = tokio::time::Instant::now().into_std();
         for id in ids {
             detector.watch(&(*id).into(), false, now);
+            detector.met(&(*id).into(), now);
         }
         for _ in 0..40 {
             now += Duration::from_millis(25);
@@ -284,6 +285,7 @@ mod tests {
         let began = tokio::time::Instant::now().into_std();
         for id in ["us-1", "us-2"] {
             detector.watch(&id.into(), false, began);
+            detector.met(&id.into(), began);
         }
         let mut views = (0..=20).map(|step| {
             let now = began + Duration::from_millis(25) * step;
@@ -324,6 +326,7 @@ mod tests {
         let mut detector = silent(&["us-1"]);
         let now = tokio::time::Instant::now().into_std();
         detector.watch(&"us-2".into(), false, now);
+        detector.met(&"us-2".into(), now);
         let view = compose(&node("eu-1", true), &known, &detector);
         assert_eq!(view.members["us-2"].liveness, Liveness::Up);
         assert_eq!(view.regions["us"].liveness, Liveness::Up);

@@ -21,6 +21,7 @@ fn a_doubted_node_is_suspect_until_it_answers_and_down_when_it_does_not() {
     let began = start();
     for id in ["a", "b"] {
         detector.watch(&id.into(), true, began);
+        detector.met(&id.into(), began);
     }
     let mut now = began;
     let mut tick = |detector: &mut Detector, ms| {
