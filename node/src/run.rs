@@ -26,7 +26,10 @@ use meridian_cluster::{
     version::Versions,
 };
 use meridian_config::{name::NodeId, node_file::NodeFile};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -345,13 +348,14 @@ async fn serve(
         if !file.fabric.join.is_empty() {
             meet::a_document(&cluster, state.decided()).await;
         }
+        let begun = Instant::now();
         meet::all_regions(&cluster).await;
         // What was revoked and blocked while this node was away; what it knew before lies in its own files.
         let quota = cluster.quota();
         tokio::join!(
             cluster.facts().catch_up(CATCH_UP),
             quota.answered(SHARE),
-            meet::a_quorum(&cluster),
+            meet::a_leader(&cluster, begun),
         );
     };
     // A node that was removed hears so from the first peer it meets, and lets no client in.

@@ -182,7 +182,7 @@ pub(super) async fn introduce(
             tracing::trace!(target: "meridian::decision", peer = %peer.id, plane = plane.name(), incarnation = peer.incarnation, dialled_here, replaces = superseded.len() + retired.len(), "fabric connects");
             for old in retired {
                 // Its own task goes on serving it.
-                shared.tracker.spawn(retire(Arc::clone(shared), old));
+                shared.tracker.spawn(retire(plane, Arc::clone(shared), old));
             }
             let reason = peer.incarnation.to_string();
             for old in superseded {
@@ -204,14 +204,14 @@ pub(super) async fn introduce(
             shared.note_change();
             Ok(peer)
         }
-        Admission::Duplicate if plane == Plane::Bulk && dialled_here => {
-            // The peer took it in before it answered, and may have sent requests on it by now.
+        Admission::Duplicate if dialled_here => {
+            // The peer took it in before it answered, and may have sent requests, calls and probes on it by now.
             let (lingers, from, old) = (Arc::clone(shared), peer.clone(), connection.clone());
             shared.tracker.spawn(async move {
                 tokio::select! {
                     biased;
                     () = serve(plane, &lingers, &from, &old) => {}
-                    () = retire(Arc::clone(&lingers), old.clone()) => {}
+                    () = retire(plane, Arc::clone(&lingers), old.clone()) => {}
                 }
             });
             Err(DialFault::Duplicate(peer.id))
@@ -245,18 +245,26 @@ pub(super) async fn introduce(
 }
 
 /// Closes a connection that another one replaces, when what runs on it has had its time.
-async fn retire(shared: Arc<Shared>, old: Connection) {
+async fn retire(plane: Plane, shared: Arc<Shared>, old: Connection) {
+    let time = match plane {
+        Plane::Control => LAST_CALLS,
+        Plane::Bulk => LAST_REQUESTS,
+    };
     tokio::select! {
         biased;
         () = shared.stop.cancelled() => return,
         _ = old.closed() => return,
-        () = tokio::time::sleep(RETIREMENT) => {}
+        () = tokio::time::sleep(time) => {}
     }
     old.close(Close::Duplicate.code(), b"the other connection stays");
 }
 
 /// For requests on a bulk connection that is replaced: as long as a node that drains gives them.
-const RETIREMENT: Duration = Duration::from_secs(30);
+const LAST_REQUESTS: Duration = Duration::from_secs(30);
+
+/// For calls and probes on a control connection that is replaced: longer than most of them take. One that is cut off is
+/// sent again.
+const LAST_CALLS: Duration = Duration::from_secs(2);
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(

@@ -87,8 +87,8 @@ pub(super) enum Admission<C> {
     Stay {
         /// Connections that the new one replaces.
         superseded: Vec<C>,
-        /// One that both sides still hold, since both dialled at once, and whose streams are requests under way: it
-        /// is to be closed when they have had their time.
+        /// One that both sides still hold, since both dialled at once, and on which requests, calls and probes are under
+        /// way: it is to be closed when they have had their time.
         retired: Vec<C>,
     },
     /// Another one stays: close the new one.
@@ -160,15 +160,16 @@ impl<C: Clone> Roster<C> {
         for (plane, link) in replaced {
             let at_once = link.incarnation == peer.incarnation
                 && now.saturating_duration_since(link.since) < SIMULTANEOUS;
-            if plane == Plane::Bulk && at_once {
-                // A call on the control connection is sent again; a request must not be lost to a tidying up.
-                retired.extend(link.connections());
-            } else if at_once && !arrival.dialled_here && link.dialled_by == self.own {
+            let own_replaced = !arrival.dialled_here && link.dialled_by == self.own;
+            if at_once && plane == Plane::Control && own_replaced {
                 superseded.extend(link.spare.map(|spare| spare.connection));
                 spare = Some(Box::new(Link {
                     spare: None,
                     ..link
                 }));
+            } else if at_once {
+                // A request must not be lost to a tidying up, nor answers to probes, nor a call.
+                retired.extend(link.connections());
             } else {
                 superseded.extend(link.connections());
             }
@@ -386,26 +387,31 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_bulk_connection_that_the_other_dial_replaced_is_retired_and_not_closed() {
-        let bulk = |dialled_here, connection| Arrival {
-            plane: Plane::Bulk,
-            ..arrival("b", 1, dialled_here, connection)
-        };
-        let now = tokio::time::Instant::now().into_std();
-        let mut roster = Roster::new("a".into());
-        roster.admit(bulk(false, 1), now);
-        let retires = Admission::Stay {
+    fn retires(connection: u32) -> Admission<u32> {
+        Admission::Stay {
             superseded: Vec::new(),
-            retired: vec![1],
-        };
-        assert_eq!(roster.admit(bulk(true, 2), now), retires);
-        let b = NodeId::new("b");
-        assert_eq!(roster.connection(Plane::Bulk, &b), Some(&2));
-        assert!(!roster.lost(Plane::Bulk, &b, false, |it| *it == 1));
-        // Later the peer has lost what it replaces: nothing of it is under way any more.
-        let later = now + Duration::from_secs(3);
-        assert_eq!(roster.admit(bulk(false, 3), later), stay(&[2]));
+            retired: vec![connection],
+        }
+    }
+
+    #[test]
+    fn a_connection_that_the_other_dial_replaced_is_retired_and_not_closed() {
+        for plane in [Plane::Control, Plane::Bulk] {
+            let on = |dialled_here, connection| Arrival {
+                plane,
+                ..arrival("b", 1, dialled_here, connection)
+            };
+            let now = tokio::time::Instant::now().into_std();
+            let mut roster = Roster::new("a".into());
+            roster.admit(on(false, 1), now);
+            assert_eq!(roster.admit(on(true, 2), now), retires(1));
+            let b = NodeId::new("b");
+            assert_eq!(roster.connection(plane, &b), Some(&2));
+            assert!(!roster.lost(plane, &b, false, |it| *it == 1));
+            // Later the peer has lost what it replaces: nothing of it is under way any more.
+            let later = now + Duration::from_secs(3);
+            assert_eq!(roster.admit(on(false, 3), later), stay(&[2]));
+        }
     }
 
     #[test]
@@ -419,7 +425,7 @@ mod tests {
         );
         let mut there_first = Roster::new("a".into());
         assert_eq!(there_first.admit(arrival("b", 1, false, 2), now), stay(&[]));
-        assert_eq!(there_first.admit(arrival("b", 1, true, 1), now), stay(&[2]));
+        assert_eq!(there_first.admit(arrival("b", 1, true, 1), now), retires(2));
         assert_eq!(
             there_first.connection(Plane::Control, &"b".into()),
             Some(&1)

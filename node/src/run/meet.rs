@@ -18,7 +18,7 @@ use meridian_config::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, interval, sleep_until},
 };
 
 /// Waits until this node has looked into a revision (`decided`), if another node has one: clients are served there
@@ -83,25 +83,26 @@ fn others(cluster: &Cluster, view: &View) -> Others {
     }
 }
 
-/// Waits until this node sees a majority of the voters up, at most [`QUORUM`]: its connections stand a moment before
-/// the others' answers to its probes are there, and a write in that moment would be refused. A node that is connected
-/// to nobody, or knows of no voters yet, does not wait.
-pub(super) async fn a_quorum(cluster: &Cluster) {
-    let begun = Instant::now();
-    let mut view = cluster.membership().watch();
+/// Waits until this node sees a majority of the voters up and knows who leads them: its connections stand a moment
+/// before the others' answers to its probes are there, and the leader may be the farthest, so that a write in that
+/// moment would be refused or wait. At most [`QUORUM`]; where it sees a majority, until [`WITH_OTHERS`] after `begun`, when it
+/// began to meet the regions, if that is later. A node that is connected to nobody, or knows of no voters yet, does not wait.
+pub(super) async fn a_leader(cluster: &Cluster, begun: Instant) {
+    let soon = Instant::now() + QUORUM;
+    let later = soon.max(begun + WITH_OTHERS);
+    let mut looks = interval(LOOK);
     loop {
-        view.mark_unchanged();
         let status = cluster.directory().status();
         let mut peers = cluster.fabric().peers().into_iter();
         let alone = !peers.any(|peer| peer.connected);
-        if status.quorum || alone || status.voters.is_empty() {
+        let met = status.quorum && status.leader.is_some();
+        if met || alone || status.voters.is_empty() {
             return;
         }
         tokio::select! {
             biased;
-            () = sleep_until(begun + QUORUM) => return,
-            // The sender lives as long as the node.
-            _ = view.changed() => {}
+            () = sleep_until(if status.quorum { later } else { soon }) => return,
+            _ = looks.tick() => {}
         }
     }
 }
@@ -167,6 +168,9 @@ const ALONE: Duration = Duration::from_millis(1500);
 
 /// For others to answer the probes of a node that has just connected to them, over the longest distances too.
 const QUORUM: Duration = Duration::from_secs(1);
+
+/// Between two looks at who leads.
+const LOOK: Duration = Duration::from_millis(25);
 
 /// Others answer, but some region does not: a dial that lost a packet is given up after two seconds, and
 /// one that follows takes half a second. Clients are served elsewhere meanwhile, as they were before.
