@@ -170,8 +170,8 @@ fn a_node_that_applies_another_command_is_found_out() {
 fn disks_that_only_say_that_they_have_flushed_are_found_out() {
     let forgetful = Plant {
         file: "forgetful",
-        invariant: "nothing collapses",
-        says: "a task panicked: ",
+        invariant: "agreement",
+        says: "",
     };
     forgetful.found_out();
 }
