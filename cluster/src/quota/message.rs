@@ -180,16 +180,26 @@ pub struct GrantItem {
     pub others_free: u32,
 }
 
-/// The times of an entry, by the leader that proposes it.
+/// The times of an entry, by the leader that proposes it; its log time is on its [`Line`].
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Stamp {
-    /// Log time in ms: what the last applied entry says, and how long ago this leader received it. It runs no
-    /// faster than time, stands still without a leader, and needs no clock to be set.
+    /// Log time in ms: what the last applied entry of another says, and how long ago this leader received that. It
+    /// runs no faster than time, stands still without a leader, and needs no clock to be set.
     pub log_ms: u64,
     /// The leader's wall clock, ms since the Unix epoch; matters to fixed windows only.
     pub unix_ms: u64,
+}
+
+/// A straight line of log time: who tells it by its clock, and from which entry on. While a leader leads, all its
+/// entries are on one, however long each takes to be agreed on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Line {
+    /// Whose clock.
+    pub(crate) by: NodeId,
+    /// The index of the entry that the line begins with, at the time it was received.
+    pub(crate) after: u64,
 }
 
 /// One entry of the ledger's log.
@@ -197,6 +207,8 @@ pub struct Stamp {
 pub(crate) struct Entry {
     /// When.
     pub(crate) stamp: Stamp,
+    /// By which line of log time. An entry that does not follow from what is before it in the log counts for nothing.
+    pub(crate) line: Line,
     /// What.
     pub(crate) act: Act,
 }
@@ -423,6 +435,7 @@ mod tests {
         assert!(refused(asking(spans, 1)).contains("spans"));
         let entry = Entry {
             stamp: Stamp::default(),
+            line: Line::default(),
             act: Act::Batch {
                 asks: vec![ask(); ASKS + 1],
                 wishes: Vec::new(),

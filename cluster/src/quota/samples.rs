@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{
     key::KeyId,
     message::{
-        Act, AskItem, BaseRight, Echo, Entry, GrantItem, QuotaAsk, QuotaGrant, Recall, Span, Stamp,
-        Wish,
+        Act, AskItem, BaseRight, Echo, Entry, GrantItem, Line, QuotaAsk, QuotaGrant, Recall, Span,
+        Stamp, Wish,
     },
     terms::{Kind, OnLapse, Share, Terms},
 };
@@ -104,6 +104,10 @@ pub(crate) fn samples() -> Vec<Sample> {
         stamp: Stamp {
             log_ms: 3_600_000,
             unix_ms: 1_780_000_000_000,
+        },
+        line: Line {
+            by: "eu-west-1".into(),
+            after: 4711,
         },
         act,
     };

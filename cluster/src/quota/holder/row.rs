@@ -323,7 +323,7 @@ impl Row {
                 false => elapsed(since, now),
             };
             let patience = match pooled {
-                true => Duration::from_millis(500),
+                true => Duration::from_millis(200),
                 false => {
                     (key.form.window / 10).clamp(Duration::from_secs(2), Duration::from_secs(60))
                 }

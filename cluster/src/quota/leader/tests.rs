@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::quota::{
-    message::{Act, Entry, Stamp},
+    message::{Act, Entry, Line, Stamp},
     terms::{Kind, OnLapse},
 };
 
@@ -13,6 +13,7 @@ const KEY: KeyId = KeyId([1; 16]);
 fn apply(ledger: &mut Ledger, act: Act) -> Vec<QuotaGrant> {
     let entry = Entry {
         stamp: Stamp::default(),
+        line: Line::default(),
         act,
     };
     ledger.apply(1, &entry)

@@ -29,8 +29,13 @@ const SWEPT: usize = 64;
 const SCAN_MS: u64 = 1000;
 
 impl Ledger {
-    /// Applies the entry at `index`.
+    /// Applies the entry at `index`. One whose log time does not follow from the entries before it counts for nothing:
+    /// its leader had not applied all of them yet, and what another has said of time since it had not heard.
     pub(crate) fn apply(&mut self, index: u64, entry: &Entry) -> Vec<QuotaGrant> {
+        if entry.line != self.line && entry.line.after != self.last {
+            return Vec::new();
+        }
+        (self.line, self.last) = (entry.line.clone(), index);
         self.now = Stamp {
             log_ms: self.now.log_ms.max(entry.stamp.log_ms),
             unix_ms: entry.stamp.unix_ms,
@@ -209,6 +214,9 @@ impl Ledger {
             row = fresh(item, number);
         }
         hand_back(&mut row, item, book, now, &params);
+        if ask.is_some() {
+            row.lent = item.lent > 0;
+        }
 
         // What it holds now counts, so that the pool is what all leave.
         let room = found.is_ok() || self.rows < ROWS_MOST;
@@ -307,7 +315,13 @@ fn settle(book: &mut Book, roster: &Roster, now: Stamp, params: &Params, cools: 
             at += 1;
             continue;
         };
-        book.rows.remove(at);
+        if row.lent {
+            // What it said before it saw that it has its base again may still arrive.
+            book.rows[at].given = row.returned;
+            at += 1;
+        } else {
+            book.rows.remove(at);
+        }
         let then = match book.terms.kind() {
             Kind::Sliding => Stamp {
                 log_ms: over,
@@ -331,6 +345,7 @@ fn fresh(item: &AskItem, holder: u16) -> Row {
         returned: item.returned,
         born: item.born,
         holder,
+        lent: item.lent > 0,
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Row {
     pub(super) born: u32,
     /// The node, by its place in the roster.
     pub(super) holder: u16,
+    /// By its last word it has lent of its base. It may have that again by now and not know it, and say so once more.
+    pub(super) lent: bool,
 }
 
 impl Row {

@@ -6,12 +6,16 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use meridian_config::name::NodeId;
 use tokio::time::Instant;
 
 use super::{Ledger, clock::LogClock};
 use crate::{
     consensus::Machine,
-    quota::{message::Entry, params::Params},
+    quota::{
+        message::{Entry, Line},
+        params::Params,
+    },
     wire::{self, Unreadable},
 };
 
@@ -31,14 +35,23 @@ pub(crate) struct Applied {
     clock: LogClock,
 }
 
+/// What an entry that is proposed now says of time.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// Log time in ms.
+    pub(crate) log_ms: u64,
+    /// The line it is on.
+    pub(crate) line: Line,
+}
+
 impl Shown {
-    /// An empty ledger.
-    pub(crate) fn new(params: Params) -> Self {
+    /// An empty ledger, on this node.
+    pub(crate) fn new(own: NodeId, params: Params) -> Self {
         Self {
             state: Mutex::new(Applied {
                 ledger: Ledger::new(params),
                 index: 0,
-                clock: LogClock::default(),
+                clock: LogClock::new(own),
             }),
             origin: Instant::now(),
         }
@@ -55,10 +68,14 @@ impl Shown {
         u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Log time now, in ms: what an entry is to say that this node proposes.
-    pub(crate) fn log_ms(&self) -> u64 {
+    /// Log time now: what an entry is to say that this node proposes.
+    pub(crate) fn told(&self) -> Told {
         let now_ms = self.now_ms();
-        self.applied().clock.read(now_ms)
+        let applied = self.applied();
+        Told {
+            log_ms: applied.clock.read(now_ms),
+            line: applied.clock.line().clone(),
+        }
     }
 }
 
@@ -82,7 +99,10 @@ impl Machine for LedgerMachine {
         let mut applied = self.shown.applied();
         let grants = applied.ledger.apply(index, &entry);
         applied.index = index;
-        applied.clock.advance(entry.stamp.log_ms, now_ms);
+        if applied.ledger.last() == index {
+            let log_ms = entry.stamp.log_ms;
+            applied.clock.advance(&entry.line, index, log_ms, now_ms);
+        }
         Ok(wire::encode(&grants).into())
     }
 
@@ -94,7 +114,8 @@ impl Machine for LedgerMachine {
         let ledger = Ledger::decode(snapshot, self.params)?;
         let now_ms = self.shown.now_ms();
         let mut applied = self.shown.applied();
-        applied.clock.advance(ledger.now().log_ms, now_ms);
+        let (last, log_ms) = (ledger.last(), ledger.now().log_ms);
+        applied.clock.begin(last, log_ms, now_ms);
         applied.ledger = ledger;
         Ok(())
     }

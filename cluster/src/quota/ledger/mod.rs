@@ -25,7 +25,7 @@ use meridian_config::name::NodeId;
 
 use super::{
     key::KeyId,
-    message::{BaseRight, GrantItem, Stamp},
+    message::{BaseRight, GrantItem, Line, Stamp},
     params::Params,
     terms::Terms,
 };
@@ -47,6 +47,9 @@ pub const ROWS_MOST: usize = 1_600_000;
 pub struct Ledger {
     params: Params,
     now: Stamp,
+    /// Of the last entry that counted: the line its time is on, and its index.
+    line: Line,
+    last: u64,
     roster: Roster,
     books: BTreeMap<KeyId, Book>,
     /// Rows and spans in `books`.
@@ -88,6 +91,11 @@ impl Ledger {
     /// The times of the last entry.
     pub fn now(&self) -> Stamp {
         self.now
+    }
+
+    /// The index of the last entry that counted.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
     }
 
     /// How many keys have a record.

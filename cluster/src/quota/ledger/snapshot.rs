@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{KEYS_MOST, Ledger, Params, book::Book, roster::Roster};
 use crate::{
-    quota::{key::KeyId, message::Stamp},
+    quota::{
+        key::KeyId,
+        message::{Line, Stamp},
+    },
     version::FIRST,
     wire::{self, Unreadable},
 };
@@ -17,6 +20,8 @@ use crate::{
 #[derive(Serialize, Deserialize)]
 struct Kept<Books> {
     now: Stamp,
+    line: Line,
+    last: u64,
     roster: Roster,
     books: Books,
     swept: Option<KeyId>,
@@ -28,6 +33,8 @@ impl Ledger {
     pub(crate) fn encode(&self) -> Vec<u8> {
         wire::encode(&Kept {
             now: self.now,
+            line: self.line.clone(),
+            last: self.last,
             roster: self.roster.clone(),
             books: &self.books,
             swept: self.swept,
@@ -53,7 +60,7 @@ impl Ledger {
             }
         }
         let mut ledger = Self::new(params);
-        ledger.now = kept.now;
+        (ledger.now, ledger.line, ledger.last) = (kept.now, kept.line, kept.last);
         ledger.roster = kept.roster.indexed();
         ledger.rows = kept.books.values().map(Book::size).sum();
         ledger.books = kept.books;

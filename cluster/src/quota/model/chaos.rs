@@ -28,6 +28,7 @@ pub(super) struct Seen {
     pub(super) gone: u64,
     pub(super) splits: u64,
     pub(super) left: u64,
+    pub(super) void: u64,
     pub(super) full_windows: bool,
 }
 
@@ -43,9 +44,11 @@ impl Chaos {
     pub(super) fn new(seed: u64, bugs: Bugs) -> Self {
         let mut dice = Dice::new(seed);
         let ms = Duration::from_millis;
+        let extra = dice.between(400, 3000);
         let params = Params {
-            extra_lease_least: ms(dice.between(400, 3000)),
-            base_lease_least: ms(dice.between(1000, 6000)),
+            extra_lease_least: ms(extra),
+            // Never the shorter one.
+            base_lease_least: ms(dice.between(1000, 6000).max(extra)),
             drift_ppm: u32::try_from(*dice.pick(&[200, 2000, 20_000])).expect("small"),
             offset: ms(dice.between(0, 250)),
             heartbeat: ms(200),
@@ -67,10 +70,9 @@ impl Chaos {
             Node::new(format!("n{number}"), region, drift, offset)
         });
         let nodes: Vec<_> = nodes.collect();
-        let voters = (0..3).map(|_| Voter {
-            drift: drift(&mut dice),
-            offset: offset(&mut dice),
-            clock: crate::quota::ledger::clock::LogClock::default(),
+        let voters = (0..3).map(|number| {
+            let (drift, offset) = (drift(&mut dice), offset(&mut dice));
+            Voter::new(number, drift, offset)
         });
         let voters = voters.collect();
         let keys = (0..dice.between(1, 3)).map(|number| {
@@ -133,6 +135,7 @@ impl Chaos {
         self.seen.events = self.world.counts.events;
         self.seen.splits = self.world.counts.splits;
         self.seen.lapses = self.world.desk.lapses;
+        self.seen.void = self.world.desk.void;
         self.seen.admitted = self.world.oracle.admitted;
         self.seen.full_windows = self.world.oracle.most_used > 0.9;
         Ok(self.seen)

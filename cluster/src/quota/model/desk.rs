@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use meridian_config::name::RegionName;
+use meridian_config::name::{NodeId, RegionName};
 
 use super::{
     dice::Dice,
@@ -12,7 +12,7 @@ use super::{
 use crate::quota::{
     leader::Leader,
     ledger::{Ledger, clock::LogClock},
-    message::{Act, Entry, QuotaAsk, QuotaGrant, Stamp},
+    message::{Act, Entry, Line, QuotaAsk, QuotaGrant, Stamp},
     params::{Params, Planted},
 };
 
@@ -21,6 +21,19 @@ pub(super) struct Voter {
     pub(super) drift: i64,
     pub(super) offset: i64,
     pub(super) clock: LogClock,
+    /// Entries that it has not applied yet, by index: line and log time.
+    pub(super) behind: Vec<(u64, Line, u64)>,
+}
+
+impl Voter {
+    pub(super) fn new(number: u64, drift: i64, offset: i64) -> Self {
+        Self {
+            drift,
+            offset,
+            clock: LogClock::new(NodeId::new(format!("voter-{number}"))),
+            behind: Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -36,6 +49,8 @@ pub(super) struct Desk {
     memory: Leader,
     /// Leases that ran out.
     pub(super) lapses: u64,
+    /// Entries that counted for nothing: their leader had not applied all before them.
+    pub(super) void: u64,
 }
 
 impl Desk {
@@ -52,6 +67,7 @@ impl Desk {
             proposed: VecDeque::new(),
             memory: Leader::new(params),
             lapses: 0,
+            void: 0,
         }
     }
 
@@ -89,7 +105,8 @@ impl Desk {
             unix_ms: (UNIX + now).saturating_add_signed(voter.offset) / 1000,
         };
         // As it comes out of another voter's log.
-        let bytes = Entry { stamp, act }.encode();
+        let line = voter.clock.line().clone();
+        let bytes = Entry { stamp, line, act }.encode();
         let entry = Entry::decode(&bytes).expect("an entry of ours reads back");
         self.proposed.push_back(entry);
     }
@@ -118,13 +135,24 @@ impl Desk {
             assert_eq!(other.encode(), self.ledger.encode(), "replicas stay alike");
             self.ledger = other;
         }
+        let counts = self.ledger.last() == self.index;
+        self.void += u64::from(!counts);
         for (at, voter) in self.voters.iter_mut().enumerate() {
-            let delay = match Some(at) == self.leader {
-                true => 0,
-                false => dice.below(300_000),
+            let (delay, lags) = match Some(at) == self.leader {
+                true => (0, false),
+                false => (dice.below(300_000), dice.chance(100)),
             };
+            if counts {
+                let line = entry.line.clone();
+                voter.behind.push((self.index, line, entry.stamp.log_ms));
+            }
+            if lags {
+                continue;
+            }
             let received = local(voter.drift, now + delay) / 1000;
-            voter.clock.advance(entry.stamp.log_ms, received);
+            for (index, line, log_ms) in voter.behind.drain(..) {
+                voter.clock.advance(&line, index, log_ms, received);
+            }
         }
         check_answers(&entry, &grants);
         grants

@@ -58,6 +58,7 @@ fn no_window_admits_more_than_the_limit_whatever_happens() {
         all.gone += seen.gone;
         all.splits += seen.splits;
         all.left += seen.left;
+        all.void += seen.void;
         full += u64::from(seen.full_windows);
     }
     println!("{all:?}, in {full} runs a window was more than nine tenths full");
@@ -71,6 +72,7 @@ fn no_window_admits_more_than_the_limit_whatever_happens() {
         all.gone,
         all.splits,
         all.left,
+        all.void,
     ] {
         assert!(count > 0, "{all:?}");
     }

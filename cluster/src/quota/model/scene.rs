@@ -22,7 +22,7 @@ use crate::quota::{
     clock::Clock,
     holder::Parked,
     key::KeyId,
-    ledger::{Standing, clock::LogClock},
+    ledger::Standing,
     message::Act,
     params::Params,
     terms::{Kind, OnLapse, Share, Terms},
@@ -153,11 +153,7 @@ impl Stage {
         let regions = ["eu", "us", "ap"];
         let nodes = (0..NODES).map(|at| Node::new(format!("n{at}"), regions[at / 3], drift(), 0));
         let nodes: Vec<_> = nodes.collect();
-        let voters = (0..3).map(|_| Voter {
-            drift: drift(),
-            offset: 0,
-            clock: LogClock::default(),
-        });
+        let voters = (0..3).map(|number| Voter::new(number, drift(), 0));
         let voters = voters.collect();
         let setup = Setup {
             params,

@@ -53,13 +53,13 @@ const HOUR: Kept = Kept {
     plays: 1,
     floor: 0.96,
     lower: &[
-        (LOST, 0.89),
-        (MOVED, 0.91),
-        (GONE, 0.87),
-        (DENIED, 0.85),
-        (LEADERS, 0.89),
-        (RESTARTS, 0.9),
-        (CRASHES, 0.72),
+        (LOST, 0.91),
+        (MOVED, 0.92),
+        (GONE, 0.93),
+        (DENIED, 0.93),
+        (LEADERS, 0.9),
+        (RESTARTS, 0.93),
+        (CRASHES, 0.83),
     ],
 };
 
@@ -87,9 +87,9 @@ const TINY: Kept = Kept {
     window: Duration::from_secs(60),
     wait: Duration::from_millis(400),
     span: 1800,
-    plays: 4,
+    plays: 8,
     floor: 0.95,
-    lower: &[(CHANGED, 0.94), (RESTARTS, 0.94), (CRASHES, 0.93)],
+    lower: &[],
 };
 
 impl Kept {

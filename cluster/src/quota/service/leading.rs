@@ -26,7 +26,7 @@ use crate::{
     host::Host,
     quota::{
         leader::Leader,
-        ledger::machine::Shown,
+        ledger::machine::{Shown, Told},
         message::{ASKS, Act, BYTES, Entry, QuotaAsk, QuotaGrant, Stamp},
         params::Params,
     },
@@ -169,15 +169,18 @@ impl Leading {
     /// Proposes acts, in this order and at once; the replies are to the last.
     fn propose(&self, acts: Vec<Act>, replies: Replies, settled: &mpsc::Sender<Settled>) {
         let unix = self.host.unix_time().as_millis();
-        let stamp = Stamp {
-            log_ms: self.shown.log_ms(),
-            unix_ms: u64::try_from(unix).unwrap_or(u64::MAX),
-        };
+        let Told { log_ms, line } = self.shown.told();
+        let unix_ms = u64::try_from(unix).unwrap_or(u64::MAX);
+        let stamp = Stamp { log_ms, unix_ms };
         let (group, settled, stop) = (self.group.clone(), settled.clone(), self.stop.clone());
         self.tracker
             .spawn(stop.run_until_cancelled_owned(async move {
                 // All are on their way before the first is agreed on: a second round trip is a node's wait.
-                let entries = acts.into_iter().map(|act| Entry { stamp, act }.encode());
+                let entry = |act| {
+                    let line = line.clone();
+                    Entry { stamp, line, act }.encode()
+                };
+                let entries = acts.into_iter().map(entry);
                 let proposals = entries.map(|entry| group.propose(entry.into()));
                 let last = join_all(proposals).await.pop();
                 let outcome = match last {
@@ -254,7 +257,7 @@ impl Leading {
 
     /// Does what is due without an ask. How many entries it has proposed.
     fn look(&self, memory: &mut Leader, settled: &mpsc::Sender<Settled>) -> usize {
-        let log_ms = self.shown.log_ms();
+        let log_ms = self.shown.told().log_ms;
         let mut acts = Vec::new();
         let recalls = {
             let applied = self.shown.applied();
@@ -289,7 +292,7 @@ impl Leading {
     fn bury(&self, settled: &mpsc::Sender<Settled>) -> usize {
         let (marks, seats) = (self.directory.marks(), self.directory.seats());
         let marks = marks.borrow().clone();
-        let log_ms = self.shown.log_ms();
+        let log_ms = self.shown.told().log_ms;
         let gone: Vec<Act> = {
             let applied = self.shown.applied();
             let nodes = applied.ledger.nodes();

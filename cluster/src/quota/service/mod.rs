@@ -140,7 +140,7 @@ impl Quota {
         foundation: impl FnOnce(GroupId) -> Foundation,
     ) -> Result<Opened, GroupError> {
         let params = parts.params;
-        let shown = Arc::new(Shown::new(params));
+        let shown = Arc::new(Shown::new(parts.own.clone(), params));
         let machine = LedgerMachine::new(shown.clone(), params);
         let (group, raft) = Group::start(foundation(GroupId::Ledger), Box::new(machine)).await?;
         let (asked, inbox) = mpsc::channel::<Asked>(INBOX);
