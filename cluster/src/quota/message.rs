@@ -34,6 +34,9 @@ pub const TERMS: usize = 1024;
 /// Spans of cooling tokens of one item at most: as many as a cell has slots, and some.
 pub const SPANS: usize = 80;
 
+/// Spans of [`Rests`] at most: the ledger keeps them for each key and node.
+pub const RESTS: usize = 20;
+
 /// Bytes of an ask, a grant or an entry at most: an entry is one message to each voter.
 pub const BYTES: usize = 1 << 20;
 
@@ -88,6 +91,18 @@ pub struct AskItem {
     /// Which of the tokens handed back last are still cooling: a node that ends leaves nothing to wait for
     /// that it could tell.
     pub cooling: Vec<Span>,
+    /// Now and then, of a long window: how what it holds cools, lest others wait for all of it if the node is lost.
+    pub rests: Option<Rests>,
+}
+
+/// How tokens cool that a node holds and has spent for good. What is not named it may spend at any time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rests {
+    /// `given` as far as the node has seen it.
+    pub given: u32,
+    /// By when they may be spent again, the soonest first; of a span none before the end of the one before it, of the
+    /// first at any time.
+    pub spans: Vec<Span>,
 }
 
 /// So many tokens that may be spent again after a while.
@@ -286,6 +301,8 @@ impl QuotaAsk {
         self.terms.iter().try_for_each(Terms::check)?;
         for item in &self.items {
             within("spans of an item", item.cooling.len(), SPANS)?;
+            let rests = item.rests.as_ref().map_or(0, |rests| rests.spans.len());
+            within("spans of what an item holds", rests, RESTS)?;
             match item.terms {
                 Some(terms) if usize::from(terms) >= self.terms.len() => {
                     return Err(Unsound::NoTerms(terms));
@@ -396,6 +413,7 @@ mod tests {
             rate: u32::MAX,
             free: u32::MAX,
             cooling: Vec::new(),
+            rests: None,
             ..ask().items[0].clone()
         };
         let ask = asking(item, ITEMS);

@@ -37,6 +37,9 @@ pub struct Planted {
     pub crash_without_cooling: bool,
     /// The ledger gives what a lapsed lease held to others at once.
     pub lapse_without_cooling: bool,
+    /// The ledger takes all that a node has said to cool as spent for good, though it may have been spent again before
+    /// the node's lease was over.
+    pub rests_without_deadline: bool,
     /// A node spends what it holds though its lease is over.
     pub ignores_deadline: bool,
     /// A node spends each token again one slot too early.
@@ -48,6 +51,7 @@ impl Planted {
     pub const NONE: Self = Self {
         crash_without_cooling: false,
         lapse_without_cooling: false,
+        rests_without_deadline: false,
         ignores_deadline: false,
         slot_early: false,
     };

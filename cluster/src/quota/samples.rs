@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{
     key::KeyId,
     message::{
-        Act, AskItem, BaseRight, Echo, Entry, GrantItem, Line, QuotaAsk, QuotaGrant, Recall, Span,
-        Stamp, Wish,
+        Act, AskItem, BaseRight, Echo, Entry, GrantItem, Line, QuotaAsk, QuotaGrant, Recall, Rests,
+        Span, Stamp, Wish,
     },
     terms::{Kind, OnLapse, Share, Terms},
 };
@@ -31,6 +31,7 @@ pub(super) fn ask() -> QuotaAsk {
         rate: 12_500,
         free: 9,
         cooling: Vec::new(),
+        rests: None,
     };
     QuotaAsk {
         node: "eu-west-1".into(),
@@ -57,6 +58,13 @@ pub(super) fn ask() -> QuotaAsk {
             AskItem {
                 key: KeyId([9; 16]),
                 terms: None,
+                rests: Some(Rests {
+                    given: 300,
+                    spans: vec![Span {
+                        ms: 900_000,
+                        count: 21,
+                    }],
+                }),
                 ..item.clone()
             },
             item,

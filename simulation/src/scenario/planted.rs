@@ -144,6 +144,7 @@ impl Planted {
                 lapse_without_cooling: self.lapse_without_cooling,
                 ignores_deadline: self.ignored_deadlines,
                 slot_early: self.early_slots,
+                ..QuotaPlanted::NONE
             },
             flaws: Flaws {
                 forgetful_disk: self.forgetful_disks,

@@ -288,6 +288,7 @@ impl Keeper {
                 rate: 0,
                 free: 0,
                 cooling: spans(key, cooling, held.cool),
+                rests: None,
             };
             items.insert(key.id, (item, key.terms()));
         });

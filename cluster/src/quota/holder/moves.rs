@@ -6,7 +6,7 @@ use super::{
     super::{
         clock::{Clock, Now},
         key::KeyId,
-        message::{AskItem, GrantItem, SPANS, Span},
+        message::{AskItem, GrantItem, RESTS, SPANS, Span},
         terms::Kind,
     },
     key::Key,
@@ -60,8 +60,21 @@ pub(super) fn spans(key: &Key, mut cooling: Vec<(Duration, u32)>, cool: u32) -> 
         *count -= kept;
         base -= kept;
     }
+    merged(key, cooling, SPANS)
+}
+
+/// What cools of the tokens that are held. Those of the newest slot may still be given back, and spent again.
+pub(super) fn rests(key: &Key, now: Now) -> Vec<Span> {
+    let mut cooling = key.cell.cooling(key.form.pace, now);
+    let rest = Duration::from_nanos(key.form.pace.rest());
+    cooling.retain(|(time, _)| *time <= rest);
+    merged(key, cooling, RESTS)
+}
+
+/// In order of time, so many at most: what is put together is free with the last.
+fn merged(key: &Key, mut cooling: Vec<(Duration, u32)>, most: usize) -> Vec<Span> {
     cooling.retain(|(_, count)| *count > 0);
-    let of_each = cooling.len().div_ceil(SPANS).max(1);
+    let of_each = cooling.len().div_ceil(most).max(1);
     let merged = cooling.chunks(of_each).map(|spans| Span {
         ms: match key.form.kind {
             Kind::Fixed => 0,
@@ -90,6 +103,7 @@ pub(super) fn gone(id: KeyId, item: &GrantItem) -> AskItem {
         rate: 0,
         free: 0,
         cooling: Vec::new(),
+        rests: None,
     }
 }
 

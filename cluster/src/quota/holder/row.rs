@@ -4,6 +4,8 @@
 //! what. A core. The rules are those of docs/quota.md, "Asking and handing back"; nothing here can make a
 //! limit be passed, whatever it asks.
 
+mod need;
+
 use std::{collections::VecDeque, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use super::{
@@ -47,6 +49,8 @@ pub(super) struct Row {
     said_rate: f64,
     /// The last ask that it was in, and when.
     said: Option<(u64, u64)>,
+    /// When it said last how what it holds cools, or when it came into use.
+    rests_said: u64,
     /// Nobody uses it: it is to hold its base and nothing else.
     leaving: bool,
     /// How long to wait before it asks for what it has lent, while nobody uses it.
@@ -104,6 +108,7 @@ impl Row {
             hinted: now.monotonic.0,
             scarce_until: 0,
             said_rate: 0.0,
+            rests_said: now.monotonic.0,
             leaving: false,
             idle_pause: IDLE_PAUSE,
             key,
@@ -158,7 +163,7 @@ impl Row {
         let asks = self.wish_for(missing, around);
         let returns = missing == 0 && self.hand_back(around);
         let repeats = self.unsaid && self.silent_for(around) >= again_after(around.grant_time);
-        asks || returns || repeats || self.slows_down(around)
+        asks || returns || repeats || self.slows_down(around) || self.rests_overdue(around)
     }
 
     /// Whether much less comes than was said, of a key that others want more of: they wait for what it is thought to
@@ -172,83 +177,6 @@ impl Row {
             && is < said * 0.7
             && fewer > chance(said * window.as_secs_f64(), window)
             && self.silent_for(around) >= around.grant_time
-    }
-
-    /// How many more tokens it should hold.
-    fn missing(&self, around: &Surroundings<'_>, short: u32) -> u32 {
-        let key = &self.key.0;
-        let limit = key.limit();
-        let held = key.cell.held();
-        let all = all(held);
-        let short = i64::from(short) - i64::from(held.free.max(0));
-        let ahead = if limit <= POOLED_MOST {
-            // Nothing is kept at hand: each token is a part of the limit that others feel.
-            0
-        } else {
-            self.ahead(around, held, short > 0)
-        };
-        let most = i64::from(limit) - all;
-        // Nobody uses it: it wants no more than its base.
-        let lent = match self.leaving {
-            true => -i64::from(key.extra()),
-            false => 0,
-        };
-        let missing = ahead.max(short).max(lent).min(most);
-        u32::try_from(missing).unwrap_or(0)
-    }
-
-    /// How many it should hold for what comes until a grant can, and is not held yet.
-    fn ahead(&self, around: &Surroundings<'_>, held: Held, found_nothing: bool) -> i64 {
-        let key = &self.key.0;
-        let low = self.low(around);
-        key.cell.set_low(
-            whole(low)
-                .min(u32::MAX.into())
-                .try_into()
-                .unwrap_or(u32::MAX),
-        );
-        let mut soon = i64::from(held.free);
-        if (soon as f64) < low {
-            let cooling = key.cell.cooling(key.form.pace, around.now);
-            let in_time = cooling
-                .iter()
-                .filter(|(time, _)| *time <= around.grant_time);
-            soon += in_time.map(|(_, count)| i64::from(*count)).sum::<i64>();
-        }
-        if soon as f64 >= low && !found_nothing {
-            return 0;
-        }
-        // Of what little there is, little.
-        let pool = key.pool.load(Relaxed).min(key.limit());
-        let floor = f64::from(pool) / (16.0 * f64::from(around.nodes));
-        // So that of a long window it does not ask for every few.
-        let soon_used = self.used_in_a_window() / 120.0;
-        let instead = self.instead_of_base(around);
-        let target = whole((low * HIGH).max(floor).max(soon_used)).max(instead);
-        // What it can use in a window at all, with room for chance.
-        (target - soon).min(self.need().max(instead) - all(held))
-    }
-
-    fn need(&self) -> i64 {
-        let used = self.used_in_a_window();
-        whole(used * (1.0 + 1.0 / 40.0) + chance(used, self.key.0.form.window))
-    }
-
-    fn used_in_a_window(&self) -> f64 {
-        self.rate.lasting() * self.key.0.form.window.as_secs_f64()
-    }
-
-    /// What a node asks for in the place of base that is its own and may not be spent yet, since an earlier life's
-    /// spends of it still cool: after a start it has no idea yet of how much is asked of a key.
-    fn instead_of_base(&self, around: &Surroundings<'_>) -> i64 {
-        let Some((terms, _)) = self.key.0.terms() else {
-            return 0;
-        };
-        i64::from(around.base.in_time(&terms)) - i64::from(around.base.of(&terms, around.now))
-    }
-
-    fn low(&self, around: &Surroundings<'_>) -> f64 {
-        self.rate.fast() * around.grant_time.as_secs_f64() * LEAD
     }
 
     /// Takes down what is missing. True if it is to be said now.
@@ -312,7 +240,7 @@ impl Row {
         let free = i64::from(held.free);
         let limit = key.limit();
         let pooled = limit <= POOLED_MOST;
-        let high = whole(self.low(around) * HIGH);
+        let high = whole(self.high(around));
         let floor = i64::from(limit) / (16 * i64::from(around.nodes));
         let high = high.max(self.instead_of_base(around));
         let enough = if pooled { 0 } else { 2 * high + floor };
@@ -377,6 +305,7 @@ impl Row {
     pub(super) fn item(&mut self, seq: u64, around: &Surroundings<'_>) -> AskItem {
         self.said = Some((seq, around.now.monotonic.0));
         self.said_rate = self.rate.lasting();
+        let rests = self.say_rests(around);
         let key = &self.key.0;
         let given = key.given.load(Relaxed);
         AskItem {
@@ -395,6 +324,7 @@ impl Row {
                 .unwrap_or(u32::MAX),
             free: u32::try_from(key.cell.held().free).unwrap_or(0),
             cooling: Vec::new(),
+            rests,
         }
     }
 
@@ -537,12 +467,6 @@ pub(super) fn again_after(grant_time: Duration) -> Duration {
 fn whole(number: f64) -> i64 {
     number.ceil() as i64
 }
-
-/// A node asks when what it has free lasts less than so many times as long as a grant takes.
-const LEAD: f64 = 1.5;
-
-/// And then for so many times of that.
-const HIGH: f64 = 3.0;
 
 /// A key that nobody uses asks for what it has lent after so long, and then ever half as often.
 const IDLE_PAUSE: Duration = Duration::from_secs(60);

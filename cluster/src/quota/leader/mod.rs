@@ -180,6 +180,7 @@ impl Leader {
                 }
                 word.proposed = Some(given);
                 item.cooling.clear();
+                item.rests = None;
                 wishes.push(Wish {
                     node: node.clone(),
                     incarnation: word.incarnation,

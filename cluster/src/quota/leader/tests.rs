@@ -40,6 +40,7 @@ fn ask(node: &str, seq: u64, returned: u32, want: u32) -> QuotaAsk {
             rate: 0,
             free: 0,
             cooling: Vec::new(),
+            rests: None,
         }],
     }
 }

@@ -28,6 +28,9 @@ const SWEPT: usize = 64;
 /// How often all keys are searched for a deficit, in ms of log time.
 const SCAN_MS: u64 = 1000;
 
+/// How what is held cools is taken down while no more rows and spans are kept: it costs none who asks for tokens.
+const RESTS_ROOM: usize = ROWS_MOST / 2;
+
 impl Ledger {
     /// Applies the entry at `index`. One whose log time does not follow from the entries before it counts for nothing:
     /// its leader had not applied all of them yet, and what another has said of time since it had not heard.
@@ -54,8 +57,9 @@ impl Ledger {
             Act::Expire => self.sweep(usize::MAX),
             Act::NodeUp { node, incarnation } => self.begin(node, *incarnation),
             Act::NodeGone { node, incarnation } => {
+                let sent_ms = self.sent_ms(node);
                 if let Some(number) = self.roster.end(node, *incarnation, self.now) {
-                    self.end_life(number);
+                    self.end_life(number, sent_ms);
                 }
             }
             Act::Split { seats } => {
@@ -84,18 +88,26 @@ impl Ledger {
     }
 
     fn begin(&mut self, node: &NodeId, incarnation: u64) {
+        let sent_ms = self.sent_ms(node);
         let begun = self.roster.begin(node, incarnation, self.now, &self.params);
         if let Some(number) = begun {
             if self.books.values().any(|book| book.has_lent(number)) {
                 self.roster.unseat(number);
             }
-            self.end_life(number);
+            self.end_life(number, sent_ms);
             self.scanned = None;
         }
     }
 
-    /// What a life that is over held goes to the pool, a window later.
-    fn end_life(&mut self, number: u16) {
+    /// When a node's last ask was sent, by its clock.
+    fn sent_ms(&self, node: &NodeId) -> u64 {
+        let number = self.roster.find(node);
+        let member = number.and_then(|number| self.roster.member(number));
+        member.map_or(0, |member| member.sent_ms)
+    }
+
+    /// What a life that is over held goes to the pool, a window later at most. Its last ask was sent then.
+    fn end_life(&mut self, number: u16, sent_ms: u64) {
         let (now, params) = (self.now, self.params);
         for book in self.books.values_mut() {
             let Ok(at) = book.rows.binary_search_by_key(&number, |row| row.holder) else {
@@ -103,11 +115,11 @@ impl Ledger {
             };
             let before = book.size();
             let row = book.rows.remove(at);
-            if let Ok(extra) = u32::try_from(row.extra())
-                && !params.planted.crash_without_cooling
-            {
-                book.cool(extra, now, &params);
+            if !params.planted.crash_without_cooling {
+                let deadline = sent_ms.saturating_add(lease_ms(book, &params));
+                book.take_back(row, deadline, now, &params);
             }
+            book.forget(number);
             self.rows = self.rows + book.size() - before;
         }
     }
@@ -118,6 +130,7 @@ impl Ledger {
             number,
             incarnation: ask.incarnation,
             seq: ask.seq,
+            sent_ms: ask.sent_ms,
             as_of: ask.as_of,
             seats: ask.seats,
         };
@@ -212,10 +225,18 @@ impl Ledger {
             // The cell before was forgotten, which held nothing any more: what it had not seen of what it was
             // given, and what it handed back unheard, is unspent.
             row = fresh(item, number);
+            book.forget(number);
         }
         hand_back(&mut row, item, book, now, &params);
         if ask.is_some() {
             row.lent = item.lent > 0;
+        }
+        // Of tokens that were taken back, and it has not heard of that, it may hold more than is booked.
+        if let (Some(ask), Some(rests)) = (ask, &item.rests)
+            && !newer(rests.given, row.given)
+            && self.rows < RESTS_ROOM
+        {
+            book.note(number, rests, ask.sent_ms, now);
         }
 
         // What it holds now counts, so that the pool is what all leave.
@@ -252,6 +273,9 @@ impl Ledger {
             book.rows.remove(at);
         } else {
             book.rows[at] = row;
+        }
+        if row.extra() <= 0 {
+            book.forget(number);
         }
         self.rows = self.rows + book.size() - before;
         GrantItem {
@@ -301,20 +325,18 @@ impl Ledger {
 /// Frees what has cooled, and takes back what is held under leases that are over.
 fn settle(book: &mut Book, roster: &Roster, now: Stamp, params: &Params, cools: bool) {
     book.free(now);
-    let lease = params.extra_lease(book.terms.window()).as_millis();
-    let lease = params.stretched_ms(lease.try_into().unwrap_or(u64::MAX));
+    let lease = lease_ms(book, params);
+    let stretched = params.stretched_ms(lease);
     let mut at = 0;
     while let Some(row) = book.rows.get(at).copied() {
-        let contact = roster.member(row.holder).map_or(0, |member| member.contact);
-        let over = contact.saturating_add(lease);
-        let Some(extra) = u32::try_from(row.extra())
-            .ok()
-            .filter(|_| over <= now.log_ms)
-        else {
+        let member = roster.member(row.holder);
+        let (contact, sent_ms) = member.map_or((0, 0), |member| (member.contact, member.sent_ms));
+        let over = contact.saturating_add(stretched);
+        if row.extra() < 0 || over > now.log_ms {
             // What a node has lent is not its own again because it is out of contact.
             at += 1;
             continue;
-        };
+        }
         if row.lent {
             // What it said before it saw that it has its base again may still arrive.
             book.rows[at].given = row.returned;
@@ -331,10 +353,17 @@ fn settle(book: &mut Book, roster: &Roster, now: Stamp, params: &Params, cools: 
             Kind::Fixed => now,
         };
         if cools {
-            book.cool(extra, then, params);
+            book.take_back(row, sent_ms.saturating_add(lease), then, params);
         }
+        book.forget(row.holder);
     }
     book.free(now);
+}
+
+/// For how long a node spends what it holds of a key beyond its base, by its own clock.
+fn lease_ms(book: &Book, params: &Params) -> u64 {
+    let lease = params.extra_lease(book.terms.window());
+    u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The row of a node that has none: it holds its base, but for what it says it has lent. Other tokens that it

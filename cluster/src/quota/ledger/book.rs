@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::quota::{
-    message::Stamp,
+    message::{Rests, Span, Stamp},
     params::Params,
     terms::{Kind, Terms},
 };
@@ -64,6 +64,19 @@ pub(super) struct Cooling {
     pub(super) count: u32,
 }
 
+/// How what a node holds cools, by its last word on that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Resting {
+    /// The node, by its place in the roster.
+    pub(super) holder: u16,
+    /// When it was sent, in ms of the node's clock.
+    sent_ms: u64,
+    /// Log time at which it was heard.
+    heard_ms: u64,
+    /// See [`Rests`].
+    spans: Vec<Span>,
+}
+
 /// A key that somebody has asked about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Book {
@@ -77,6 +90,8 @@ pub(super) struct Book {
     pub(super) rows: Vec<Row>,
     /// By time, each once.
     pub(super) cooling: Vec<Cooling>,
+    /// By holder, of those that have a row, hold something and have said it.
+    pub(super) resting: Vec<Resting>,
 }
 
 impl Book {
@@ -88,6 +103,7 @@ impl Book {
             touched: 0,
             rows: Vec::new(),
             cooling: Vec::new(),
+            resting: Vec::new(),
         }
     }
 
@@ -124,7 +140,69 @@ impl Book {
 
     /// Units against the bound on the ledger's size.
     pub(super) fn size(&self) -> usize {
-        self.rows.len() + self.cooling.len()
+        let resting = self.resting.iter().map(|resting| resting.spans.len());
+        self.rows.len() + self.cooling.len() + resting.sum::<usize>()
+    }
+
+    /// Takes down how what a node holds cools, from an ask sent at `sent_ms` of its clock.
+    pub(super) fn note(&mut self, holder: u16, rests: &Rests, sent_ms: u64, now: Stamp) {
+        if self.terms.kind() == Kind::Fixed {
+            return;
+        }
+        let noted = Resting {
+            holder,
+            sent_ms,
+            heard_ms: now.log_ms,
+            spans: rests.spans.clone(),
+        };
+        match self.resting_of(holder) {
+            Ok(at) => self.resting[at] = noted,
+            Err(at) => {
+                self.resting.reserve_exact(1);
+                self.resting.insert(at, noted);
+            }
+        }
+    }
+
+    fn resting_of(&self, holder: u16) -> Result<usize, usize> {
+        self.resting
+            .binary_search_by_key(&holder, |resting| resting.holder)
+    }
+
+    /// Forgets how what a node holds cools: it holds nothing any more.
+    pub(super) fn forget(&mut self, holder: u16) -> Option<Resting> {
+        let at = self.resting_of(holder).ok()?;
+        Some(self.resting.remove(at))
+    }
+
+    /// Cools what a node held beyond its base that stopped spending that at `then` for certain, and when its clock was at
+    /// `deadline_ms`. What it may have spent until then is free a window later. What it has said cools beyond its
+    /// deadline it has not spent again, so that it is free when it has cooled. Of all that cools, base has what cools
+    /// longest: a window holds no more of a node than its base and what cools of the rest.
+    pub(super) fn take_back(&mut self, row: Row, deadline_ms: u64, then: Stamp, params: &Params) {
+        let Ok(mut left) = u32::try_from(row.extra()) else {
+            return;
+        };
+        let latest = then
+            .log_ms
+            .saturating_add(params.stretched_ms(self.terms.window_ms()));
+        if let Some(resting) = self.forget(row.holder) {
+            let mut since = 0;
+            for span in resting.spans {
+                // The end of a span is told in whole ms, rounded up.
+                let least = resting.sent_ms.saturating_add(since);
+                if least >= deadline_ms || params.planted.rests_without_deadline {
+                    let count = span.count.min(left);
+                    left -= count;
+                    let when = resting
+                        .heard_ms
+                        .saturating_add(params.stretched_ms(span.ms));
+                    self.cool_until(count, when.min(latest));
+                }
+                since = span.ms.saturating_sub(1);
+            }
+        }
+        self.cool(left, then, params);
     }
 
     /// Whether what was spent until `then` may be spent again.

@@ -27,6 +27,8 @@ pub(super) struct Member {
     pub(super) seq: u64,
     /// Log time of its last ask, or of its life's begin.
     pub(super) contact: u64,
+    /// When its last ask was sent, in ms of its own clock: its leases count from no later moment.
+    pub(super) sent_ms: u64,
     /// How far its document goes.
     pub(super) as_of: u64,
     /// Its life began here; none for a node's first, before which nobody spent its base.
@@ -113,7 +115,7 @@ impl Roster {
             }
             member.doubt(now, params);
             member.incarnation = incarnation;
-            member.seq = 0;
+            (member.seq, member.sent_ms) = (0, 0);
             member.contact = now.log_ms;
             member.begun = Some(now);
             return Some(number);
@@ -125,6 +127,7 @@ impl Roster {
             incarnation,
             seq: 0,
             contact: now.log_ms,
+            sent_ms: 0,
             as_of: 0,
             begun: None,
             waited: None,
@@ -179,6 +182,7 @@ impl Roster {
         member.doubt(now, params);
         member.seq = ask.seq;
         member.contact = now.log_ms;
+        member.sent_ms = member.sent_ms.max(ask.sent_ms);
         member.as_of = member.as_of.max(ask.as_of);
         let seat = member.seat;
         let seat = seat.and_then(|seat| self.seats.get_mut(usize::from(seat)));
@@ -345,6 +349,7 @@ pub(super) struct Heard {
     pub(super) number: u16,
     pub(super) incarnation: u64,
     pub(super) seq: u64,
+    pub(super) sent_ms: u64,
     pub(super) as_of: u64,
     pub(super) seats: u16,
 }

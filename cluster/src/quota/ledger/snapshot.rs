@@ -54,7 +54,8 @@ impl Ledger {
                 .check()
                 .map_err(|why| malformed(&why.to_string()))?;
             let ordered = book.rows.is_sorted_by(|a, b| a.holder < b.holder)
-                && book.cooling.is_sorted_by(|a, b| a.when < b.when);
+                && book.cooling.is_sorted_by(|a, b| a.when < b.when)
+                && book.resting.is_sorted_by(|a, b| a.holder < b.holder);
             if !ordered {
                 return Err(malformed("a key's rows are not in order"));
             }

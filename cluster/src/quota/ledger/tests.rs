@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::quota::{
-    message::{Act, AskItem, Entry, Line, QuotaAsk, QuotaGrant, Span, Wish},
+    message::{Act, AskItem, Entry, Line, QuotaAsk, QuotaGrant, Rests, Span, Wish},
     terms::{Kind, OnLapse},
 };
 
@@ -111,6 +111,7 @@ fn ask(node: &str, seq: u64, returned: u32, want: u32) -> QuotaAsk {
             rate: 0,
             free: 0,
             cooling: Vec::new(),
+            rests: None,
         }],
     }
 }
@@ -319,6 +320,70 @@ fn a_word_that_a_lapse_overtook_does_not_lend_what_was_given_again() {
     desk.pass(92);
     desk.hear(ask("b", 4, 20, 20));
     assert_eq!((desk.ledger.keys(), desk.ledger.rows()), (0, 0));
+}
+
+/// A node that holds 300 beyond its base has spent these.
+fn resting(node: &str, seq: u64, given: u32, spans: &[(u64, u32)]) -> QuotaAsk {
+    let mut ask = ask(node, seq, 0, 300);
+    let spans = spans.iter().map(|(ms, count)| Span {
+        ms: *ms,
+        count: *count,
+    });
+    let spans = spans.collect();
+    ask.items[0].rests = Some(Rests { given, spans });
+    ask
+}
+
+fn cooling(desk: &Desk) -> u64 {
+    let standing = desk.ledger.standing(&KEY);
+    standing.map_or(0, |standing| standing.cooling)
+}
+
+#[test]
+fn what_cools_longer_than_a_lease_waits_for_no_window() {
+    let spends = [(20_000, 50), (35_000, 40), (50_000, 60), (58_000, 70)];
+    for crash in [false, true] {
+        let mut desk = Desk::with(2);
+        desk.hear(ask("a", 1, 0, 300));
+        desk.hear(resting("a", 2, 300, &spends));
+        match crash {
+            true => {
+                desk.pass(10);
+                desk.act(Act::NodeUp {
+                    node: name(0),
+                    incarnation: 2,
+                });
+                desk.pass(21);
+            }
+            false => desk.pass(31),
+        }
+        assert_eq!(cooling(&desk), 300, "{crash}");
+        // The first that cool beyond the lease, of 30 s; those of 35 s may cool before that, and be spent again.
+        desk.pass(22);
+        assert_eq!(cooling(&desk), 240, "{crash}");
+        desk.pass(8);
+        assert_eq!(cooling(&desk), 170, "{crash}");
+        desk.pass(35);
+        assert_eq!(cooling(&desk), 0, "{crash}");
+    }
+}
+
+#[test]
+fn what_is_not_said_of_all_that_is_held_is_not_believed() {
+    let spends = [(35_000, 40), (50_000, 60)];
+    let mut desk = Desk::with(2);
+    // It thinks that it has more than the ledger has for it: that was taken back.
+    desk.hear(ask("a", 1, 0, 300));
+    desk.hear(resting("a", 2, 301, &spends));
+    desk.pass(31);
+    desk.pass(30);
+    assert_eq!(cooling(&desk), 300);
+    desk.pass(31);
+    // Said before it has heard of that.
+    desk.hear(resting("a", 3, 300, &spends));
+    desk.pass(31);
+    desk.pass(30);
+    assert_eq!(cooling(&desk), 300);
 }
 
 #[test]

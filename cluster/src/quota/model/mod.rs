@@ -121,6 +121,20 @@ fn a_lapse_without_cooling_is_caught() {
 }
 
 #[test]
+fn a_word_on_what_cools_that_is_believed_beyond_a_lease_is_caught() {
+    caught(
+        720,
+        Bugs {
+            ledger: Planted {
+                rests_without_deadline: true,
+                ..Planted::default()
+            },
+            ..Bugs::default()
+        },
+    );
+}
+
+#[test]
 fn a_node_that_ignores_its_deadline_is_caught() {
     caught(
         4,

@@ -18,8 +18,8 @@ struct Kept {
     plays: u64,
     /// The least that is admitted of what the strict limiter admits.
     floor: f64,
-    /// Scenes in which less is admitted, and how much at least: what dead nodes held beyond their base comes back after
-    /// their leases and a window, and the strict limiter has it at once.
+    /// Scenes in which less is admitted, and how much at least: base of a node that has begun another life is not spent
+    /// for a window, however long ago its earlier life spent of it, and the strict limiter has it as it cools.
     lower: &'static [(&'static str, f64)],
 }
 
@@ -52,15 +52,7 @@ const HOUR: Kept = Kept {
     span: 3 * 3600,
     plays: 1,
     floor: 0.96,
-    lower: &[
-        (LOST, 0.91),
-        (MOVED, 0.92),
-        (GONE, 0.93),
-        (DENIED, 0.93),
-        (LEADERS, 0.9),
-        (RESTARTS, 0.93),
-        (CRASHES, 0.83),
-    ],
+    lower: &[(RESTARTS, 0.93)],
 };
 
 const SECOND: Kept = Kept {

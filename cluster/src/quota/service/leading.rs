@@ -27,7 +27,7 @@ use crate::{
     quota::{
         leader::Leader,
         ledger::machine::{Shown, Told},
-        message::{ASKS, Act, BYTES, Entry, QuotaAsk, QuotaGrant, Stamp},
+        message::{ASKS, Act, AskItem, BYTES, Entry, QuotaAsk, QuotaGrant, Stamp},
         params::Params,
     },
     wire,
@@ -353,6 +353,8 @@ impl Waiting {
 
 /// About how many bytes an ask takes.
 fn weight(ask: &QuotaAsk) -> usize {
-    let spans: usize = ask.items.iter().map(|item| item.cooling.len()).sum();
+    let rests = |item: &AskItem| item.rests.as_ref().map_or(0, |rests| rests.spans.len());
+    let spans = |item: &AskItem| item.cooling.len() + rests(item);
+    let spans: usize = ask.items.iter().map(spans).sum();
     96 + 24 * ask.terms.len() + 64 * ask.items.len() + 14 * spans
 }

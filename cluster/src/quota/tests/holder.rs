@@ -730,6 +730,38 @@ fn a_node_that_stops_says_when_what_cools_is_free() {
 }
 
 #[test]
+fn a_node_says_now_and_then_how_what_it_holds_of_a_long_window_cools() {
+    let mut node = Node::new();
+    let key = node.key(1, &sliding(900, SECOND * 80));
+    assert!(node.admits(&key, 40));
+    let said = node.ticked();
+    assert_eq!(said[0].rests, None, "it holds its base");
+    node.answer(vec![item(&key, said[0].born, 70)]);
+    node.clock.forward(SECOND * 10);
+    assert!(node.admits(&key, 60));
+    let said = node.ticked();
+    let rests = said[0].rests.clone().unwrap();
+    // Those of just now may be given back yet.
+    let [Span { ms, count: 40 }] = rests.spans[..] else {
+        panic!("{rests:?}")
+    };
+    assert_eq!(rests.given, 70);
+    assert!((69_800..72_200).contains(&ms), "{ms}");
+    // Of a short window everything is free soon after a lease.
+    let short = node.key(2, &sliding(900, SECOND * 40));
+    assert!(node.admits(&short, 40));
+    let said = node.ticked();
+    node.answer(vec![item(&short, said[0].born, 70)]);
+    node.clock.forward(SECOND * 10);
+    assert!(node.admits(&short, 60));
+    let said = node.ticked();
+    assert!(
+        said.iter()
+            .all(|said| said.key != short.id() || said.rests.is_none())
+    );
+}
+
+#[test]
 fn many_keys_take_several_asks() {
     let mut node = Node::new();
     let holder = Arc::new(Holder::new(10_000));

@@ -1,0 +1,142 @@
+//! What one key's node should hold of it, and what it says of how that cools.
+//!
+//! In: the row, at a tick. Out: how much is missing; how what is held cools, now and then. A core.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{
+    super::{
+        super::{
+            cell::Held,
+            message::Rests,
+            rate::chance,
+            terms::{Kind, POOLED_MOST},
+        },
+        moves::rests,
+    },
+    Row, Surroundings, all, elapsed, whole,
+};
+
+impl Row {
+    /// How many more tokens it should hold.
+    pub(super) fn missing(&self, around: &Surroundings<'_>, short: u32) -> u32 {
+        let key = &self.key.0;
+        let limit = key.limit();
+        let held = key.cell.held();
+        let all = all(held);
+        let short = i64::from(short) - i64::from(held.free.max(0));
+        let ahead = if limit <= POOLED_MOST {
+            // Nothing is kept at hand: each token is a part of the limit that others feel.
+            0
+        } else {
+            self.ahead(around, held, short > 0)
+        };
+        let most = i64::from(limit) - all;
+        // Nobody uses it: it wants no more than its base.
+        let lent = match self.leaving {
+            true => -i64::from(key.extra()),
+            false => 0,
+        };
+        let missing = ahead.max(short).max(lent).min(most);
+        u32::try_from(missing).unwrap_or(0)
+    }
+
+    /// How many it should hold for what comes until a grant can, and is not held yet.
+    fn ahead(&self, around: &Surroundings<'_>, held: Held, found_nothing: bool) -> i64 {
+        let key = &self.key.0;
+        let low = self.low(around);
+        key.cell.set_low(
+            whole(low)
+                .min(u32::MAX.into())
+                .try_into()
+                .unwrap_or(u32::MAX),
+        );
+        let mut soon = i64::from(held.free);
+        if (soon as f64) < low {
+            let cooling = key.cell.cooling(key.form.pace, around.now);
+            let in_time = cooling
+                .iter()
+                .filter(|(time, _)| *time <= around.grant_time);
+            soon += in_time.map(|(_, count)| i64::from(*count)).sum::<i64>();
+        }
+        if soon as f64 >= low && !found_nothing {
+            return 0;
+        }
+        // Of what little there is, little.
+        let pool = key.pool.load(Relaxed).min(key.limit());
+        let floor = f64::from(pool) / (16.0 * f64::from(around.nodes));
+        // So that of a long window it does not ask for every few.
+        let soon_used = self.used_in_a_window() / 120.0;
+        let instead = self.instead_of_base(around);
+        let target = whole(self.high(around).max(floor).max(soon_used)).max(instead);
+        // What it can use in a window at all, with room for chance.
+        (target - soon).min(self.need().max(instead) - all(held))
+    }
+
+    fn need(&self) -> i64 {
+        let used = self.used_in_a_window();
+        whole(used * (1.0 + 1.0 / 40.0) + chance(used, self.key.0.form.window))
+    }
+
+    pub(super) fn used_in_a_window(&self) -> f64 {
+        self.rate.lasting() * self.key.0.form.window.as_secs_f64()
+    }
+
+    /// What a node asks for in the place of base that is its own and may not be spent yet, since an earlier life's
+    /// spends of it still cool: after a start it has no idea yet of how much is asked of a key.
+    pub(super) fn instead_of_base(&self, around: &Surroundings<'_>) -> i64 {
+        let Some((terms, _)) = self.key.0.terms() else {
+            return 0;
+        };
+        i64::from(around.base.in_time(&terms)) - i64::from(around.base.of(&terms, around.now))
+    }
+
+    fn low(&self, around: &Surroundings<'_>) -> f64 {
+        self.rate.fast() * around.grant_time.as_secs_f64() * LEAD
+    }
+
+    /// Whether it is time to say how what it holds cools, which it does so many times in a window: of windows that are
+    /// long beside a lease, and of what it holds beyond its base and may not owe.
+    fn rests_due(&self, around: &Surroundings<'_>, times: u32) -> bool {
+        let (key, now) = (&self.key.0, around.now.monotonic.0);
+        key.form.kind == Kind::Sliding
+            && key.form.window >= 2 * key.form.params.extra_lease_least
+            && key.limit() > POOLED_MOST
+            && key.extra() > 0
+            && self.doubted_at.is_none()
+            && elapsed(self.rests_said, now) >= key.form.window / times
+    }
+
+    pub(super) fn high(&self, around: &Surroundings<'_>) -> f64 {
+        self.low(around) * HIGH
+    }
+
+    /// Whether that is to be said though there is nothing else to say.
+    pub(super) fn rests_overdue(&self, around: &Surroundings<'_>) -> bool {
+        self.rests_due(around, RESTS_LATEST)
+    }
+
+    /// How what it holds cools, if it is time to say so.
+    pub(super) fn say_rests(&mut self, around: &Surroundings<'_>) -> Option<Rests> {
+        if !self.rests_due(around, RESTS_SOONEST) {
+            return None;
+        }
+        self.rests_said = around.now.monotonic.0;
+        let key = &self.key.0;
+        let given = key.given.load(Relaxed);
+        let spans = rests(key, around.now);
+        // What cools of tokens that were taken back is not of those that it holds.
+        let owes = key.cell.held().free < 0;
+        (!spans.is_empty() && !owes).then_some(Rests { given, spans })
+    }
+}
+
+/// How often in a window a node says at least, and with other words on a key at most, how what it holds cools.
+const RESTS_LATEST: u32 = 8;
+const RESTS_SOONEST: u32 = 40;
+
+/// A node asks when what it has free lasts less than so many times as long as a grant takes.
+const LEAD: f64 = 1.5;
+
+/// And then for so many times of that.
+const HIGH: f64 = 3.0;
