@@ -142,7 +142,7 @@ pub(crate) fn parse(sources: &[Source], findings: &mut Findings) -> Option<Vec<N
         match parsed {
             Ok(parsed) => nodes.extend(parsed.into_iter().map(|mut node| {
                 node.settle(index);
-                forbid(&node, &Path::default(), findings);
+                forbid(&node, &Trail::Document, findings);
                 node
             })),
             Err(error) => {
@@ -210,17 +210,35 @@ fn reason(error: &serde_saphyr::Error) -> String {
     line.to_owned()
 }
 
-fn forbid(node: &Node, path: &Path, findings: &mut Findings) {
+/// The way to a value: its path is made only where there is something to say of it.
+enum Trail<'a> {
+    Document,
+    Key(&'a Self, &'a str),
+    Item(&'a Self, usize),
+}
+
+impl Trail<'_> {
+    fn path(&self) -> Path {
+        match self {
+            Self::Document => Path::default(),
+            Self::Key(map, key) => map.path().key(key),
+            Self::Item(list, index) => list.path().index(*index),
+        }
+    }
+}
+
+fn forbid(node: &Node, trail: &Trail<'_>, findings: &mut Findings) {
     match &node.value {
         Value::Text(text) if text.starts_with("pkcs11:") => findings.mistake(
             node.place,
             format!(
-                "{path}: keys in hardware (pkcs11:) are not supported by this version; name a file"
+                "{}: keys in hardware (pkcs11:) are not supported by this version; name a file",
+                trail.path()
             ),
         ),
         Value::List(items) => {
             for (index, item) in items.iter().enumerate() {
-                forbid(item, &path.index(index), findings);
+                forbid(item, &Trail::Item(trail, index), findings);
             }
         }
         Value::Map(entries) => {
@@ -229,7 +247,10 @@ fn forbid(node: &Node, path: &Path, findings: &mut Findings) {
                 if key.text == "<<" {
                     findings.mistake(
                         key.place,
-                        format!("{path}: merge keys (<<) are not allowed; write the keys out"),
+                        format!(
+                            "{}: merge keys (<<) are not allowed; write the keys out",
+                            trail.path()
+                        ),
                     );
                 }
                 if let Some(first) = seen.insert(key.text.as_str(), key.place) {
@@ -238,11 +259,11 @@ fn forbid(node: &Node, path: &Path, findings: &mut Findings) {
                         key.place,
                         format!(
                             "{}: stands twice in one map, first at {first}; keep one",
-                            path.key(&key.text)
+                            trail.path().key(&key.text)
                         ),
                     );
                 }
-                forbid(value, &path.key(&key.text), findings);
+                forbid(value, &Trail::Key(trail, &key.text), findings);
             }
         }
         _ => {}

@@ -3,12 +3,9 @@
 //! In: fields of a request, and a source of fresh ids. Out: this hop's [`Trace`] and request id. The
 //! parsing is a core; [`Ids`] is a counter that is only added to.
 
-use std::{
-    fmt::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use http::{HeaderMap, HeaderValue};
@@ -112,9 +109,13 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 fn push_hex(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
-        write!(text, "{byte:02x}").expect("a string takes everything");
+        for digit in [byte >> 4, byte & 0xf] {
+            text.push(char::from(DIGITS[usize::from(digit)]));
+        }
     }
 }
 

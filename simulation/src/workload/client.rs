@@ -161,8 +161,10 @@ impl Sender {
         let turn = (nth.unwrap_or(0), all.len());
         loop {
             tokio::time::sleep_until(next).await;
-            // In flight at most: rate times patience at every node.
-            self.tasks.spawn(self.clone().request(line.clone()));
+            // In flight at most: rate times patience at every node. Boxed, for a task is copied when it is spawned and
+            // when it ends.
+            self.tasks
+                .spawn(Box::pin(self.clone().request(line.clone())));
             let serving = self.oracle.history().serving_since;
             let time = serving.map_or(Duration::ZERO, |since| {
                 self.oracle.now().saturating_sub(since)
@@ -301,7 +303,7 @@ impl Sender {
             Ok(pair) => pair,
             Err(error) => return Try::Unsent(error.to_string()),
         };
-        let connection = self.tasks.spawn(connection);
+        let connection = self.tasks.spawn(Box::pin(connection));
         let exchange = async {
             let answer = sender.send_request(message).await?;
             let (head, body) = answer.into_parts();
@@ -328,7 +330,7 @@ impl Sender {
         let io = TokioIo::new(stream.map_err(|error| format!("dial: {error}"))?);
         let handshake = hyper::client::conn::http1::handshake::<_, Full<Bytes>>(io).await;
         let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
-        let connection = self.tasks.spawn(connection);
+        let connection = self.tasks.spawn(Box::pin(connection));
         let asking = async {
             let request = request
                 .body(Full::default())

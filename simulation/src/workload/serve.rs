@@ -47,12 +47,12 @@ where
                 Protocol::Http1 => {
                     let mut server = http1::Builder::new();
                     server.timer(TokioTimer::new());
-                    server.serve_connection(stream, service).await
+                    Box::pin(server.serve_connection(stream, service)).await
                 }
                 Protocol::Http2 => {
                     let mut server = http2::Builder::new(TokioExecutor::new());
                     server.timer(TokioTimer::new());
-                    server.serve_connection(stream, service).await
+                    Box::pin(server.serve_connection(stream, service)).await
                 }
             };
         });

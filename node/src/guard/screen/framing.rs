@@ -42,7 +42,7 @@ struct Lines<'a>(&'a [u8]);
 
 impl<'a> Lines<'a> {
     fn next(&mut self) -> Result<Option<&'a [u8]>, Refusal> {
-        let Some(end) = self.0.iter().position(|&b| b == b'\n') else {
+        let Some(end) = memchr::memchr(b'\n', self.0) else {
             return Ok(None);
         };
         let (line, rest) = self.0.split_at(end + 1);
@@ -79,7 +79,7 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<Minor, Refusal> {
             limit: limits.target,
         });
     }
-    let target_good = !target.is_empty() && target.iter().all(|b| (0x21..0x7f).contains(b));
+    let target_good = !target.is_empty() && !has(target, |b| !(0x21..0x7f).contains(&b));
     if method.is_empty()
         || method.len() > METHOD
         || !method.iter().all(|&b| token(b))
@@ -107,15 +107,12 @@ impl Seen {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             return Err(malformed("a field goes on in the next line"));
         }
-        let colon = line
-            .iter()
-            .position(|&b| b == b':')
-            .ok_or_else(|| malformed("a field has no colon"))?;
+        let colon = memchr::memchr(b':', line).ok_or_else(|| malformed("a field has no colon"))?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.is_empty() || !name.iter().all(|&b| token(b)) {
             return Err(malformed("a field's name is not valid"));
         }
-        if value.iter().any(|&b| (b < 0x20 && b != b'\t') || b == 0x7f) {
+        if has(value, |b| (b < 0x20 && b != b'\t') || b == 0x7f) {
             return Err(malformed("a field's value holds a control character"));
         }
         if name.eq_ignore_ascii_case(b"content-length") {
@@ -164,7 +161,27 @@ fn decimal(value: &[u8]) -> Option<u64> {
 
 /// `tchar` of RFC 9110 section 5.6.2.
 fn token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN[usize::from(byte)]
+}
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut others = b"!#$%&'*+-.^_`|~".as_slice();
+    while let [byte, rest @ ..] = others {
+        table[*byte as usize] = true;
+        others = rest;
+    }
+    table
+};
+
+/// Whether any byte is such; all are looked at, many at once.
+fn has(bytes: &[u8], bad: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(false, |any, &byte| any | bad(byte))
 }
 
 pub(super) fn too_large(limits: &Limits) -> Refusal {

@@ -22,6 +22,8 @@ use std::{
 
 use meridian_simulation::world::{Ambient, Naps, Seed};
 
+use super::entropy;
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("the simulator answers glibc's symbols on Linux; build it there");
 
@@ -31,6 +33,7 @@ pub(crate) struct Interposed;
 
 impl Ambient for Interposed {
     fn begin(&self, seed: Seed, unix: Duration) {
+        entropy::follow(seed);
         STEERED.set(Some(Steered {
             generator: seed.0 ^ SALT,
             unix,

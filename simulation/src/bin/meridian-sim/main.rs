@@ -12,10 +12,11 @@
 //! - `bench`: how fast runs are, and `usage`, what a process used;
 //! - `limits`: what a run may cost;
 //! - `operator`: the operator's own document in it;
-//! - `interposed`: the symbols by which libraries read entropy and clocks.
+//! - `interposed`: the symbols by which libraries read entropy and clocks, and `entropy`, the TLS library's own sources.
 
 mod bench;
 mod child;
+mod entropy;
 mod interposed;
 #[cfg(test)]
 mod leaps;

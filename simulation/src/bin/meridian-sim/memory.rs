@@ -4,7 +4,7 @@
 //! pages back to the kernel a second after their last use; it reads the simulated clock, on which a second is over in
 //! no time, so that it would give back and ask again for the same pages all the time.
 //!
-//! Behind each piece stand two bytes with its owner ([`heap`]): who gives it back says how long it is, so they are found.
+//! Before each piece stands its owner ([`heap`]), in the line of the cache that whoever has the piece reads first.
 
 #![allow(
     unsafe_code,
@@ -23,87 +23,83 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: Owned = Owned;
 
-/// mimalloc, with an owner behind each piece.
+/// mimalloc, with an owner before each piece.
 struct Owned;
 
-/// Bytes behind a piece.
-const MARK: usize = size_of::<Owner>();
-
-/// A piece with its mark; none where that is more than there can be.
-fn marked(size: usize, align: usize) -> Option<Layout> {
-    Layout::from_size_align(size.checked_add(MARK)?, align).ok()
+/// What stands before a piece: a multiple of its alignment, with room for the owner.
+fn ahead(align: usize) -> usize {
+    align.max(16)
 }
 
-/// Marks a new piece as the owner's whose turn it is.
+/// A piece with what stands before it; none where that is more than there can be.
+fn whole(size: usize, align: usize) -> Option<Layout> {
+    Layout::from_size_align(size.checked_add(ahead(align))?, align).ok()
+}
+
+/// Notes whose turn it is at the beginning of a new whole, and gives the piece in it.
 ///
 /// # Safety
-/// `piece` must be null, or valid for writes of `size` bytes and a mark.
-unsafe fn mark(piece: *mut u8, size: usize) -> *mut u8 {
-    if !piece.is_null() {
-        let owner = heap::owner();
-        // SAFETY: the mark is behind the piece and belongs to it; it need not be aligned.
-        unsafe { piece.add(size).cast::<Owner>().write_unaligned(owner) };
-        heap::took(owner, size);
+/// `whole` must be null, or made for `layout` by [`whole`].
+unsafe fn begin(whole: *mut u8, layout: Layout) -> *mut u8 {
+    if whole.is_null() {
+        return whole;
     }
-    piece
+    let owner = heap::owner();
+    heap::took(owner, layout.size());
+    // SAFETY: there are at least 16 bytes before the piece, and mimalloc gives no address that is not a multiple of 8.
+    unsafe {
+        whole.cast::<Owner>().write_unaligned(owner);
+        whole.add(ahead(layout.align()))
+    }
 }
 
-/// Whose a piece is.
-///
-/// # Safety
-/// `piece` must be of this allocator and `size` bytes long.
-unsafe fn owner_of(piece: *mut u8, size: usize) -> Owner {
-    // SAFETY: `mark` wrote it there.
-    unsafe { piece.add(size).cast::<Owner>().read_unaligned() }
-}
-
-// SAFETY: every piece is mimalloc's, made with room for its mark; a caller sees all but the mark.
+// SAFETY: every piece lies in one of mimalloc's, behind its owner and aligned as that is; a caller sees the piece only.
 unsafe impl GlobalAlloc for Owned {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let Some(room) = marked(layout.size(), layout.align()) else {
+        let Some(room) = whole(layout.size(), layout.align()) else {
             return ptr::null_mut();
         };
-        // SAFETY: `room` is not empty, and has the mark's bytes too.
-        unsafe { mark(MiMalloc.alloc(room), layout.size()) }
+        // SAFETY: `room` is not empty.
+        unsafe { begin(MiMalloc.alloc(room), layout) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        let Some(room) = marked(layout.size(), layout.align()) else {
+        let Some(room) = whole(layout.size(), layout.align()) else {
             return ptr::null_mut();
         };
         // SAFETY: as in `alloc`.
-        unsafe { mark(MiMalloc.alloc_zeroed(room), layout.size()) }
+        unsafe { begin(MiMalloc.alloc_zeroed(room), layout) }
     }
 
     #[inline]
     unsafe fn dealloc(&self, piece: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise: it is of this allocator, and so long.
+        // SAFETY: the caller's promise: `begin` gave it, for this layout.
         unsafe {
-            heap::gave(owner_of(piece, layout.size()), layout.size());
-            MiMalloc.dealloc(piece, layout);
+            let whole = piece.sub(ahead(layout.align()));
+            heap::gave(whole.cast::<Owner>().read_unaligned(), layout.size());
+            MiMalloc.dealloc(whole, layout);
         }
     }
 
     #[inline]
     unsafe fn realloc(&self, piece: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let (Some(before), Some(after)) = (
-            marked(layout.size(), layout.align()),
-            marked(size, layout.align()),
-        ) else {
+        let align = layout.align();
+        let (Some(before), Some(after)) = (whole(layout.size(), align), whole(size, align)) else {
             return ptr::null_mut();
         };
-        // SAFETY: as in `alloc` and `dealloc`; where there is no room for it the old piece stays whole, mark and all.
+        // SAFETY: as in `dealloc`; the owner moves along, and where there is no room the old piece stays as it is.
         unsafe {
-            let owner = owner_of(piece, layout.size());
-            let grown = MiMalloc.realloc(piece, before, after.size());
-            if !grown.is_null() {
-                grown.add(size).cast::<Owner>().write_unaligned(owner);
-                heap::gave(owner, layout.size());
-                heap::took(owner, size);
+            let old = piece.sub(ahead(align));
+            let owner = old.cast::<Owner>().read_unaligned();
+            let grown = MiMalloc.realloc(old, before, after.size());
+            if grown.is_null() {
+                return grown;
             }
-            grown
+            heap::gave(owner, layout.size());
+            heap::took(owner, size);
+            grown.add(ahead(align))
         }
     }
 }
