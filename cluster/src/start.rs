@@ -14,6 +14,7 @@ use crate::{
     host::Host,
     membership::Membership,
     quota::{
+        onlooker::Onlooker,
         params::Params,
         service::{Quota, Stage},
     },
@@ -45,6 +46,8 @@ pub struct Options {
     pub versions: Versions,
     /// The times that the quota rests on: [`Params::DEFAULT`] but where a simulation plants a mistake.
     pub quota: Params,
+    /// Looks on at limits, in a simulation.
+    pub onlooker: Option<Arc<dyn Onlooker>>,
 }
 
 /// Why a node cannot take part in its cluster.
@@ -117,6 +120,7 @@ impl Cluster {
             versions: options.versions,
             incarnation: fabric.incarnation(),
             quota: options.quota,
+            onlooker: options.onlooker,
             greeting: Arc::new(fabric.clone()),
             tracker: tracker.clone(),
             stop: stop.clone(),

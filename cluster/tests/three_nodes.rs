@@ -61,6 +61,7 @@ impl Node {
                 origin: Origin::Founding,
                 check: Arc::new(|_| Ok(())),
                 quota: meridian_cluster::quota::params::Params::DEFAULT,
+                onlooker: None,
             };
             Cluster::start(host, &file, options, &tracker, &stop)
                 .await

@@ -22,7 +22,10 @@ use meridian_cluster::{
     bootstrap::Origin,
     consensus::Profile,
     host::Host,
-    quota::params::{Params, Planted},
+    quota::{
+        onlooker::Onlooker,
+        params::{Params, Planted},
+    },
     version::Versions,
 };
 use meridian_config::{name::NodeId, node_file::NodeFile};
@@ -81,6 +84,8 @@ pub struct Hooks {
     pub deaf: bool,
     /// Mistakes in what limits rest on, that a simulation plants for the same reason.
     pub quota: Planted,
+    /// Looks on at limits, for a simulation that checks what is promised of them.
+    pub onlooker: Option<Arc<dyn Onlooker>>,
     /// Hears of the node once it is up.
     pub observe: Option<oneshot::Sender<Handles>>,
 }
@@ -199,6 +204,7 @@ async fn serve(
             planted: hooks.quota,
             ..Params::DEFAULT
         },
+        onlooker: hooks.onlooker,
         check: Arc::new(move |files| checked.check(files).map(drop)),
         origin,
     };

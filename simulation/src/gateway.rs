@@ -8,12 +8,17 @@ use std::{future::Future, sync::Arc, time::Duration};
 use meridian_cluster::{
     bootstrap::Origin,
     consensus::Profile,
-    directory::{self, Accepted, Actor, Directory, Proposal, Revision, SourceFile, WriteError},
+    directory::{
+        self, Accepted, Actor, Directory, Proposal, Revision, SetQuota, SourceFile, WriteError,
+    },
     fabric::Fabric,
     facts::{Claim, Facts, PublishError, Receipt, Revocation, Standing, Wait, Wanted},
     host::Host,
     membership::{Liveness, Member, Membership, View},
     quota::{
+        holder::Holding,
+        key::KeyId,
+        onlooker::Onlooker,
         params::Planted as QuotaPlanted,
         service::{Quota, Stage},
     },
@@ -25,10 +30,11 @@ use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    books::{self, Books, Message},
     flawed::Flaws,
     workload::{
-        Assumed, Charge, CommandSeen, DecisionSeen, DoubtSeen, EndState, Oracle, ReadSeen,
-        RevisionSeen,
+        Assumed, Charge, CommandSeen, DecisionSeen, DoubtSeen, EndState, History, Oracle, ReadSeen,
+        RevisionSeen, TokensDeed, TokensSeen,
     },
     world::{Decision, SimHost},
 };
@@ -46,6 +52,8 @@ pub struct Mistakes {
     pub ends: bool,
     /// Those in what limits rest on.
     pub quota: QuotaPlanted,
+    /// Nobody looks on at its tokens.
+    pub unwatched: bool,
     /// Those of its machine, and the switch of them all.
     pub flaws: Flaws,
 }
@@ -74,6 +82,7 @@ pub async fn run<Observing>(
     file: NodeFile,
     versions: Versions,
     mistakes: Mistakes,
+    onlooker: Arc<dyn Onlooker>,
     observe: impl FnOnce(Gateway) -> Observing,
 ) -> Result<(), String>
 where
@@ -89,6 +98,7 @@ where
         observe: Some(send),
         deaf: mistakes.deaf_to_revocations,
         quota: mistakes.quota,
+        onlooker: (!mistakes.unwatched).then_some(onlooker),
     };
     let told = host.stop_asked();
     let armed = mistakes.flaws.armed.clone();
@@ -266,6 +276,26 @@ impl Gateway {
         self.directory.apply(proposal).await
     }
 
+    /// Sets limits of a tenant in place of its plan's, as `meridian quota set` does.
+    ///
+    /// # Errors
+    /// The directory's own.
+    pub async fn set_limits(
+        &self,
+        tenant: &str,
+        limits: Vec<String>,
+        over: Duration,
+    ) -> Result<(), WriteError> {
+        let wish = SetQuota {
+            tenant: tenant.into(),
+            limits,
+            expires_ms: Some(u64::try_from(over.as_millis()).unwrap_or(u64::MAX)),
+            reason: MESSAGE.to_owned(),
+        };
+        let actor = Actor::new("operator", "operator", None);
+        self.directory.set_quota(wish, actor).await.map(|_| ())
+    }
+
     /// Revokes a token everywhere.
     ///
     /// # Errors
@@ -294,6 +324,14 @@ impl Gateway {
     /// Requests that wait to be forwarded, and those that are served for peers.
     pub fn forwarding(&self) -> (usize, usize) {
         (self.upstreams.waiting(), self.upstreams.running())
+    }
+
+    /// Says to the ledger, or hears from it, what was said or heard before.
+    pub async fn repeat(self, message: Message) {
+        match message {
+            Message::Ask(ask) => self.quota.say_again(ask).await,
+            Message::Grant(grant) => self.quota.hear_again(grant),
+        }
     }
 
     /// Keys and rows of the quota's ledger, as far as it has applied that.
@@ -357,7 +395,7 @@ impl Gateway {
 /// Tells the oracle of a command that a node applied, and of doubts about another node, if this decision is one.
 ///
 /// Not called with the oracle's history locked.
-pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
+pub fn note_decision(oracle: &Oracle, books: &Books, decision: &Decision<'_>) {
     let text = decision.text;
     let field = |name: &str| {
         let mut fields = text.split(' ');
@@ -378,6 +416,7 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
             number("amount"),
             number("span_ms"),
         ) {
+            let seen = held_after(books, decision, key);
             let mut history = oracle.history();
             if field("alone") == Some("true") {
                 if history.counts_together {
@@ -398,12 +437,14 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
                 window: number("window"),
                 back: false,
             });
+            note_charge(&mut history, decision, seen);
         }
         return;
     }
     if text.starts_with("refunded ") {
         let cost = field("cost").and_then(|cost| cost.parse::<u64>().ok());
         if let (Some(key), Some(cost)) = (field("key"), cost) {
+            let seen = held_after(books, decision, key);
             let mut history = oracle.history();
             // Which of equal charges of a slot it was makes no difference: the last one.
             let charges = history.charges.iter().rev();
@@ -417,6 +458,7 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
                     back: true,
                     ..charge
                 });
+                note_charge(&mut history, decision, seen);
             }
         }
         return;
@@ -473,6 +515,33 @@ pub fn note_decision(oracle: &Oracle, decision: &Decision<'_>) {
             digest: digest.to_owned(),
         });
     }
+}
+
+/// A key, and what its node holds of it now by its own clock.
+type HeldAfter = Option<(KeyId, Option<(Holding, u64)>)>;
+
+fn held_after(books: &Books, decision: &Decision<'_>, key: &str) -> HeldAfter {
+    let key = books::key_of(key)?;
+    Some((key, books.holding(decision.machine, key)))
+}
+
+/// Tells of the last charge what its node holds after it.
+fn note_charge(history: &mut History, decision: &Decision<'_>, seen: HeldAfter) {
+    let Some((key, seen)) = seen else { return };
+    // Nobody looks on at this node.
+    let Some((holding, clock_ms)) = seen else {
+        return;
+    };
+    history.tokens.push(TokensSeen {
+        at: decision.at,
+        node: decision.machine.into(),
+        what: TokensDeed::Charged {
+            nth: history.charges.len() - 1,
+            key,
+            holding,
+            clock_ms,
+        },
+    });
 }
 
 /// A charge that is given back is among so many of the last.

@@ -5,6 +5,7 @@
 //!
 //! - [`world`]: the false world, which knows nothing of what runs in it;
 //! - [`scenario`]: what a run does, and the runs themselves;
+//! - [`books`]: looks on at the tokens of nodes' limits;
 //! - [`gateway`]: the node under test;
 //! - [`flawed`]: mistakes that are planted around it;
 //! - [`workload`]: clients, upstreams and the rest around the nodes, and the oracle of what they saw;
@@ -12,6 +13,7 @@
 //! - [`report`]: what a run found, for people and for programs;
 //! - [`explore`]: many runs instead of one.
 
+pub mod books;
 pub mod explore;
 pub mod flawed;
 pub mod gateway;

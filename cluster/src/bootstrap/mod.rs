@@ -54,6 +54,7 @@ use crate::{
     host::Host,
     membership::View,
     quota::{
+        onlooker::Onlooker,
         params::Params,
         service::{Parts, Quota},
     },
@@ -92,6 +93,8 @@ pub struct Start {
     pub incarnation: u64,
     /// The times that the quota rests on.
     pub quota: Params,
+    /// Looks on at limits, in a simulation.
+    pub onlooker: Option<Arc<dyn Onlooker>>,
     /// Told what goes into every hello from then on.
     pub greeting: Arc<dyn Greeting>,
     /// The node's tasks.
@@ -209,6 +212,7 @@ pub async fn start(
         own: start.own.clone(),
         incarnation: start.incarnation,
         params: start.quota,
+        onlooker: start.onlooker,
         tracker: start.tracker.clone(),
         stop: start.stop.clone(),
     };

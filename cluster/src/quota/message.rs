@@ -210,27 +210,27 @@ pub struct Stamp {
 /// A straight line of log time: who tells it by its clock, and from which entry on. While a leader leads, all its
 /// entries are on one, however long each takes to be agreed on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Line {
+pub struct Line {
     /// Whose clock.
-    pub(crate) by: NodeId,
+    pub by: NodeId,
     /// The index of the entry that the line begins with, at the time it was received.
-    pub(crate) after: u64,
+    pub after: u64,
 }
 
 /// One entry of the ledger's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// When.
-    pub(crate) stamp: Stamp,
+    pub stamp: Stamp,
     /// By which line of log time. An entry that does not follow from what is before it in the log counts for nothing.
-    pub(crate) line: Line,
+    pub line: Line,
     /// What.
-    pub(crate) act: Act,
+    pub act: Act,
 }
 
 /// What an entry does. A new one stands at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Act {
+pub enum Act {
     /// What reached the leader within the batch time.
     Batch {
         /// The asks, as it has cut what they want.
@@ -263,13 +263,13 @@ pub(crate) enum Act {
 
 /// What a node has asked for and not been given yet: as its ask, but not a word from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Wish {
+pub struct Wish {
     /// Whose.
-    pub(crate) node: NodeId,
+    pub node: NodeId,
     /// Of which life.
-    pub(crate) incarnation: u64,
+    pub incarnation: u64,
     /// The item of its last ask; [`AskItem::terms`] means nothing here.
-    pub(crate) item: AskItem,
+    pub item: AskItem,
 }
 
 /// What is not one of our messages, though it decodes.

@@ -23,11 +23,13 @@
 //! - [`holder`]: the keys of a node: what requests charge, and what is asked of the ledger for them;
 //! - [`ledger`]: who holds how many tokens of which key;
 //! - [`leader`]: what the leader remembers of wishes: caps, pushes, recalls;
+//! - [`audit`], [`onlooker`]: for those who check what is promised;
 //! - [`service`]: the tasks, messages and files around all of these, on a running node.
 //!
 //! docs/quota.md says how it works and why a limit holds.
 
 mod atomic;
+pub mod audit;
 pub mod cell;
 pub mod charge;
 pub mod clock;
@@ -39,6 +41,7 @@ pub mod ledger;
 pub mod message;
 #[cfg(test)]
 mod model;
+pub mod onlooker;
 pub mod pace;
 pub mod params;
 pub mod rate;

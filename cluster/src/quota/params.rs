@@ -44,6 +44,18 @@ pub struct Planted {
     pub ignores_deadline: bool,
     /// A node spends each token again one slot too early.
     pub slot_early: bool,
+    /// The ledger gives what is asked for, whether it is there or not.
+    pub gives_beyond_pool: bool,
+    /// A node says that it has handed tokens back, and keeps them.
+    pub keeps_returns: bool,
+    /// A node spends its base share at once after a start.
+    pub base_at_once: bool,
+    /// A request that is denied leaves what it took with the first of its limits.
+    pub denials_cost: bool,
+    /// The ledger heeds an ask that it has heard before.
+    pub heeds_repeats: bool,
+    /// Hints mean nothing, on either side: no mistake, since nothing that is promised rests on them.
+    pub wild_hints: bool,
 }
 
 impl Planted {
@@ -54,6 +66,12 @@ impl Planted {
         rests_without_deadline: false,
         ignores_deadline: false,
         slot_early: false,
+        gives_beyond_pool: false,
+        keeps_returns: false,
+        base_at_once: false,
+        denials_cost: false,
+        heeds_repeats: false,
+        wild_hints: false,
     };
 }
 

@@ -5,8 +5,8 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
-use super::{is_revoked, outages};
-use crate::workload::{History, Outcome, Phase};
+use super::{is_revoked, outages, quota};
+use crate::workload::{History, Outcome, Phase, TokensDeed, TokensSeen};
 
 #[allow(clippy::unnecessary_wraps, reason = "one of a table of measures")]
 pub(super) fn progress(history: &History) -> Option<String> {
@@ -153,7 +153,7 @@ pub(super) fn residency(history: &History) -> Option<String> {
 pub(super) fn quota(history: &History) -> Option<String> {
     let given_back = history.charges.iter().filter(|it| it.back).count();
     let keys: BTreeSet<&str> = history.charges.iter().map(|it| &*it.key).collect();
-    let fullest = super::quota::fullest(history)?;
+    let fullest = super::quota::windows::fullest(history)?;
     let text = format!(
         "{} charges to {} limits, the fullest window {fullest:.0} %",
         history.charges.len() - 2 * given_back,
@@ -162,6 +162,51 @@ pub(super) fn quota(history: &History) -> Option<String> {
     Some(match history.assumed.len() {
         0 => text,
         starts => format!("{text}; {starts} starts without a quorum"),
+    })
+}
+
+pub(super) fn quota_ledger(history: &History) -> Option<String> {
+    let changes = quota::tried(history).changes;
+    let entry = |seen: &&TokensSeen| matches!(&seen.what, TokensDeed::Applied(applied) if !applied.changed.is_empty());
+    let entries = history.tokens.iter().filter(entry).count();
+    (changes > 0).then(|| format!("{changes} changes of keys by {entries} entries"))
+}
+
+pub(super) fn quota_booked(history: &History) -> Option<String> {
+    let compared = quota::tried(history).compared;
+    (compared > 0).then(|| format!("{compared} comparisons of a node's tokens with the ledger"))
+}
+
+pub(super) fn quota_rest(history: &History) -> Option<String> {
+    let rested = quota::tried(history).rested;
+    (rested > 0).then(|| format!("{rested} charges"))
+}
+
+pub(super) fn quota_whole(history: &History) -> Option<String> {
+    let settled = quota::tried(history).settled;
+    (settled > 0).then(|| format!("{settled} looks at limits in use"))
+}
+
+pub(super) fn quota_leases(history: &History) -> Option<String> {
+    let tried = quota::tried(history);
+    let (late, lapses) = (tried.late, tried.lapses);
+    (late + lapses > 0).then(|| {
+        format!("{late} charges at nodes whose lease was over, {lapses} leases ended by the ledger")
+    })
+}
+
+pub(super) fn quota_lives(history: &History) -> Option<String> {
+    let tried = quota::tried(history);
+    let (lives, charged) = (tried.lives, tried.charged);
+    (lives + charged > 0)
+        .then(|| format!("{lives} lives that left tokens behind, {charged} charges to later lives"))
+}
+
+pub(super) fn quota_repeats(history: &History) -> Option<String> {
+    let tried = quota::tried(history);
+    let (answered, again) = (tried.answered, tried.again);
+    (again > 0).then(|| {
+        format!("{answered} asks answered, {again} messages heard again or by another life")
     })
 }
 

@@ -66,16 +66,16 @@ pub struct Watch {
 impl Watch {
     /// What broke since the last look. `now`: the simulated time; [`Duration::MAX`]: the run is over.
     pub fn look(&mut self, history: &History, now: Duration) -> Vec<Violation> {
-        let found = [
+        let mut found = vec![
             ("agreement", self.agreement.look(history)),
             ("at most once", self.at_most_once.look(history)),
             ("revocation", self.revocation.look(history)),
             ("residency", self.residency.look(history)),
-            ("quota", self.quota.look(history, now)),
             ("bounded", self.bounded.look(history)),
             ("linearizable admin", self.linearizable.look(history, now)),
             ("nothing collapses", self.collapses.look(history)),
         ];
+        found.extend(self.quota.look(history, now));
         let mut violations = Vec::new();
         for (invariant, breaches) in found {
             violations.extend(breaches.into_iter().map(|breach| Violation {
@@ -243,7 +243,7 @@ impl Verdict {
 }
 
 /// Every invariant but [`PROGRESS`].
-const PROMISES: [Promise; 13] = [
+const PROMISES: [Promise; 20] = [
     Promise {
         name: "agreement",
         says: "All nodes apply the same commands in the same order, and an acknowledged document is never lost.",
@@ -287,10 +287,52 @@ const PROMISES: [Promise; 13] = [
         measure: measured::residency,
     },
     Promise {
-        name: "quota",
+        name: quota::WINDOWS,
         says: "No window of a limit admits more than it says, whichever nodes are asked and whatever breaks.",
         always: true,
         measure: measured::quota,
+    },
+    Promise {
+        name: quota::LEDGER,
+        says: "Each token of a limit is in one place, none is given that is not there, and all replicas of the ledger agree.",
+        always: true,
+        measure: measured::quota_ledger,
+    },
+    Promise {
+        name: quota::BOOKED,
+        says: "No node acts on more tokens than the ledger books for it.",
+        always: true,
+        measure: measured::quota_booked,
+    },
+    Promise {
+        name: quota::REST,
+        says: "A token that was spent is spent again a window later at the earliest.",
+        always: true,
+        measure: measured::quota_rest,
+    },
+    Promise {
+        name: quota::WHOLE,
+        says: "A request that one limit denies costs none of the others anything.",
+        always: true,
+        measure: measured::quota_whole,
+    },
+    Promise {
+        name: quota::LEASES,
+        says: "A node out of contact spends its base at most, and what it held beyond is given to others only a window after it has stopped.",
+        always: true,
+        measure: measured::quota_leases,
+    },
+    Promise {
+        name: quota::LIVES,
+        says: "A node that was started again spends nothing that an earlier life of it, or others, may have spent within the window.",
+        always: true,
+        measure: measured::quota_lives,
+    },
+    Promise {
+        name: quota::REPEATS,
+        says: "What nodes and ledger have said to each other before changes nothing.",
+        always: true,
+        measure: measured::quota_repeats,
     },
     Promise {
         name: "bounded",

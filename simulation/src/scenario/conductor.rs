@@ -9,6 +9,7 @@
 //! goes on. A run that cannot even boot is a finding too.
 
 mod operator;
+mod repeats;
 mod steady;
 
 use std::{
@@ -16,6 +17,8 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
+
+use rand::rngs::StdRng;
 
 use super::{
     Scenario,
@@ -80,8 +83,8 @@ pub fn play(
     let mut stage = Stage::build(scenario, seed, ambient, trace.clone());
     let oracle = stage.oracle.clone();
     trace.listen({
-        let oracle = oracle.clone();
-        move |decision| gateway::note_decision(&oracle, decision)
+        let (oracle, books) = (oracle.clone(), stage.books.clone());
+        move |decision| gateway::note_decision(&oracle, &books, decision)
     });
     let mut play = Play {
         scenario,
@@ -96,6 +99,7 @@ pub fn play(
         watch: Watch::default(),
         next_look: Duration::ZERO,
         sampler: Sampler::new(scenario.revoke_every.and(scenario.request_every)),
+        repeats: seed.stream("repeats"),
         trace,
     };
     let ended = play.through();
@@ -154,6 +158,8 @@ struct Play<'a> {
     watch: Watch,
     next_look: Duration,
     sampler: Sampler,
+    /// Draws which messages are said again.
+    repeats: StdRng,
     trace: &'a Trace,
     lookout: Lookout,
     /// How many faults were told to begin, and which of them to be over.
@@ -293,12 +299,17 @@ impl Play<'_> {
         let mut next_write = serving + self.scenario.write_every;
         let mut next_race = serving + RACE;
         let mut next_revocation = self.scenario.revoke_every.map(|every| serving + every);
+        let mut limits_set = 0;
+        let mut next_repeat = self.scenario.repeat_every.map(|every| serving + every);
         if self.scenario.planted.leak {
             let process = std::process::id();
             self.trace.line(format_args!("played by process {process}"));
         }
-        let limit = serving + self.scenario.faults_end() + LEADER_WAIT;
-        while !schedule.is_over() {
+        let sets = self.scenario.tenants.iter().flat_map(|tenant| &tenant.set);
+        let sets: Vec<Duration> = sets.map(|set| set.at).collect();
+        let last = sets.iter().max().copied().unwrap_or_default();
+        let limit = serving + self.scenario.faults_end().max(last) + LEADER_WAIT;
+        while !schedule.is_over() || limits_set < sets.len() {
             let now = self.stage.world.now();
             if now > limit {
                 return Err(End::Stuck(
@@ -306,6 +317,7 @@ impl Play<'_> {
                 ));
             }
             schedule.advance(self.stage, self.scenario, now - serving);
+            self.set_limits(now - serving, &mut limits_set);
             self.tell_faults();
             if now >= next_write {
                 next_write += self.scenario.write_every;
@@ -320,6 +332,12 @@ impl Play<'_> {
             {
                 *next += every;
                 self.revoke_somewhere();
+            }
+            if let (Some(next), Some(every)) = (&mut next_repeat, self.scenario.repeat_every)
+                && now >= *next
+            {
+                *next += every;
+                self.repeat_something();
             }
             self.run_for(TICK)?;
         }

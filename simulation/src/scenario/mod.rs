@@ -47,7 +47,7 @@ pub use planted::Planted;
 pub use shipped::{SHIPPED, UnknownScenario, find, list};
 
 use operator::{Nodes, Operator};
-pub use tenants::Tenant;
+pub use tenants::{Set, Tenant};
 
 use crate::{
     invariant::Wanted,
@@ -80,6 +80,8 @@ pub struct Scenario {
     pub write_every: Duration,
     /// Between two badges that the operator revokes; none: he revokes none.
     pub revoke_every: Option<Duration>,
+    /// Between two messages about limits that a node says or hears again; none: none is.
+    pub repeat_every: Option<Duration>,
     /// Mistakes on purpose, to see whether they are noticed.
     pub planted: Planted,
     /// What goes wrong, as the file lists it.

@@ -55,6 +55,20 @@ pub struct Planted {
     pub ignored_deadlines: bool,
     /// Nodes spend each token of a limit again a fortieth of a window too early.
     pub early_slots: bool,
+    /// The ledger gives of a limit what is asked for, whether it is there or not.
+    pub gifts: bool,
+    /// Nodes say that they have handed tokens back, and keep them.
+    pub kept_returns: bool,
+    /// Nodes spend their base share of limits at once after a start.
+    pub early_base: bool,
+    /// A request that a limit denies leaves what it took of the first of its limits.
+    pub costly_denials: bool,
+    /// The ledger heeds asks that it has heard before.
+    pub heeded_repeats: bool,
+    /// What nodes and ledger hint at is random: no mistake, since nothing that is promised rests on it.
+    pub wild_hints: bool,
+    /// Nobody looks on at the tokens inside nodes: what breaks is seen from outside or not at all.
+    pub unwatched_tokens: bool,
     /// Documents are no documents any more.
     pub broken_documents: bool,
     /// The trace tells which process plays the run: two of them never leave the same.
@@ -92,6 +106,20 @@ pub(super) struct RawPlanted {
     #[serde(default)]
     early_slots: bool,
     #[serde(default)]
+    gifts: bool,
+    #[serde(default)]
+    kept_returns: bool,
+    #[serde(default)]
+    early_base: bool,
+    #[serde(default)]
+    costly_denials: bool,
+    #[serde(default)]
+    heeded_repeats: bool,
+    #[serde(default)]
+    wild_hints: bool,
+    #[serde(default)]
+    unwatched_tokens: bool,
+    #[serde(default)]
     broken_documents: bool,
     #[serde(default)]
     leak: bool,
@@ -126,6 +154,13 @@ impl Planted {
             lapse_without_cooling: raw.lapse_without_cooling,
             ignored_deadlines: raw.ignored_deadlines,
             early_slots: raw.early_slots,
+            gifts: raw.gifts,
+            kept_returns: raw.kept_returns,
+            early_base: raw.early_base,
+            costly_denials: raw.costly_denials,
+            heeded_repeats: raw.heeded_repeats,
+            wild_hints: raw.wild_hints,
+            unwatched_tokens: raw.unwatched_tokens,
             broken_documents: raw.broken_documents,
             leak: raw.leak,
         }
@@ -144,8 +179,15 @@ impl Planted {
                 lapse_without_cooling: self.lapse_without_cooling,
                 ignores_deadline: self.ignored_deadlines,
                 slot_early: self.early_slots,
+                gives_beyond_pool: self.gifts,
+                keeps_returns: self.kept_returns,
+                base_at_once: self.early_base,
+                denials_cost: self.costly_denials,
+                heeds_repeats: self.heeded_repeats,
+                wild_hints: self.wild_hints,
                 ..QuotaPlanted::NONE
             },
+            unwatched: self.unwatched_tokens,
             flaws: Flaws {
                 forgetful_disk: self.forgetful_disks,
                 altered_commands: here(self.altered_commands),
@@ -240,6 +282,34 @@ impl Planted {
             (
                 self.early_slots,
                 "nodes spend each token of a limit again a fortieth of a window too early",
+            ),
+            (
+                self.gifts,
+                "the ledger gives of a limit what is asked for, whether it is there or not",
+            ),
+            (
+                self.kept_returns,
+                "nodes say that they have handed tokens back, and keep them",
+            ),
+            (
+                self.early_base,
+                "nodes spend their base share of limits at once after a start",
+            ),
+            (
+                self.costly_denials,
+                "a request that a limit denies leaves what it took of the first of its limits",
+            ),
+            (
+                self.heeded_repeats,
+                "the ledger heeds asks that it has heard before",
+            ),
+            (
+                self.wild_hints,
+                "what nodes and ledger hint at is random, which nothing that is promised rests on",
+            ),
+            (
+                self.unwatched_tokens,
+                "nobody looks on at the tokens inside nodes",
             ),
             (self.broken_documents, "documents are no documents any more"),
             (self.leak, "the trace tells which process plays it"),

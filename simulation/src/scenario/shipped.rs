@@ -41,6 +41,14 @@ pub const SHIPPED: &[(&str, &str)] = &[
         include_str!("../../scenarios/quota-restarts.yaml"),
     ),
     (
+        "quota-echoes",
+        include_str!("../../scenarios/quota-echoes.yaml"),
+    ),
+    (
+        "quota-expiry",
+        include_str!("../../scenarios/quota-expiry.yaml"),
+    ),
+    (
         "residency-loss",
         include_str!("../../scenarios/residency-loss.yaml"),
     ),
@@ -147,6 +155,8 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
             "quota-sun",
             "quota-change",
             "quota-restarts",
+            "quota-echoes",
+            "quota-expiry",
             "residency-loss",
             "thundering-return",
         ],

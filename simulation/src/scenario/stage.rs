@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Planted, Scenario, Spot, fault::node_name};
 use crate::{
+    books::Books,
     flawed::Armed,
     gateway::{self, Gateway},
     workload::{
@@ -43,6 +44,8 @@ use node::{CA, CERT, CLUSTER, HTTP_PORT, KEY, Slot, TOKENS, node_file};
 pub(super) struct Stage {
     pub(super) world: World,
     pub(super) oracle: Oracle,
+    /// The tokens of all nodes.
+    pub(super) books: Books,
     pub(super) regions: Vec<String>,
     pub(super) nodes: Vec<Node>,
     /// By region.
@@ -140,6 +143,10 @@ impl Stage {
         Self {
             world,
             oracle,
+            books: match scenario.repeat_every {
+                Some(_) => Books::with_repeats(),
+                None => Books::default(),
+            },
             regions,
             nodes,
             upstreams,
@@ -226,13 +233,14 @@ impl Stage {
         let slot = Slot::default();
         let (file, oracle) = (node.file.clone(), self.oracle.clone());
         let (versions, mistakes) = (node.versions, node.mistakes.clone());
+        let onlooker = self.books.onlooker(file.id.clone(), oracle.clone());
         let name = file.id.to_string();
         let arrives = slot.clone();
         node.gateway = slot;
         node.collapsed = false;
         node.stopping = false;
         node.end = self.world.start(node.machine, |host| {
-            gateway::run(host, file, versions, mistakes, move |gateway| {
+            gateway::run(host, file, versions, mistakes, onlooker, move |gateway| {
                 *arrives.lock().unwrap_or_else(PoisonError::into_inner) = Some(gateway.clone());
                 gateway.onlook(name, oracle)
             })

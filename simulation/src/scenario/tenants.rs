@@ -34,8 +34,30 @@ pub struct Tenant {
     pub zones: Vec<Place>,
     /// Its limits, as a document has them; each document in turn has the next set. None: it has no limit.
     pub limits: Vec<Vec<String>>,
+    /// What an operator sets in their place for a while, as `meridian quota set` does.
+    pub set: Vec<Set>,
     /// How long its tokens are good for; clients fetch a new one when a quarter of it is left.
     pub tokens: Duration,
+}
+
+/// Limits that an operator sets in place of a plan's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// When, from the moment when all nodes serve.
+    pub at: Duration,
+    /// For how long: each node's own clock says when that is over.
+    pub lasts: Duration,
+    /// As a document has them.
+    pub limits: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSet {
+    at: Spanned<String>,
+    #[serde(rename = "for")]
+    lasts: Spanned<String>,
+    limits: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +79,9 @@ pub(super) struct RawTenant {
     /// What they are in later documents.
     #[serde(default)]
     then: Vec<Vec<Spanned<String>>>,
+    /// What operators set beside.
+    #[serde(default)]
+    set: Vec<RawSet>,
 }
 
 #[derive(Deserialize)]
@@ -118,6 +143,7 @@ impl Check<'_> {
                 zones: self.named_regions(&tenant.zones),
                 tokens: self.tokens(tenant.tokens.as_ref()),
                 limits: self.limits(index, tenant),
+                set: self.set(index, &tenant.set),
             };
             tenants.push(tenant);
         }
@@ -127,24 +153,37 @@ impl Check<'_> {
     fn limits(&mut self, index: usize, raw: &RawTenant) -> Vec<Vec<String>> {
         let mut sets = Vec::new();
         for set in std::iter::once(&raw.limits).chain(&raw.then) {
-            let mut limits = Vec::new();
-            for limit in set {
-                // With a window or a wait: `{ rate: 200/second, on_empty: { wait: 400ms } }`.
-                let text = limit.value.trim();
-                if !text.starts_with('{')
-                    && let Err(why) = rate(text)
-                {
-                    let message = format!("tenants[{index}].limits: {why}");
-                    self.mistake(limit.referenced, message);
-                }
-                limits.push(text.to_owned());
-            }
-            sets.push(limits);
+            sets.push(self.limit_texts(index, set));
         }
         match sets.iter().all(Vec::is_empty) {
             true => Vec::new(),
             false => sets,
         }
+    }
+
+    fn limit_texts(&mut self, index: usize, raw: &[Spanned<String>]) -> Vec<String> {
+        let mut limits = Vec::new();
+        for limit in raw {
+            // With a window or a wait: `{ rate: 200/second, on_empty: { wait: 400ms } }`.
+            let text = limit.value.trim();
+            if !text.starts_with('{')
+                && let Err(why) = rate(text)
+            {
+                let message = format!("tenants[{index}].limits: {why}");
+                self.mistake(limit.referenced, message);
+            }
+            limits.push(text.to_owned());
+        }
+        limits
+    }
+
+    fn set(&mut self, index: usize, raw: &[RawSet]) -> Vec<Set> {
+        let sets = raw.iter().map(|raw| Set {
+            at: self.span("tenants.set.at", &raw.at),
+            lasts: self.span("tenants.set.for", &raw.lasts),
+            limits: self.limit_texts(index, &raw.limits),
+        });
+        sets.collect()
     }
 
     fn asks(&mut self, index: usize, raw: Option<&[Spanned<String>]>) -> Vec<What> {
@@ -299,6 +338,11 @@ impl Tenant {
             .collect();
         if !sets.is_empty() {
             text.push_str(&format!("; limited to {}", sets.join(", then ")));
+        }
+        for set in &self.set {
+            let (at, lasts) = (duration_text(set.at), duration_text(set.lasts));
+            let limits = set.limits.join(", ");
+            text.push_str(&format!("; at {at} set to {limits} for {lasts}"));
         }
         if !self.zones.is_empty() {
             text.push_str(&format!("; may be served in {} alone", names(&self.zones)));

@@ -75,6 +75,13 @@ impl Scenario {
                 format!("a badge every {every}; holders present them at every node"),
             ));
         }
+        if let Some(every) = self.repeat_every {
+            let every = duration_text(every);
+            lines.push((
+                "repeats",
+                format!("every {every} a node says or hears again what it has said or heard about limits, in this life or before"),
+            ));
+        }
         let planted = self.planted.tell(|place| self.region(place).to_owned());
         lines.extend(planted.into_iter().map(|told| ("planted", told)));
         if let Some(bounds) = &self.drawn {

@@ -337,6 +337,7 @@ mod tests {
             zones: vec![Place(0)],
             tokens: DAY,
             limits: Vec::new(),
+            set: Vec::new(),
         };
         let parsed = Document::parse(&[document(&regions, std::slice::from_ref(&tenant), 1)]);
         let parsed = parsed.unwrap().document;

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Deed, DiskLost, FaultSeen, Flow, Ground, NodeKnown, Progress, Sample, Sight};
+use super::{
+    Deed, DiskLost, FaultSeen, Flow, Ground, NodeKnown, Progress, Sample, Sight, TokensSeen,
+};
 use crate::world::Place;
 
 /// All that was seen, in the order in which it was.
@@ -72,6 +74,10 @@ pub struct History {
     pub alone: Vec<(Duration, String)>,
     /// What requests were charged, in limits that all nodes share.
     pub charges: Vec<Charge>,
+    /// Limits that operators set for tenants in place of their plans', for a while.
+    pub set: Vec<SetSeen>,
+    /// What was seen of limits' tokens inside nodes.
+    pub tokens: Vec<TokensSeen>,
     /// Nodes that went on with their base share after a start, because no quorum could tell them better.
     pub assumed: Vec<Assumed>,
     /// What nodes took for a sign that another one fails.
@@ -144,6 +150,21 @@ pub struct Assumed {
     pub agreed: Option<Duration>,
     /// Into how many parts base is split.
     pub seats: u64,
+}
+
+/// Limits that an operator set for a tenant.
+#[derive(Debug, Clone)]
+pub struct SetSeen {
+    /// The node that took them.
+    pub node: String,
+    /// Whose they are.
+    pub tenant: String,
+    /// When the operator began.
+    pub sent: Duration,
+    /// When they are over, by the world's clock.
+    pub over: Duration,
+    /// Whether they were agreed on, or why not; none: nobody knows.
+    pub outcome: Option<Result<(), String>>,
 }
 
 /// A request at an upstream.

@@ -17,6 +17,7 @@
 //! - `ground`: what is healthy, and what could be served;
 //! - `course`: how far a run is, its faults, its nodes;
 //! - `history`: all that was seen;
+//! - `tokens`: what was seen of limits' tokens;
 //! - `oracle`: remembers it ([`Oracle`]).
 
 pub mod ask;
@@ -33,6 +34,7 @@ pub mod manner;
 mod oracle;
 mod sample;
 mod serve;
+mod tokens;
 pub mod upstream;
 
 pub use course::{Area, BUDGET, DiskLost, FaultSeen, NodeKnown, Phase, Progress, Sight};
@@ -41,7 +43,8 @@ pub use flow::{Flow, Kind};
 pub use ground::Ground;
 pub use history::{
     ANSWERS_BIN, Arrival, Assumed, Charge, CommandSeen, DecisionSeen, DoubtSeen, EndState, History,
-    MOST_DECISIONS, Outcome, Presented, ReadSeen, Request, RevisionSeen, Revoked, Write,
+    MOST_DECISIONS, Outcome, Presented, ReadSeen, Request, RevisionSeen, Revoked, SetSeen, Write,
 };
 pub use oracle::Oracle;
 pub use sample::{Held, Sample};
+pub use tokens::{AppliedSeen, TokensDeed, TokensSeen};

@@ -227,8 +227,33 @@ fn a_cluster_that_takes_no_document_any_more_is_found_out() {
     broken.found_out();
 }
 
+/// Mistakes in what limits rest on, and by which promise each is found before a client can notice.
+const OF_LIMITS: [(&str, &str); 9] = [
+    ("quota-gifts", "quota ledger"),
+    ("quota-keeps", "quota booked"),
+    ("quota-early", "quota rest"),
+    ("quota-denials", "quota all or none"),
+    ("quota-deadline", "quota leases"),
+    ("quota-lapse", "quota leases"),
+    ("quota-crash", "quota lives"),
+    ("quota-base", "quota lives"),
+    ("quota-repeats", "quota repeats"),
+];
+
 #[test]
-fn limits_that_are_passed_are_found_out() {
+fn mistakes_in_what_limits_rest_on_are_found_out_inside_the_nodes() {
+    for (file, invariant) in OF_LIMITS {
+        let planted = Plant {
+            file,
+            invariant,
+            says: "",
+        };
+        planted.found_out_at_once();
+    }
+}
+
+#[test]
+fn limits_that_are_passed_are_found_out_from_outside() {
     for file in [
         "quota-crash",
         "quota-lapse",
@@ -240,6 +265,20 @@ fn limits_that_are_passed_are_found_out() {
             invariant: "quota",
             says: "the limit ",
         };
-        planted.found_out_at_once();
+        let text = fs::read_to_string(planted.path()).expect("the scenario lies beside this file");
+        let text = text.replace(": true }", ": true, unwatched_tokens: true }");
+        let mut outside = tempfile::NamedTempFile::new().expect("a file");
+        outside
+            .write_all(text.as_bytes())
+            .expect("it can be written");
+        let run = play(outside.path().to_str().expect("a plain path"), "1");
+        let broken = finding(&outcome(run));
+        let violations = broken["violations"].as_array().expect("a list");
+        assert!(!violations.is_empty(), "{file}: {broken:#}");
+        for violation in violations {
+            assert_eq!(violation["invariant"], planted.invariant, "{violations:#?}");
+            let says = violation["says"].as_str().expect("a sentence");
+            assert!(says.starts_with(planted.says), "{violations:#?}");
+        }
     }
 }

@@ -223,6 +223,7 @@ impl World {
             versions: self.versions_of(&id),
             incarnation: u64::from(self.starts),
             quota: Params::DEFAULT,
+            onlooker: None,
             greeting: Arc::new(Unheard),
             tracker: tracker.clone(),
             stop: stop.clone(),

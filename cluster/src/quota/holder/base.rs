@@ -115,7 +115,7 @@ impl Base {
         if terms.on_lapse() == OnLapse::Deny && !right.firm {
             return 0;
         }
-        if right.rested(terms, now, &self.params) {
+        if self.params.planted.base_at_once || right.rested(terms, now, &self.params) {
             terms.base(right.share)
         } else {
             0

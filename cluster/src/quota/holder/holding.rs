@@ -19,8 +19,8 @@ use papaya::{Compute, HashMap, Operation};
 
 use super::{
     super::{
-        cell::WHOLE,
-        charge::{Answer, Bounds, Receipt, charge, refund},
+        cell::{Bound, Reach, WHOLE},
+        charge::{Account as _, Answer, Bounds, Receipt, charge, refund},
         clock::Clock,
         key::KeyId,
         lease::Lease,
@@ -151,7 +151,11 @@ impl Holder {
             lease: &self.lease,
             share: self.share.load(Relaxed).min(share),
         };
-        charge(items, bounds, clock)
+        let answer = charge(items, bounds, clock);
+        if self.params.planted.denials_cost && matches!(answer, Answer::Deny(_)) {
+            leave_what_was_taken(items, clock);
+        }
+        answer
     }
 
     /// Gives back what a charge took, for a request that has reached nothing. How many came back of each key, in their
@@ -303,6 +307,19 @@ impl Holder {
                 })
             })
             .clone()
+    }
+}
+
+/// A planted mistake: what a denied request took of the first of several limits stays taken.
+fn leave_what_was_taken(items: &[(&KeyHandle, u32)], clock: &impl Clock) {
+    if let [(first, cost), _, ..] = items {
+        let bound = Bound {
+            reach: Reach::Held,
+            share: WHOLE,
+        };
+        let _ = first
+            .cell()
+            .take(first.pace(), *cost, bound, clock.now(), clock);
     }
 }
 

@@ -1,48 +1,77 @@
 //! What a holder holds, for those who check it.
 
 use super::{
-    super::{cell::Held, charge::Account, clock::Now, key::KeyId, lease::Standing},
+    super::{
+        cell::Held,
+        charge::Account,
+        clock::Now,
+        key::KeyId,
+        lease::{Contact, Standing},
+        terms::Terms,
+    },
     holding::Holder,
-    key::{DOUBTED, KeyHandle},
+    key::{DOUBTED, IN_USE, KeyHandle},
 };
 
 /// What is held of a key.
-#[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Holding {
-    pub(in super::super) key: KeyId,
-    pub(in super::super) held: Held,
-    pub(in super::super) base: u32,
-    pub(in super::super) extra: i32,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    /// Which.
+    pub key: KeyId,
+    /// Its terms, as requests came with them.
+    pub terms: Option<Terms>,
+    /// What is free and what cools.
+    pub held: Held,
+    /// The node's own share.
+    pub base: u32,
+    /// What it has beyond that; less than 0: what it has lent of it.
+    pub extra: i32,
     /// The extra may be spent, as far as the node knows.
-    pub(in super::super) valid: bool,
+    pub valid: bool,
+    /// The keeper looks at it each tick.
+    pub in_use: bool,
 }
 
 impl Holder {
     /// Everything that is held.
-    pub(in super::super) fn holdings(&self, now: Now) -> Vec<Holding> {
+    #[must_use]
+    pub fn holdings(&self, now: Now) -> Vec<Holding> {
         let mut holdings = Vec::new();
         let contact = self.lease.contact(now.monotonic);
-        self.for_each(|handle| {
-            let key = &handle.0;
-            if key.cell.retired() {
-                return;
-            }
-            let standing = contact.standing(handle.validity());
-            holdings.push(Holding {
-                key: key.id,
-                held: key.cell.held(),
-                base: key.cell.base(),
-                extra: key.extra(),
-                valid: standing == Standing::Valid && key.cell.marks() & DOUBTED == 0,
-            });
-        });
+        self.for_each(|handle| holdings.extend(handle.holding(contact)));
         holdings.sort_by_key(|holding| holding.key);
         holdings
+    }
+
+    /// What is held of one key; none where there is nothing of it.
+    #[must_use]
+    pub fn holding(&self, id: KeyId, now: Now) -> Option<Holding> {
+        let contact = self.lease.contact(now.monotonic);
+        self.find(id)?.holding(contact)
     }
 }
 
 impl KeyHandle {
+    fn holding(&self, contact: Contact) -> Option<Holding> {
+        let key = &self.0;
+        if key.cell.retired() {
+            return None;
+        }
+        let marks = key.cell.marks();
+        let standing = contact.standing(self.validity());
+        Some(Holding {
+            key: key.id,
+            terms: key.terms().map(|(terms, _)| terms),
+            held: key.cell.held(),
+            base: key.cell.base(),
+            extra: key.extra(),
+            valid: standing == Standing::Valid && marks & DOUBTED == 0,
+            in_use: marks & IN_USE != 0,
+        })
+    }
+
     /// The newest fixed window that it was spent in.
+    #[cfg(test)]
     pub(in super::super) fn newest_window(&self) -> u64 {
         self.0.cell.newest_window()
     }

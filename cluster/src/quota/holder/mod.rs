@@ -21,7 +21,6 @@ mod base;
 mod holding;
 mod keeper;
 mod key;
-#[cfg(test)]
 mod look;
 mod moves;
 mod row;
@@ -30,6 +29,5 @@ mod waiting;
 pub use holding::{Crowded, Holder};
 pub use keeper::{Keeper, Turn, Who};
 pub use key::{KeyHandle, OnEmpty};
-#[cfg(test)]
-pub(super) use look::Holding;
+pub use look::Holding;
 pub use waiting::{Parked, Unparked};

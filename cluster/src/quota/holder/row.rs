@@ -289,7 +289,10 @@ impl Row {
         let extra = i64::from(key.extra());
         let may = extra + base;
         let most = u32::try_from(count.min(may)).unwrap_or(0);
-        let out = key.cell.withdraw(most, 0);
+        let out = match key.form.params.planted.keeps_returns {
+            true => most,
+            false => key.cell.withdraw(most, 0),
+        };
         if out == 0 {
             return false;
         }

@@ -261,7 +261,10 @@ impl Ledger {
         } else {
             0
         };
-        let given = missing.min(pool);
+        let given = match params.planted.gives_beyond_pool {
+            true => missing,
+            false => missing.min(pool),
+        };
         row.given = row.given.wrapping_add(given);
         // A node that has not seen that it has all again will say once more that it has lent; what it said earlier
         // tells nothing of that.
@@ -284,7 +287,7 @@ impl Ledger {
             given: row.given,
             window: book.window,
             cap: None,
-            pool: pool - given,
+            pool: pool.saturating_sub(given),
             others_free: 0,
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     consensus::Machine,
     quota::{
         message::{Entry, Line},
+        onlooker::Onlooker,
         params::Params,
     },
     wire::{self, Unreadable},
@@ -83,12 +84,21 @@ impl Shown {
 pub(crate) struct LedgerMachine {
     shown: Arc<Shown>,
     params: Params,
+    onlooker: Option<Arc<dyn Onlooker>>,
 }
 
 impl LedgerMachine {
     /// A machine that shows its state there.
-    pub(crate) fn new(shown: Arc<Shown>, params: Params) -> Self {
-        Self { shown, params }
+    pub(crate) fn new(
+        shown: Arc<Shown>,
+        params: Params,
+        onlooker: Option<Arc<dyn Onlooker>>,
+    ) -> Self {
+        Self {
+            shown,
+            params,
+            onlooker,
+        }
     }
 }
 
@@ -102,6 +112,9 @@ impl Machine for LedgerMachine {
         if applied.ledger.last() == index {
             let log_ms = entry.stamp.log_ms;
             applied.clock.advance(&entry.line, index, log_ms, now_ms);
+        }
+        if let Some(onlooker) = &self.onlooker {
+            onlooker.applied(index, &entry, &grants, &applied.ledger);
         }
         Ok(wire::encode(&grants).into())
     }

@@ -128,6 +128,12 @@ impl Ledger {
         })
     }
 
+    /// Every key that has a record, and how it stands.
+    pub fn standings(&self) -> impl Iterator<Item = (KeyId, Standing)> {
+        let keys = self.books.keys();
+        keys.filter_map(|key| Some((*key, self.standing(key)?)))
+    }
+
     /// Some of the keys that are in deficit.
     fn search_shorts(&self) -> Vec<KeyId> {
         let short = |book: &Book| book.pool(&self.booked(book), self.now) < 0;

@@ -176,7 +176,8 @@ impl Roster {
         let Some(member) = self.member_mut(ask.number) else {
             return false;
         };
-        if ask.incarnation != member.incarnation || ask.seq <= member.seq {
+        let heard = ask.seq <= member.seq && !params.planted.heeds_repeats;
+        if ask.incarnation != member.incarnation || heard {
             return false;
         }
         member.doubt(now, params);

@@ -23,6 +23,7 @@ use super::{
     message::{Reply, Said},
     starts::{Alone, Starts},
     tally::{Tallies, add},
+    wild::scramble_ask,
 };
 use crate::{
     consensus::Group,
@@ -31,6 +32,7 @@ use crate::{
     quota::{
         holder::{Holder, Keeper, Turn, Who},
         message::{QuotaAsk, QuotaGrant},
+        onlooker::Onlooker,
         params::Params,
         terms::Share,
     },
@@ -84,6 +86,9 @@ pub(super) struct Keeping {
     pub(super) life: u64,
     pub(super) stage: watch::Sender<Stage>,
     pub(super) tallies: Arc<Tallies>,
+    /// What its asks hint at means nothing: for a simulation.
+    pub(super) wild_hints: bool,
+    pub(super) onlooker: Option<Arc<dyn Onlooker>>,
     pub(super) lone: Arc<Lone>,
     pub(super) tracker: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -100,6 +105,7 @@ impl Keeping {
         self.lone.share(stored.flatten());
         self.recall_starts().await;
         let mut keeper = Keeper::new(self.holder.clone(), self.who());
+        self.show_begin();
         if stored.is_none() {
             self.count_alone(&mut keeper).await;
             // At once: a node that forgot that there is a ledger would admit all of every limit again.
@@ -130,6 +136,7 @@ impl Keeping {
                     add(&self.tallies.recalls, grant.recalls.len());
                     add(&self.tallies.grants, grant.items.len());
                     keeper.grant(&grant, &*self.clock);
+                    self.show(|onlooker| onlooker.granted(&grant));
                 }
                 Some(reply) = replied.recv() => {
                     on_the_way -= 1;
@@ -148,6 +155,7 @@ impl Keeping {
             self.clock.set_wall(self.host.unix_time());
             match keeper.tick(&*self.clock) {
                 Turn::Ask(asks) => {
+                    self.show(|onlooker| onlooker.ticked());
                     for ask in asks {
                         // Further ones are said again by later ticks.
                         if on_the_way < ON_THE_WAY {
@@ -181,16 +189,19 @@ impl Keeping {
             if matches!(keeper.tick(&*self.clock), Turn::Void) {
                 keeper.begin(self.who());
                 keeper.alone(&*self.clock);
+                self.show_begin();
             }
             if self.directory.founders().is_none() {
                 continue;
             }
             if keeper.in_use() == 0 {
                 keeper.begin(self.who());
+                self.show_begin();
                 self.stage.send_replace(Stage::Unanswered);
                 return;
             }
             let ask = keeper.introduce(&*self.clock);
+            self.show(|onlooker| onlooker.asked(&ask));
             match self.courier.say(Said::Ask(ask)).await {
                 Some(Reply::Granted(grant)) => {
                     let since = *answered.get_or_insert_with(Instant::now);
@@ -201,6 +212,8 @@ impl Keeping {
                         None => Stage::Seatless,
                     };
                     keeper.join(&grant, &*self.clock);
+                    self.show_begin();
+                    self.show(|onlooker| onlooker.granted(&grant));
                     self.lone.share(keeper.share());
                     self.stage.send_replace(stage);
                     return;
@@ -209,6 +222,7 @@ impl Keeping {
                     self.life = known + 1;
                     keeper.begin(self.who());
                     keeper.alone(&*self.clock);
+                    self.show_begin();
                 }
                 _ => {}
             }
@@ -226,10 +240,25 @@ impl Keeping {
         self.life = life;
         add(&self.tallies.lives, 1);
         keeper.begin(self.who());
+        self.show_begin();
         self.stage.send_replace(Stage::Unanswered);
     }
 
-    fn say(&self, ask: QuotaAsk, replies: mpsc::Sender<Reply>) {
+    fn show(&self, how: impl FnOnce(&dyn Onlooker)) {
+        if let Some(onlooker) = &self.onlooker {
+            how(&**onlooker);
+        }
+    }
+
+    fn show_begin(&self) {
+        self.show(|onlooker| onlooker.begun(self.life, &self.holder, &self.clock));
+    }
+
+    fn say(&self, mut ask: QuotaAsk, replies: mpsc::Sender<Reply>) {
+        if self.wild_hints {
+            scramble_ask(&mut ask);
+        }
+        self.show(|onlooker| onlooker.asked(&ask));
         let (courier, stop) = (self.courier.clone(), self.stop.clone());
         self.tracker
             .spawn(stop.run_until_cancelled_owned(async move {
@@ -244,6 +273,7 @@ impl Keeping {
             Reply::Granted(grant) => {
                 add(&self.tallies.grants, grant.items.len());
                 keeper.grant(&grant, &*self.clock);
+                self.show(|onlooker| onlooker.granted(&grant));
                 if grant.incarnation == self.life {
                     if let Some(text) = self.lone.answer() {
                         tracing::trace!(target: "meridian::decision", "base agreed");
@@ -284,6 +314,7 @@ impl Keeping {
     /// Hands everything back, before a planned stop.
     async fn part(&self, keeper: &mut Keeper) {
         let asks = keeper.farewell(&*self.clock);
+        self.show(|onlooker| asks.iter().for_each(|ask| onlooker.asked(ask)));
         let said = asks.into_iter().map(|ask| self.courier.say(Said::Ask(ask)));
         // What is not heard comes back when the lease is over.
         let _ = join_all(said).await;

@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     desk::Asked,
     message::{Reply, Said},
+    wild::scramble_grant,
 };
 use crate::{
     consensus::{Group, ProposeError},
@@ -206,6 +207,9 @@ impl Leading {
             Ok(grants) => {
                 for mut grant in grants {
                     memory.dress(&mut grant, &applied.ledger);
+                    if self.params.planted.wild_hints {
+                        scramble_grant(&mut grant);
+                    }
                     let answered = grant.answers.map(|echo| (grant.node.clone(), echo.seq));
                     match answered.and_then(|answered| replies.remove(&answered)) {
                         // A node that is gone asks again when it is back.

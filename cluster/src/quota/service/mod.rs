@@ -18,6 +18,7 @@ mod message;
 mod samples;
 mod starts;
 mod tally;
+mod wild;
 
 use std::{
     sync::{Arc, Mutex},
@@ -44,7 +45,8 @@ use super::{
         Standing,
         machine::{LedgerMachine, Shown},
     },
-    message::QuotaGrant,
+    message::{QuotaAsk, QuotaGrant},
+    onlooker::Onlooker,
     params::Params,
 };
 use crate::{
@@ -86,6 +88,8 @@ pub(crate) struct Parts {
     pub(crate) incarnation: u64,
     /// Leases, drift, ticks: those of every cluster, with or without a planted mistake.
     pub(crate) params: Params,
+    /// Looks on, in a simulation.
+    pub(crate) onlooker: Option<Arc<dyn Onlooker>>,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -108,6 +112,7 @@ struct InCluster {
     group: Group,
     shown: Arc<Shown>,
     courier: Arc<Courier>,
+    news: mpsc::Sender<QuotaGrant>,
     partings: mpsc::Sender<oneshot::Sender<()>>,
 }
 
@@ -141,7 +146,7 @@ impl Quota {
     ) -> Result<Opened, GroupError> {
         let params = parts.params;
         let shown = Arc::new(Shown::new(parts.own.clone(), params));
-        let machine = LedgerMachine::new(shown.clone(), params);
+        let machine = LedgerMachine::new(shown.clone(), params, parts.onlooker.clone());
         let (group, raft) = Group::start(foundation(GroupId::Ledger), Box::new(machine)).await?;
         let (asked, inbox) = mpsc::channel::<Asked>(INBOX);
         let (news, incoming) = mpsc::channel::<QuotaGrant>(INBOX);
@@ -180,7 +185,7 @@ impl Quota {
             params,
             tracker: parts.tracker.clone(),
             stop: parts.stop.clone(),
-            news,
+            news: news.clone(),
         };
         let mut of_node = params;
         if params.planted.ignores_deadline {
@@ -202,6 +207,8 @@ impl Quota {
             life: parts.incarnation << 16,
             stage,
             tallies: tallies.clone(),
+            wild_hints: params.planted.wild_hints,
+            onlooker: parts.onlooker,
             lone,
             tracker: parts.tracker.clone(),
             stop: parts.stop.clone(),
@@ -216,6 +223,7 @@ impl Quota {
                 group,
                 shown,
                 courier: courier.clone(),
+                news,
                 partings,
             }),
         }));
@@ -340,6 +348,23 @@ impl Quota {
             }
         });
         futures_util::future::join_all(asked).await
+    }
+
+    /// Says to the ledger what this node, or an earlier life of it, has said before: as a network may that repeats a
+    /// message, or delays it. For a simulation.
+    pub async fn say_again(&self, ask: QuotaAsk) {
+        if let Some(cluster) = &self.0.cluster {
+            // Whatever is replied, nobody waits for it.
+            let _ = cluster.courier.say(Said::Ask(ask)).await;
+        }
+    }
+
+    /// Has this node hear what it, or an earlier life of it, has heard before. For a simulation.
+    pub fn hear_again(&self, grant: QuotaGrant) {
+        if let Some(cluster) = &self.0.cluster {
+            // Full: a network may lose it, too.
+            let _ = cluster.news.try_send(grant);
+        }
     }
 
     /// Keys with a record in the ledger, and rows, as far as this node has applied it.

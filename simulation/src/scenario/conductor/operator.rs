@@ -7,7 +7,7 @@ use meridian_config::diagnose::Source;
 
 use super::{Editor, Play};
 use crate::{
-    workload::{Revoked, Write, badge},
+    workload::{Revoked, SetSeen, Write, badge},
     world::EPOCH,
 };
 
@@ -67,6 +67,51 @@ impl Play<'_> {
         self.stage.world.spawn_on(node.machine, task);
     }
 
+    /// Sets limits for tenants through the living nodes in turn, those that are due since the half with faults began.
+    /// `due`: how many were.
+    pub(super) fn set_limits(&mut self, passed: Duration, due: &mut usize) {
+        let tenants = self.scenario.tenants.iter();
+        let sets = tenants.flat_map(|tenant| tenant.set.iter().map(move |set| (tenant, set)));
+        let mut sets: Vec<_> = sets.collect();
+        sets.sort_by_key(|(_, set)| set.at);
+        while let Some((tenant, set)) = sets.get(*due).filter(|(_, set)| set.at <= passed) {
+            let mut gateways = self.stage.gateways();
+            gateways.retain(|(index, _)| self.stage.nodes[*index].takes_work());
+            if gateways.is_empty() {
+                return;
+            }
+            let (index, gateway) = gateways.swap_remove(*due % gateways.len());
+            *due += 1;
+            let node = &self.stage.nodes[index];
+            let (oracle, now) = (self.stage.oracle.clone(), self.stage.world.now());
+            let over = now + set.lasts;
+            let position = oracle.history().set.len();
+            oracle.history().set.push(SetSeen {
+                node: node.name(),
+                tenant: tenant.name.clone(),
+                sent: now,
+                over,
+                outcome: None,
+            });
+            let (name, limits) = (tenant.name.clone(), set.limits.clone());
+            let task = async move {
+                // Asked again for as long as nobody can agree: it is still wanted.
+                for _ in 0..TRIES {
+                    let outcome = gateway
+                        .set_limits(&name, limits.clone(), EPOCH + over)
+                        .await;
+                    let refused = outcome.is_err();
+                    let outcome = outcome.map_err(|error| error.to_string());
+                    oracle.history().set[position].outcome = Some(outcome);
+                    if !refused {
+                        return;
+                    }
+                }
+            };
+            self.stage.world.spawn_on(node.machine, task);
+        }
+    }
+
     /// Applies a new document through a node; its position in the history.
     pub(super) fn write(&mut self, index: usize) -> usize {
         let source = self.document();
@@ -119,3 +164,6 @@ impl Play<'_> {
         self.races += 1;
     }
 }
+
+/// So often an operator asks for limits to be set.
+const TRIES: usize = 5;

@@ -52,6 +52,7 @@ struct RawScenario {
     traffic: Option<RawTraffic>,
     writes: RawWrites,
     revocations: Option<RawRevocations>,
+    repeats: Option<RawRepeats>,
     #[serde(default)]
     tenants: Vec<RawTenant>,
     planted: Option<RawPlanted>,
@@ -72,6 +73,12 @@ struct RawTraffic {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawWrites {
+    every: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRepeats {
     every: Spanned<String>,
 }
 
@@ -201,6 +208,10 @@ impl Check<'_> {
             tenants,
             write_every: self.span("writes.every", &raw.writes.every),
             revoke_every: self.revocations(raw),
+            repeat_every: raw
+                .repeats
+                .as_ref()
+                .map(|repeats| self.span("repeats.every", &repeats.every)),
             planted: raw
                 .planted
                 .as_ref()

@@ -12,12 +12,12 @@ use std::{
     time::Duration,
 };
 
-use super::Breach;
+use super::super::Breach;
 use crate::workload::{Charge, History};
 
 /// How far the history was looked at.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(in super::super) struct Watch {
     seen: usize,
     /// Sliding windows, by key.
     sliding: BTreeMap<String, Sliding>,
@@ -92,7 +92,7 @@ impl Sliding {
 
 impl Watch {
     /// `now`: until when no further charge can come.
-    pub(super) fn look(&mut self, history: &History, now: Duration) -> Vec<Breach> {
+    pub(in super::super) fn look(&mut self, history: &History, now: Duration) -> Vec<Breach> {
         for charge in &history.charges[self.seen..] {
             if charge.back {
                 match charge.window {
@@ -180,7 +180,7 @@ fn share(sum: u64, limit: u64) -> f64 {
 }
 
 /// How full the fullest window of any sliding limit was, in percent; none where nothing was charged.
-pub(super) fn fullest(history: &History) -> Option<f64> {
+pub(in super::super) fn fullest(history: &History) -> Option<f64> {
     let mut watch = Watch::default();
     watch.look(history, Duration::MAX);
     let sliding = watch.sliding.values().map(|sliding| sliding.fullest);

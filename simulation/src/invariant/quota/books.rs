@@ -1,0 +1,283 @@
+//! What the promises about tokens go by: the first replica of the ledger, contacts and spends of each node.
+//!
+//! In: what was seen, in order. Out: how it stood at the moment that is judged. A core.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use meridian_cluster::quota::{
+    audit,
+    holder::Holding,
+    key::KeyId,
+    ledger::Standing,
+    params::Params,
+    terms::{Kind, Terms},
+};
+use meridian_config::name::NodeId;
+
+use crate::workload::{AppliedSeen, Charge, History, TokensDeed, TokensSeen};
+
+/// How tokens stand.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    nodes: BTreeMap<NodeId, AtNode>,
+    standings: BTreeMap<KeyId, Standing>,
+    /// Nodes' lives as the ledger knows them.
+    lives: BTreeMap<NodeId, Life>,
+    /// When the last answered ask of a life was sent.
+    contacts: BTreeMap<(NodeId, u64), Sent>,
+}
+
+/// A life that the ledger knows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Life {
+    pub(super) number: u64,
+    /// When its begin was agreed on.
+    pub(super) up: Duration,
+    /// The ledger knew another one of the node before.
+    pub(super) later: bool,
+}
+
+/// When an ask was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    /// By the world's clock.
+    pub(super) at: Duration,
+    /// By the node's, in ms.
+    pub(super) clock_ms: u64,
+}
+
+#[derive(Debug, Default)]
+struct AtNode {
+    life: u64,
+    begun: Duration,
+    asks: BTreeMap<u64, Sent>,
+    /// Since it holds what it holds.
+    spends: BTreeMap<KeyId, VecDeque<(Duration, u64)>>,
+}
+
+/// A charge, with what its node held after it.
+#[derive(Debug)]
+pub(super) struct Charged<'a> {
+    pub(super) at: Duration,
+    pub(super) node: &'a NodeId,
+    pub(super) key: KeyId,
+    pub(super) holding: &'a Holding,
+    pub(super) terms: Terms,
+    /// The node's clock, in ms.
+    pub(super) clock_ms: u64,
+    /// The node went on with the share that it had before its start, since no quorum could tell it better.
+    pub(super) starts: Vec<Duration>,
+}
+
+impl<'a> Charged<'a> {
+    /// None where the node counts alone: nothing of this is promised then.
+    pub(super) fn of(history: &'a History, seen: &'a TokensSeen) -> Option<Self> {
+        let TokensDeed::Charged {
+            key,
+            holding,
+            clock_ms,
+            ..
+        } = &seen.what
+        else {
+            return None;
+        };
+        let terms = holding.terms.filter(|_| !is_alone(holding))?;
+        let starts = history.assumed.iter();
+        let starts = starts.filter(|start| start.node == seen.node.as_str());
+        Some(Self {
+            at: seen.at,
+            node: &seen.node,
+            key: *key,
+            holding,
+            terms,
+            clock_ms: *clock_ms,
+            starts: starts.map(|start| start.at).collect(),
+        })
+    }
+
+    /// Whether its window slides: of a fixed one the clock that counts is the node's own.
+    pub(super) fn slides(&self) -> bool {
+        self.terms.kind() == Kind::Sliding
+    }
+}
+
+/// Whether the holder has all of a limit: its node counts alone.
+pub(super) fn is_alone(holding: &Holding) -> bool {
+    let limit = holding.terms.map(|terms| terms.limit());
+    limit.is_some_and(|limit| holding.base >= limit)
+}
+
+impl Books {
+    /// Takes in what was seen.
+    pub(super) fn follow(&mut self, history: &History, seen: &TokensSeen) {
+        match &seen.what {
+            TokensDeed::Begun { life } => {
+                let at = self.nodes.entry(seen.node.clone()).or_default();
+                *at = AtNode {
+                    life: *life,
+                    begun: seen.at,
+                    // An ask of this life may be answered yet.
+                    asks: match at.life == *life {
+                        true => std::mem::take(&mut at.asks),
+                        false => BTreeMap::new(),
+                    },
+                    spends: BTreeMap::new(),
+                };
+            }
+            TokensDeed::Asked { seq, sent_ms } => {
+                let at = self.nodes.entry(seen.node.clone()).or_default();
+                let sent = Sent {
+                    at: seen.at,
+                    clock_ms: *sent_ms,
+                };
+                at.asks.insert(*seq, sent);
+                if at.asks.len() > ASKS {
+                    at.asks.pop_first();
+                }
+            }
+            TokensDeed::Granted {
+                life,
+                answers: Some(seq),
+                ..
+            } => {
+                let at = self.nodes.get(&seen.node);
+                let at = at.filter(|at| at.life == *life);
+                let Some(sent) = at.and_then(|at| at.asks.get(seq)).copied() else {
+                    return;
+                };
+                let contact = self.contacts.entry((seen.node.clone(), *life));
+                let contact = contact.or_insert(sent);
+                if contact.at < sent.at {
+                    *contact = sent;
+                }
+            }
+            TokensDeed::Charged { nth, key, .. } => self.charge(seen, *key, &history.charges[*nth]),
+            TokensDeed::Applied(applied) => self.apply(seen.at, applied),
+            TokensDeed::Granted { .. } | TokensDeed::Holds { .. } | TokensDeed::Apart { .. } => {}
+        }
+    }
+
+    fn charge(&mut self, seen: &TokensSeen, key: KeyId, charge: &Charge) {
+        let at = self.nodes.entry(seen.node.clone()).or_default();
+        let spends = at.spends.entry(key).or_default();
+        if charge.back {
+            let same = |(at, cost): &(Duration, u64)| *at == charge.at && *cost >= charge.cost;
+            if let Some(nth) = spends.iter().rposition(same) {
+                spends[nth].1 -= charge.cost;
+            }
+            return;
+        }
+        spends.push_back((charge.at, charge.cost));
+        let kept = rest_most(charge.span) + KEPT;
+        while spends.front().is_some_and(|(at, _)| *at + kept < seen.at) {
+            spends.pop_front();
+        }
+    }
+
+    fn apply(&mut self, at: Duration, applied: &AppliedSeen) {
+        for (key, standing) in &applied.changed {
+            match standing {
+                Some(standing) => self.standings.insert(*key, standing.clone()),
+                None => self.standings.remove(key),
+            };
+        }
+        if let Some(node) = &applied.gone {
+            self.lives.remove(node);
+        }
+        if let Some((node, number)) = &applied.up {
+            let known = self.lives.get(node);
+            if known.is_none_or(|known| known.number < *number) {
+                let life = Life {
+                    number: *number,
+                    up: at,
+                    later: known.is_some(),
+                };
+                self.lives.insert(node.clone(), life);
+            }
+        }
+    }
+
+    /// The life of a node that the ledger knows.
+    pub(super) fn known(&self, node: &NodeId) -> Option<Life> {
+        self.lives.get(node).copied()
+    }
+
+    /// The life that a node leads, and since when.
+    pub(super) fn life(&self, node: &NodeId) -> Option<(u64, Duration)> {
+        self.nodes.get(node).map(|at| (at.life, at.begun))
+    }
+
+    /// Whether the ledger knows the life that the node leads.
+    pub(super) fn is_known(&self, node: &NodeId) -> bool {
+        let known = self.known(node).map(|life| life.number);
+        known.is_some() && known == self.life(node).map(|(life, _)| life)
+    }
+
+    /// When the last answered ask of a node's life was sent.
+    pub(super) fn contact(&self, node: &NodeId, life: u64) -> Option<Sent> {
+        self.contacts.get(&(node.clone(), life)).copied()
+    }
+
+    /// How a key stands.
+    pub(super) fn standing(&self, key: &KeyId) -> Option<&Standing> {
+        self.standings.get(key)
+    }
+
+    /// What is booked for a node beyond its base, for the life that it leads.
+    pub(super) fn booked(&self, node: &NodeId, key: &KeyId) -> i64 {
+        let standing = self.standing(key).filter(|_| self.is_known(node));
+        standing.map_or(0, |standing| audit::held(standing, node))
+    }
+
+    /// What a node has spent of a key after that moment, of what it holds; none of a key that nobody was charged for
+    /// there.
+    pub(super) fn spent(&self, node: &NodeId, key: &KeyId, after: Option<Duration>) -> Option<u64> {
+        let spends = self.nodes.get(node)?.spends.get(key)?;
+        let spends = spends.iter();
+        let late = spends.filter(|(at, _)| after.is_none_or(|after| *at > after));
+        Some(late.map(|(_, cost)| cost).sum())
+    }
+
+    /// What holders had of a key beyond base before an entry and do not have after it, and did not say themselves: whose,
+    /// and how many.
+    pub(super) fn taken_back(&self, applied: &AppliedSeen) -> Vec<(KeyId, Terms, NodeId, u64)> {
+        let mut taken = Vec::new();
+        for (key, after) in &applied.changed {
+            let Some(before) = self.standing(key) else {
+                continue;
+            };
+            for (node, had) in &before.extra {
+                let has = after.as_ref().map_or(0, |after| audit::held(after, node));
+                let less = u64::try_from(*had - has.max(0)).unwrap_or(0);
+                if less > 0 && !applied.named.contains(&(node.clone(), *key)) {
+                    taken.push((*key, before.terms, node.clone(), less));
+                }
+            }
+        }
+        taken
+    }
+}
+
+/// How long extra is valid without contact.
+pub(super) fn lease(terms: &Terms) -> Duration {
+    Params::DEFAULT.extra_lease(terms.window())
+}
+
+/// Until when a token that was spent rests at its node at most: for the window, as much as clocks drift, and one of its
+/// forty slots.
+pub(super) fn rest_most(window: Duration) -> Duration {
+    let slots = window * 41 / 40;
+    slots + slots / 2000
+}
+
+/// By how much less than a window a node's clock may take it for: the grain of the world's timers, at both ends.
+pub(super) const GRAIN: Duration = Duration::from_millis(2);
+
+/// Spends are kept for so long beyond the time that they matter.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// Asks of a life that may still be answered.
+const ASKS: usize = 256;

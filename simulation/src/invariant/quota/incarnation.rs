@@ -1,0 +1,87 @@
+//! Lives (docs/quota.md, "Time and leases", "On a running node").
+//!
+//! A life of a node spends nothing before the ledger has agreed on its begin, and no base for a window after that, if the
+//! node has lived before; but for one that was started where no quorum could tell it what it may spend. What an earlier
+//! life held, or a node that is gone, others are given a window later at the earliest.
+
+use std::time::Duration;
+
+use super::{
+    LIVES, Tried, Wrong,
+    books::{Books, Charged, GRAIN},
+    rests::Rests,
+};
+use crate::workload::AppliedSeen;
+
+#[derive(Debug, Default)]
+pub(super) struct Incarnation {
+    rests: Rests,
+}
+
+/// What a life spends before it may.
+pub(super) fn early(books: &Books, charge: &Charged<'_>, tried: &mut Tried) -> Option<Wrong> {
+    let (life, begun) = books.life(charge.node)?;
+    if charge.starts.iter().any(|start| *start >= begun) {
+        return None;
+    }
+    let node = charge.node;
+    let known = books.known(node).filter(|known| known.number == life);
+    let Some(known) = known else {
+        return Some(Wrong {
+            name: LIVES,
+            key: Some(charge.key),
+            says: format!(
+                "{node} spends of {:?} in life {life}, which the ledger does not know",
+                charge.key
+            ),
+        });
+    };
+    if !known.later {
+        return None;
+    }
+    tried.charged += 1;
+    let rested = known.up + charge.terms.window().saturating_sub(GRAIN);
+    let base = charge.holding.base;
+    (charge.slides() && charge.at < rested && base > 0).then(|| Wrong {
+        name: LIVES,
+        key: Some(charge.key),
+        says: format!(
+            "{node} has its base of {base} of {:?} {:?} after its life was agreed on, and an earlier life may have spent it within {:?}",
+            charge.key,
+            charge.at - known.up,
+            charge.terms.window()
+        ),
+    })
+}
+
+impl Incarnation {
+    /// What an entry that begins or ends a life takes from the one before.
+    pub(super) fn passed_on(
+        &mut self,
+        books: &Books,
+        at: Duration,
+        applied: &AppliedSeen,
+        tried: &mut Tried,
+    ) -> Vec<Wrong> {
+        let of = applied.up.as_ref().map(|(node, _)| node);
+        if let Some(over) = of.or(applied.gone.as_ref()) {
+            let left = books.taken_back(applied);
+            tried.lives += u64::from(!left.is_empty());
+            for (key, terms, node, count) in left {
+                if node == *over {
+                    self.rests.add(key, &terms, count, at);
+                }
+            }
+        }
+        let missing = self.rests.missing(books, at, applied).into_iter();
+        let wrong = missing.map(|(key, cooling, must)| Wrong {
+            name: LIVES,
+            key: Some(key),
+            says: format!(
+                "after entry {} of the ledger {cooling} tokens of {key:?} cool, and {must} may have been spent less than a window ago by lives that are over",
+                applied.index
+            ),
+        });
+        wrong.collect()
+    }
+}
