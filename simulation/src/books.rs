@@ -20,7 +20,10 @@ use meridian_cluster::quota::{
 };
 use meridian_config::name::NodeId;
 
-use crate::workload::{AppliedSeen, Oracle, TokensDeed, TokensSeen};
+use crate::{
+    workload::{AppliedSeen, Oracle, TokensDeed, TokensSeen},
+    world::heap,
+};
 
 /// What is known of all nodes' tokens. Clones are one.
 #[derive(Debug, Clone, Default)]
@@ -149,8 +152,8 @@ impl Looker {
     }
 }
 
-impl Onlooker for Looker {
-    fn begun(&self, life: u64, holder: &Arc<Holder>, clock: &Arc<NodeClock>) {
+impl Looker {
+    fn note_begun(&self, life: u64, holder: &Arc<Holder>, clock: &Arc<NodeClock>) {
         {
             let mut shared = self.books.lock();
             let at = shared.nodes.entry(self.node.clone()).or_default();
@@ -162,7 +165,7 @@ impl Onlooker for Looker {
         self.tell(TokensDeed::Begun { life });
     }
 
-    fn asked(&self, ask: &QuotaAsk) {
+    fn note_asked(&self, ask: &QuotaAsk) {
         self.books.lock().keep(Message::Ask(ask.clone()));
         self.tell(TokensDeed::Asked {
             seq: ask.seq,
@@ -170,7 +173,7 @@ impl Onlooker for Looker {
         });
     }
 
-    fn granted(&self, grant: &QuotaGrant) {
+    fn note_granted(&self, grant: &QuotaGrant) {
         let (again, holdings) = {
             let mut shared = self.books.lock();
             let repeats = shared.repeats;
@@ -196,7 +199,7 @@ impl Onlooker for Looker {
         self.tell_holdings(holdings, false);
     }
 
-    fn ticked(&self) {
+    fn note_ticked(&self) {
         let holdings = {
             let mut shared = self.books.lock();
             let at = shared.nodes.entry(self.node.clone()).or_default();
@@ -205,7 +208,7 @@ impl Onlooker for Looker {
         self.tell_holdings(holdings, true);
     }
 
-    fn applied(&self, index: u64, entry: &Entry, grants: &[QuotaGrant], ledger: &Ledger) {
+    fn note_applied(&self, index: u64, entry: &Entry, grants: &[QuotaGrant], ledger: &Ledger) {
         let mut shared = self.books.lock();
         let standings: BTreeMap<KeyId, Standing> = ledger.standings().collect();
         let digest = digest(&standings);
@@ -250,6 +253,29 @@ impl Onlooker for Looker {
         });
         seen.answered = answered.collect();
         self.tell(TokensDeed::Applied(Box::new(seen)));
+    }
+}
+
+/// What is noted is the simulator's, and does not count to the node in whose task it is.
+impl Onlooker for Looker {
+    fn begun(&self, life: u64, holder: &Arc<Holder>, clock: &Arc<NodeClock>) {
+        heap::outside(|| self.note_begun(life, holder, clock));
+    }
+
+    fn asked(&self, ask: &QuotaAsk) {
+        heap::outside(|| self.note_asked(ask));
+    }
+
+    fn granted(&self, grant: &QuotaGrant) {
+        heap::outside(|| self.note_granted(grant));
+    }
+
+    fn ticked(&self) {
+        heap::outside(|| self.note_ticked());
+    }
+
+    fn applied(&self, index: u64, entry: &Entry, grants: &[QuotaGrant], ledger: &Ledger) {
+        heap::outside(|| self.note_applied(index, entry, grants, ledger));
     }
 }
 
