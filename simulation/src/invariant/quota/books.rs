@@ -28,6 +28,26 @@ pub(super) struct Books {
     lives: BTreeMap<NodeId, Life>,
     /// When the last answered ask of a life was sent.
     contacts: BTreeMap<(NodeId, u64), Sent>,
+    /// What earlier lives have spent.
+    former: BTreeMap<(NodeId, u64), Spends>,
+}
+
+/// What was spent of each key.
+type Spends = BTreeMap<KeyId, Spent>;
+
+/// What was spent of a key, and the base by then.
+#[derive(Debug, Default)]
+struct Spent {
+    base: u32,
+    spends: VecDeque<(Duration, u64)>,
+}
+
+impl Spent {
+    fn after(&self, after: Option<Duration>) -> u64 {
+        let spends = self.spends.iter();
+        let late = spends.filter(|(at, _)| after.is_none_or(|after| *at > after));
+        late.map(|(_, cost)| cost).sum()
+    }
 }
 
 /// A life that the ledger knows.
@@ -55,7 +75,7 @@ struct AtNode {
     begun: Duration,
     asks: BTreeMap<u64, Sent>,
     /// Since it holds what it holds.
-    spends: BTreeMap<KeyId, VecDeque<(Duration, u64)>>,
+    spends: Spends,
 }
 
 /// A charge, with what its node held after it.
@@ -116,6 +136,10 @@ impl Books {
         match &seen.what {
             TokensDeed::Begun { life } => {
                 let at = self.nodes.entry(seen.node.clone()).or_default();
+                if at.life != *life {
+                    let spends = std::mem::take(&mut at.spends);
+                    self.former.insert((seen.node.clone(), at.life), spends);
+                }
                 *at = AtNode {
                     life: *life,
                     begun: seen.at,
@@ -124,7 +148,7 @@ impl Books {
                         true => std::mem::take(&mut at.asks),
                         false => BTreeMap::new(),
                     },
-                    spends: BTreeMap::new(),
+                    spends: Spends::new(),
                 };
             }
             TokensDeed::Asked { seq, sent_ms } => {
@@ -154,15 +178,19 @@ impl Books {
                     *contact = sent;
                 }
             }
-            TokensDeed::Charged { nth, key, .. } => self.charge(seen, *key, &history.charges[*nth]),
+            TokensDeed::Charged {
+                nth, key, holding, ..
+            } => self.charge(seen, *key, holding, &history.charges[*nth]),
             TokensDeed::Applied(applied) => self.apply(seen.at, applied),
             TokensDeed::Granted { .. } | TokensDeed::Holds { .. } | TokensDeed::Apart { .. } => {}
         }
     }
 
-    fn charge(&mut self, seen: &TokensSeen, key: KeyId, charge: &Charge) {
+    fn charge(&mut self, seen: &TokensSeen, key: KeyId, holding: &Holding, charge: &Charge) {
         let at = self.nodes.entry(seen.node.clone()).or_default();
-        let spends = at.spends.entry(key).or_default();
+        let spent = at.spends.entry(key).or_default();
+        spent.base = holding.base;
+        let spends = &mut spent.spends;
         if charge.back {
             let same = |(at, cost): &(Duration, u64)| *at == charge.at && *cost >= charge.cost;
             if let Some(nth) = spends.iter().rposition(same) {
@@ -235,10 +263,27 @@ impl Books {
     /// What a node has spent of a key after that moment, of what it holds; none of a key that nobody was charged for
     /// there.
     pub(super) fn spent(&self, node: &NodeId, key: &KeyId, after: Option<Duration>) -> Option<u64> {
-        let spends = self.nodes.get(node)?.spends.get(key)?;
-        let spends = spends.iter();
-        let late = spends.filter(|(at, _)| after.is_none_or(|after| *at > after));
-        Some(late.map(|(_, cost)| cost).sum())
+        let spent = self.nodes.get(node)?.spends.get(key)?;
+        Some(spent.after(after))
+    }
+
+    /// What a life of a node has spent of a key after that moment, less its base.
+    pub(super) fn spent_beyond_base(
+        &self,
+        node: &NodeId,
+        life: u64,
+        key: &KeyId,
+        after: Option<Duration>,
+    ) -> u64 {
+        let present = self.nodes.get(node).filter(|at| at.life == life);
+        let spends = match present {
+            Some(at) => Some(&at.spends),
+            None => self.former.get(&(node.clone(), life)),
+        };
+        let spent = spends.and_then(|spends| spends.get(key));
+        spent.map_or(0, |spent| {
+            spent.after(after).saturating_sub(spent.base.into())
+        })
     }
 
     /// What holders had of a key beyond base before an entry and do not have after it, and did not say themselves: whose,

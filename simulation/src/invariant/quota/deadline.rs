@@ -1,8 +1,8 @@
 //! Deadlines (docs/quota.md, "The lease", "Time and leases").
 //!
 //! A lease is counted from the sending of the last ask that was answered. After its end a node spends at most its base
-//! share in any window. The ledger takes back what it held beyond only after that end, by the world's clock, and gives it
-//! to others a window after it at the earliest. A machine that stood still, and its clock with it, finds out at its next
+//! share in any window. The ledger takes back what it held beyond only after that end, by the world's clock, and gives none
+//! of it that was spent less than a window ago. A machine that stood still, and its clock with it, finds out at its next
 //! tick and is excused until then.
 
 use std::time::Duration;
@@ -67,7 +67,8 @@ impl Deadline {
                 let contact = books.contact(&node, life);
                 let Some(contact) = contact else { continue };
                 let end = contact.at + lease(&terms);
-                self.rests.add(key, &terms, count, end);
+                self.rests
+                    .add((key, &terms), (node.clone(), life), count, end);
                 if at < end {
                     wrong.push(Wrong {
                         name: LEASES,

@@ -2,7 +2,7 @@
 //!
 //! A life of a node spends nothing before the ledger has agreed on its begin, and no base for a window after that, if the
 //! node has lived before; but for one that was started where no quorum could tell it what it may spend. What an earlier
-//! life held, or a node that is gone, others are given a window later at the earliest.
+//! life has spent, or a node that is gone, others are given a window after it was spent at the earliest.
 
 use std::time::Duration;
 
@@ -67,9 +67,10 @@ impl Incarnation {
         if let Some(over) = of.or(applied.gone.as_ref()) {
             let left = books.taken_back(applied);
             tried.lives += u64::from(!left.is_empty());
+            let life = books.known(over).map_or(0, |life| life.number);
             for (key, terms, node, count) in left {
                 if node == *over {
-                    self.rests.add(key, &terms, count, at);
+                    self.rests.add((key, &terms), (node, life), count, at);
                 }
             }
         }

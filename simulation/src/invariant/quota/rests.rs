@@ -1,7 +1,9 @@
 //! Tokens that the ledger has taken back and must not give yet.
 //!
-//! In: which were taken back, and until when they may have been spent less than a window ago. Out: which of them do not
-//! cool in the ledger, as they must. A core.
+//! In: what was taken back from which life of a node. Out: what of it does not cool in the ledger, as it must: as many as
+//! that life has spent within the window beyond its base, by the charges that were seen and the world's clock. What it
+//! has said to have cooled, or what it never spent, the ledger may give (docs/quota.md, "What nodes say of how tokens
+//! cool"). A core.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,20 +11,43 @@ use meridian_cluster::quota::{
     key::KeyId,
     terms::{Kind, Terms},
 };
+use meridian_config::name::NodeId;
 
 use super::books::{Books, GRAIN};
 use crate::workload::AppliedSeen;
 
 #[derive(Debug, Default)]
-pub(super) struct Rests(BTreeMap<KeyId, Vec<(Duration, u64)>>);
+pub(super) struct Rests(BTreeMap<KeyId, Vec<Rest>>);
+
+#[derive(Debug)]
+struct Rest {
+    node: NodeId,
+    life: u64,
+    count: u64,
+    window: Duration,
+    /// Until then at most.
+    until: Duration,
+}
 
 impl Rests {
-    /// So many may have been spent until `spent`. Of fixed windows nothing is noted: when one is over is for nodes'
-    /// clocks to say.
-    pub(super) fn add(&mut self, key: KeyId, terms: &Terms, count: u64, spent: Duration) {
+    /// So many that a node's life held may have been spent until `spent`. Of fixed windows nothing is noted: when one is
+    /// over is for nodes' clocks to say.
+    pub(super) fn add(
+        &mut self,
+        (key, terms): (KeyId, &Terms),
+        (node, life): (NodeId, u64),
+        count: u64,
+        spent: Duration,
+    ) {
         if terms.kind() == Kind::Sliding {
-            let until = spent + terms.window();
-            self.0.entry(key).or_default().push((until, count));
+            let window = terms.window();
+            self.0.entry(key).or_default().push(Rest {
+                node,
+                life,
+                count,
+                window,
+                until: spent + window,
+            });
         }
     }
 
@@ -35,8 +60,15 @@ impl Rests {
     ) -> Vec<(KeyId, u64, u64)> {
         let mut missing = Vec::new();
         self.0.retain(|key, rests| {
-            rests.retain(|(until, _)| *until > at + GRAIN);
-            let must: u64 = rests.iter().map(|(_, count)| count).sum();
+            rests.retain(|rest| rest.until > at + GRAIN);
+            let must: u64 = rests
+                .iter()
+                .map(|rest| {
+                    let after = at.checked_sub(rest.window.saturating_sub(GRAIN));
+                    let beyond = books.spent_beyond_base(&rest.node, rest.life, key, after);
+                    beyond.min(rest.count)
+                })
+                .sum();
             let changed = applied.changed.iter().find(|(changed, _)| changed == key);
             let standing = match changed {
                 Some((_, after)) => after.as_ref(),

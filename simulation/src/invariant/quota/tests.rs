@@ -237,6 +237,7 @@ fn a_node_that_spends_more_than_base_after_its_lease_is_found() {
 fn what_the_ledger_takes_back_is_over_for_the_node_and_rests_for_a_window() {
     let taken = |ms: u64, cooling: u64, then: u64| {
         let mut story = Story::begin();
+        story.charge(ms - 101, 45, holding(0, 45, 25, 20));
         story.books(ms, standing(50 - cooling.cast_signed(), 50, cooling, 0));
         story.books(then, standing(50, 50, 0, 0));
         story.broken()
@@ -244,13 +245,15 @@ fn what_the_ledger_takes_back_is_over_for_the_node_and_rests_for_a_window() {
     assert_eq!(taken(31_001, 20, 32_001), [""; 0]);
     assert_eq!(taken(30_900, 20, 32_001), [LEASES], "early");
     assert_eq!(taken(31_001, 0, 32_001), [LEASES], "given at once");
-    assert_eq!(taken(31_001, 20, 31_900), [LEASES], "given too soon");
+    assert_eq!(taken(31_001, 20, 31_800), [LEASES], "given too soon");
+    assert_eq!(taken(31_001, 20, 31_910), [""; 0], "it has cooled");
 }
 
 #[test]
 fn what_a_life_left_rests_for_a_window_and_the_next_one_waits_as_long_for_its_base() {
     let next = |cooling: u64| {
         let mut story = Story::begin();
+        story.charge(4400, 45, holding(0, 45, 25, 20));
         let after = standing(50 - cooling.cast_signed(), 50, cooling, 0);
         story.deed(4500, TokensDeed::Begun { life: 2 });
         let up = Some((NodeId::from("a"), 2));
