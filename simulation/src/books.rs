@@ -17,6 +17,7 @@ use meridian_cluster::quota::{
     message::{Act, Entry, QuotaAsk, QuotaGrant},
     onlooker::Onlooker,
     service::NodeClock,
+    terms::Terms,
 };
 use meridian_config::name::NodeId;
 
@@ -110,7 +111,8 @@ impl AtNode {
             self.extra.clear();
             return Vec::new();
         };
-        let holdings = holder.holdings(clock.now());
+        let mut holdings = holder.holdings(clock.now());
+        holdings.retain(|it| it.terms.as_ref().is_none_or(is_looked_at));
         let extra = holdings.iter().map(|it| (it.key, it.extra));
         self.extra = extra.collect();
         holdings
@@ -210,7 +212,7 @@ impl Looker {
 
     fn note_applied(&self, index: u64, entry: &Entry, grants: &[QuotaGrant], ledger: &Ledger) {
         let mut shared = self.books.lock();
-        let standings: BTreeMap<KeyId, Standing> = ledger.standings().collect();
+        let standings: BTreeMap<KeyId, Standing> = ledger.standings(is_looked_at).collect();
         let digest = digest(&standings);
         if index <= shared.newest {
             let apart = shared.digests.get(&index).is_some_and(|it| *it != digest);
@@ -322,6 +324,15 @@ pub fn key_of(text: &str) -> Option<KeyId> {
     }
     (text.len() == 32).then_some(KeyId(id))
 }
+
+/// Whether it is looked at tokens of such a limit. Tenants of a scenario without limits of their own have one that nobody
+/// comes near, and what each of their requests does to it is not worth the time.
+fn is_looked_at(terms: &Terms) -> bool {
+    u64::from(terms.limit()) < FAR
+}
+
+/// Limits of so many are not looked at.
+pub const FAR: u64 = 1_000_000;
 
 /// Messages of so many are kept: some seconds' of nine nodes, and of lives before.
 const KEPT: usize = 512;

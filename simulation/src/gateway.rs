@@ -416,7 +416,10 @@ pub fn note_decision(oracle: &Oracle, books: &Books, decision: &Decision<'_>) {
             number("amount"),
             number("span_ms"),
         ) {
-            let seen = held_after(books, decision, key);
+            let seen = match amount < books::FAR {
+                true => held_after(books, decision, key),
+                false => None,
+            };
             let mut history = oracle.history();
             if field("alone") == Some("true") {
                 if history.counts_together {
@@ -456,9 +459,13 @@ pub fn note_decision(oracle: &Oracle, books: &Books, decision: &Decision<'_>) {
                 history.charges.push(Charge {
                     cost,
                     back: true,
-                    ..charge
+                    ..charge.clone()
                 });
-                note_charge(&mut history, decision, seen);
+                note_charge(
+                    &mut history,
+                    decision,
+                    seen.filter(|_| charge.amount < books::FAR),
+                );
             }
         }
         return;

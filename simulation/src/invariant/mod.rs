@@ -23,6 +23,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 pub use availability::{BUDGET, Outage, outages};
 pub use convergence::LIMIT as EQUAL;
+pub use quota::Tried;
 pub use revocation::is_revoked;
 pub use wanted::Wanted;
 

@@ -1,6 +1,7 @@
 //! What was seen in a run: requests, writes, revocations, commands, doubts, as the oracle gathers them.
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -8,7 +9,7 @@ use std::{
 use super::{
     Deed, DiskLost, FaultSeen, Flow, Ground, NodeKnown, Progress, Sample, Sight, TokensSeen,
 };
-use crate::world::Place;
+use crate::{invariant::Tried, world::Place};
 
 /// All that was seen, in the order in which it was.
 #[derive(Debug, Clone, Default)]
@@ -78,6 +79,8 @@ pub struct History {
     pub set: Vec<SetSeen>,
     /// What was seen of limits' tokens inside nodes.
     pub tokens: Vec<TokensSeen>,
+    /// How often promises about them were put to the test, once somebody has counted.
+    pub tried: OnceCell<Tried>,
     /// Nodes that went on with their base share after a start, because no quorum could tell them better.
     pub assumed: Vec<Assumed>,
     /// What nodes took for a sign that another one fails.

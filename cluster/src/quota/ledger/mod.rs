@@ -128,10 +128,16 @@ impl Ledger {
         })
     }
 
-    /// Every key that has a record, and how it stands.
-    pub fn standings(&self) -> impl Iterator<Item = (KeyId, Standing)> {
-        let keys = self.books.keys();
-        keys.filter_map(|key| Some((*key, self.standing(key)?)))
+    /// Keys that have a record, of limits that are wanted, and how each stands.
+    pub fn standings(
+        &self,
+        wanted: impl Fn(&Terms) -> bool,
+    ) -> impl Iterator<Item = (KeyId, Standing)> {
+        let keys = self
+            .books
+            .iter()
+            .filter(move |(_, book)| wanted(&book.terms));
+        keys.filter_map(|(key, _)| Some((*key, self.standing(key)?)))
     }
 
     /// Some of the keys that are in deficit.

@@ -68,28 +68,35 @@ impl Watch {
 
 /// How often each promise was put to the test.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Tried {
+pub struct Tried {
     /// Changes of a key's record, and how many entries changed one.
-    pub(super) changes: u64,
+    pub changes: u64,
     /// What a node held of a key was compared with what is booked.
-    pub(super) compared: u64,
+    pub compared: u64,
     /// Charges whose node's cooling tokens were counted.
-    pub(super) rested: u64,
+    pub rested: u64,
     /// The same, the other way, at ticks.
-    pub(super) settled: u64,
+    pub settled: u64,
     /// Charges after a lease's end, and ends of leases by the ledger.
-    pub(super) late: u64,
-    pub(super) lapses: u64,
+    pub late: u64,
+    /// The latter.
+    pub lapses: u64,
     /// Lives that were over and held something, and charges to lives after a node's first.
-    pub(super) lives: u64,
-    pub(super) charged: u64,
+    pub lives: u64,
+    /// The latter.
+    pub charged: u64,
     /// Asks that were answered, and messages that were heard again.
-    pub(super) answered: u64,
-    pub(super) again: u64,
+    pub answered: u64,
+    /// The latter.
+    pub again: u64,
 }
 
-/// How often each promise about tokens was put to the test in a run.
+/// How often each promise about tokens was put to the test in a run that is over; it is counted once.
 pub(super) fn tried(history: &History) -> Tried {
+    *history.tried.get_or_init(|| count(history))
+}
+
+fn count(history: &History) -> Tried {
     let mut tokens = Tokens::default();
     tokens.look(history);
     tokens.tried
