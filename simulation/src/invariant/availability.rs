@@ -91,7 +91,9 @@ pub fn outages(history: &History) -> Vec<Outage> {
     let mut successes: BTreeMap<&Flow, Vec<Duration>> = BTreeMap::new();
     for request in &history.requests {
         let times = successes.entry(&request.flow).or_default();
-        if matches!(request.outcome, Outcome::Served(_)) {
+        let is_served = matches!(request.outcome, Outcome::Served(_));
+        // What a limit says while its tokens follow the requests is an answer, and no silence: each is judged by itself.
+        if is_served || is_rate_limited(&request.outcome) && is_others_fault(history, request) {
             times.push(request.done);
         }
     }
@@ -359,6 +361,22 @@ mod tests {
         let history = history(10_000..10_700);
         assert_eq!(check(&history), Vec::<String>::new());
         assert_eq!(outages(&history)[0].gap, ms(710));
+    }
+
+    #[test]
+    fn the_word_of_a_limit_whose_tokens_follow_ends_an_outage_and_no_other_refusal_does() {
+        let found = |problem: &str| {
+            let mut history = history(10_000..11_600);
+            for request in &mut history.requests {
+                if (ms(10_400)..ms(11_600)).contains(&request.sent) {
+                    request.outcome = Outcome::Refused(429, problem.to_owned());
+                }
+            }
+            (check(&history).is_empty(), outages(&history)[0].gap)
+        };
+        assert_eq!(found(RATE_LIMITED), (true, ms(410)));
+        let other = "urn:meridian:problem:overloaded";
+        assert_eq!(found(other), (false, ms(1_610)));
     }
 
     #[test]
