@@ -54,8 +54,6 @@ impl Spent {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Life {
     pub(super) number: u64,
-    /// When its begin was agreed on.
-    pub(super) up: Duration,
     /// The ledger knew another one of the node before.
     pub(super) later: bool,
 }
@@ -220,7 +218,6 @@ impl Books {
             if known.is_none_or(|known| known.number < *number) {
                 let life = Life {
                     number: *number,
-                    up: at,
                     later: known.is_some(),
                 };
                 self.lives.insert(node.clone(), life);

@@ -1,6 +1,6 @@
 //! Lives (docs/quota.md, "Time and leases", "On a running node").
 //!
-//! A life of a node spends nothing before the ledger has agreed on its begin, and no base for a window after that, if the
+//! A life of a node spends nothing before the ledger has agreed on its begin, and no base for a window after it began, if the
 //! node has lived before; but for one that was started where no quorum could tell it what it may spend. What an earlier
 //! life has spent, or a node that is gone, others are given a window after it was spent at the earliest.
 
@@ -40,15 +40,16 @@ pub(super) fn early(books: &Books, charge: &Charged<'_>, tried: &mut Tried) -> O
         return None;
     }
     tried.charged += 1;
-    let rested = known.up + charge.terms.window().saturating_sub(GRAIN);
+    // The earlier life was over when this one began; when that was agreed on is when the entry was made, which is later.
+    let rested = begun + charge.terms.window().saturating_sub(GRAIN);
     let base = charge.holding.base;
     (charge.slides() && charge.at < rested && base > 0).then(|| Wrong {
         name: LIVES,
         key: Some(charge.key),
         says: format!(
-            "{node} has its base of {base} of {:?} {:?} after its life was agreed on, and an earlier life may have spent it within {:?}",
+            "{node} has its base of {base} of {:?} {:?} after its life began, and an earlier life may have spent it within {:?}",
             charge.key,
-            charge.at - known.up,
+            charge.at.saturating_sub(begun),
             charge.terms.window()
         ),
     })

@@ -271,10 +271,10 @@ fn what_a_life_left_rests_for_a_window_and_the_next_one_waits_as_long_for_its_ba
     assert_eq!(next(20).broken(), [""; 0]);
     assert_eq!(next(0).broken(), [LIVES]);
     let mut early = next(20);
-    early.charge(5900, 1, holding(24, 1, 25, 0));
+    early.charge(5400, 1, holding(24, 1, 25, 0));
     assert_eq!(early.broken(), [LIVES]);
     let mut assumed = next(20);
-    assumed.charge(5900, 1, holding(24, 1, 25, 0));
+    assumed.charge(5400, 1, holding(24, 1, 25, 0));
     assumed.0.assumed.push(Assumed {
         at: Duration::from_millis(4600),
         node: "a".to_owned(),
@@ -283,7 +283,7 @@ fn what_a_life_left_rests_for_a_window_and_the_next_one_waits_as_long_for_its_ba
     });
     assert_eq!(assumed.broken(), [""; 0]);
     let mut rested = next(20);
-    rested.charge(6000, 1, holding(24, 1, 25, 0));
+    rested.charge(5500, 1, holding(24, 1, 25, 0));
     assert_eq!(rested.broken(), [""; 0]);
     let mut unknown = Story::begin();
     unknown.deed(4500, TokensDeed::Begun { life: 2 });
