@@ -179,7 +179,7 @@ impl Books {
             TokensDeed::Charged {
                 nth, key, holding, ..
             } => self.charge(seen, *key, holding, &history.charges[*nth]),
-            TokensDeed::Applied(applied) => self.apply(seen.at, applied),
+            TokensDeed::Applied(applied) => self.apply(applied),
             TokensDeed::Granted { .. } | TokensDeed::Holds { .. } | TokensDeed::Apart { .. } => {}
         }
     }
@@ -203,7 +203,7 @@ impl Books {
         }
     }
 
-    fn apply(&mut self, at: Duration, applied: &AppliedSeen) {
+    fn apply(&mut self, applied: &AppliedSeen) {
         for (key, standing) in &applied.changed {
             match standing {
                 Some(standing) => self.standings.insert(*key, standing.clone()),
