@@ -325,6 +325,12 @@ pub fn key_of(text: &str) -> Option<KeyId> {
     (text.len() == 32).then_some(KeyId(id))
 }
 
+/// Whether the holder has all of a limit: its node counts alone.
+pub fn is_alone(holding: &Holding) -> bool {
+    let limit = holding.terms.map(|terms| terms.limit());
+    limit.is_some_and(|limit| holding.base >= limit)
+}
+
 /// Whether it is looked at tokens of such a limit. Tenants of a scenario without limits of their own have one that nobody
 /// comes near, and what each of their requests does to it is not worth the time.
 fn is_looked_at(terms: &Terms) -> bool {

@@ -30,7 +30,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    books::{self, Books, Message},
+    books::{self, Books, Message, is_alone},
     flawed::Flaws,
     workload::{
         Assumed, Charge, CommandSeen, DecisionSeen, DoubtSeen, EndState, History, Oracle, ReadSeen,
@@ -421,7 +421,10 @@ pub fn note_decision(oracle: &Oracle, books: &Books, decision: &Decision<'_>) {
                 false => None,
             };
             let mut history = oracle.history();
-            if field("alone") == Some("true") {
+            // One that has waited says what was so when it came: the node may have joined the others meanwhile.
+            let holding = seen.and_then(|(_, seen)| seen).map(|(holding, _)| holding);
+            let alone = holding.is_none_or(|holding| is_alone(&holding));
+            if field("alone") == Some("true") && alone {
                 if history.counts_together {
                     history
                         .alone

@@ -17,6 +17,7 @@ use meridian_cluster::quota::{
 };
 use meridian_config::name::NodeId;
 
+pub(super) use crate::books::is_alone;
 use crate::workload::{AppliedSeen, Charge, History, TokensDeed, TokensSeen};
 
 /// How tokens stand.
@@ -120,12 +121,6 @@ impl<'a> Charged<'a> {
     pub(super) fn slides(&self) -> bool {
         self.terms.kind() == Kind::Sliding
     }
-}
-
-/// Whether the holder has all of a limit: its node counts alone.
-pub(super) fn is_alone(holding: &Holding) -> bool {
-    let limit = holding.terms.map(|terms| terms.limit());
-    limit.is_some_and(|limit| holding.base >= limit)
 }
 
 impl Books {

@@ -1,13 +1,14 @@
 //! Tokens that the ledger has taken back and must not give yet.
 //!
 //! In: what was taken back from which life of a node. Out: what of it does not cool in the ledger, as it must: as many as
-//! that life has spent within the window beyond its base, by the charges that were seen and the world's clock. What it
+//! that life has spent within the window beyond its base and what it holds anew, by the charges that were seen and the world's clock. What it
 //! has said to have cooled, or what it never spent, the ledger may give (docs/quota.md, "What nodes say of how tokens
 //! cool"). A core.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use meridian_cluster::quota::{
+    audit,
     key::KeyId,
     terms::{Kind, Terms},
 };
@@ -61,19 +62,26 @@ impl Rests {
         let mut missing = Vec::new();
         self.0.retain(|key, rests| {
             rests.retain(|rest| rest.until > at + GRAIN);
-            let must: u64 = rests
-                .iter()
-                .map(|rest| {
-                    let after = at.checked_sub(rest.window.saturating_sub(GRAIN));
-                    let beyond = books.spent_beyond_base(&rest.node, rest.life, key, after);
-                    beyond.min(rest.count)
-                })
-                .sum();
             let changed = applied.changed.iter().find(|(changed, _)| changed == key);
             let standing = match changed {
                 Some((_, after)) => after.as_ref(),
                 None => books.standing(key),
             };
+            // A life that is heard of again spends what it is given anew, too.
+            let anew = |rest: &Rest| {
+                let lives = books.known(&rest.node).map(|life| life.number) == Some(rest.life);
+                let held = standing.filter(|_| lives);
+                let held = held.map_or(0, |standing| audit::held(standing, &rest.node));
+                u64::try_from(held).unwrap_or(0)
+            };
+            let must: u64 = rests
+                .iter()
+                .map(|rest| {
+                    let after = at.checked_sub(rest.window.saturating_sub(GRAIN));
+                    let beyond = books.spent_beyond_base(&rest.node, rest.life, key, after);
+                    beyond.saturating_sub(anew(rest)).min(rest.count)
+                })
+                .sum();
             let cooling = standing.map_or(0, |standing| standing.cooling);
             if cooling < must {
                 missing.push((*key, cooling, must));

@@ -247,6 +247,17 @@ fn what_the_ledger_takes_back_is_over_for_the_node_and_rests_for_a_window() {
     assert_eq!(taken(31_001, 0, 32_001), [LEASES], "given at once");
     assert_eq!(taken(31_001, 20, 31_800), [LEASES], "given too soon");
     assert_eq!(taken(31_001, 20, 31_910), [""; 0], "it has cooled");
+    // It is heard of again, and spends what it is given anew.
+    let mut again = Story::begin();
+    again.charge(30_900, 45, holding(0, 45, 25, 20));
+    again.books(31_001, standing(30, 50, 20, 0));
+    let sent_ms = 31_500;
+    again.deed(31_500, TokensDeed::Asked { seq: 2, sent_ms });
+    again.books(31_905, standing(20, 50, 0, 30));
+    again.grant(31_910, 1, Some(2), None);
+    again.charge(31_915, 55, holding(0, 55, 25, 30));
+    again.books(31_920, standing(19, 50, 1, 30));
+    assert_eq!(again.broken(), [""; 0]);
 }
 
 #[test]
