@@ -1,9 +1,9 @@
 //! Tokens that the ledger has taken back and must not give yet.
 //!
 //! In: what was taken back from which life of a node. Out: what of it does not cool in the ledger, as it must: as many as
-//! that life has spent within the window beyond its base and what it holds anew, by the charges that were seen and the world's clock. What it
-//! has said to have cooled, or what it never spent, the ledger may give (docs/quota.md, "What nodes say of how tokens
-//! cool"). A core.
+//! that life has spent within the window beyond its base and what it holds anew, by the charges that were seen and the
+//! world's clock. What it has said to have cooled, or what it never spent, the ledger may give (docs/quota.md, "What
+//! nodes say of how tokens cool"). A core.
 
 use std::{collections::BTreeMap, time::Duration};
 
