@@ -52,9 +52,11 @@ impl Rate {
         let count = f64::from(count);
         let expected = self.fast * seconds;
         let now = count / seconds;
-        // A burst that chance does not make: no reason to come to believe in it slowly.
+        // A burst that chance does not make: no reason to come to believe in it slowly. But a few that come together at a
+        // tick between two others are no stream of as many in each such moment.
         if count > expected + 4.0 * (expected + 1.0).sqrt() + 3.0 {
-            self.fast = f64::midpoint(self.fast, now);
+            let burst = count / seconds.max(LEAST);
+            self.fast = self.fast.max(f64::midpoint(self.fast, burst));
         } else {
             self.fast += (now - self.fast) * seconds / (self.fast_over + seconds);
         }
@@ -83,6 +85,9 @@ impl Rate {
         slow.max(sure)
     }
 }
+
+/// How long a burst is taken to have lasted at least, in seconds: the time between two regular ticks.
+const LEAST: f64 = 0.1;
 
 /// Room for chance: by how much what comes may be more than the tokens for a window's use. A use of so many varies by
 /// its square root; but of a long window, tokens are moved long before it is over. Less than that is room for fewer; more
@@ -129,6 +134,13 @@ mod tests {
         let mut rate = Rate::new(Duration::from_secs(3600));
         rate.count(3, TICK);
         assert!(rate.fast() < 1.0, "{rate:?}");
+    }
+
+    #[test]
+    fn a_few_that_come_together_are_no_stream() {
+        let mut rate = Rate::new(Duration::from_secs(1));
+        rate.count(8, Duration::from_millis(13));
+        assert!(rate.fast() <= 40.0 && rate.lasting() <= 40.0, "{rate:?}");
     }
 
     #[test]

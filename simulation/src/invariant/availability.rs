@@ -1,8 +1,8 @@
 //! Availability (docs/design.md, invariant 6; section 6, the promise).
 //!
 //! A request that some healthy allowed region could serve fails only inside the failover budget, and the
-//! 99th percentile of that budget is under a second: for each flow and fault, the longest time after it without a
-//! success.
+//! 99th percentile of that budget is under a second: for each flow and fault, the longest time after it in which somebody
+//! asked and nobody had a success.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,8 @@ pub struct Outage {
     pub flow: Flow,
     /// Which fault, by its position in the history.
     pub fault: usize,
-    /// The longest gap between two successes in the seconds after the fault; the first begins with it.
+    /// The longest time in the seconds after the fault in which a request was on its way, or asked in vain, and none had
+    /// a success. That nobody asks is no outage.
     pub gap: Duration,
     /// When it began.
     pub since: Duration,
@@ -89,7 +90,9 @@ pub(super) fn promised(history: &History) -> Vec<Outage> {
 /// How long each flow saw no success around each fault during which it could be served.
 pub fn outages(history: &History) -> Vec<Outage> {
     let mut successes: BTreeMap<&Flow, Vec<Duration>> = BTreeMap::new();
+    let mut asked: BTreeMap<&Flow, Vec<&Request>> = BTreeMap::new();
     for request in &history.requests {
+        asked.entry(&request.flow).or_default().push(request);
         let times = successes.entry(&request.flow).or_default();
         let is_served = matches!(request.outcome, Outcome::Served(_));
         // What a limit says while its tokens follow the requests is an answer, and no silence: each is judged by itself.
@@ -102,6 +105,7 @@ pub fn outages(history: &History) -> Vec<Outage> {
     let judged = successes.into_iter().filter(|(flow, _)| !flow.is_limited());
     for (flow, mut times) in judged {
         times.sort();
+        let asked = Asked::new(asked.remove(flow).unwrap_or_default());
         for (fault, seen) in history.faults.iter().enumerate() {
             let end = seen.at + WATCH;
             // Tokens that nobody can judge are no outage of the gateway's.
@@ -112,9 +116,8 @@ pub fn outages(history: &History) -> Vec<Outage> {
             }
             let (mut gap, mut since) = (Duration::ZERO, seen.at);
             for pair in times.windows(2) {
-                // That nobody asked before the fault is not its doing, and what begins at the watch's end may be the next
-                // one's.
-                let from = pair[0].max(seen.at);
+                // What was before the fault is not its doing, and what begins at the watch's end may be the next one's.
+                let from = asked.first_after(pair[0].max(seen.at));
                 let lasted = pair[1].min(end).saturating_sub(from);
                 if pair[1] >= seen.at && pair[0] <= end && lasted > gap {
                     (gap, since) = (lasted, from);
@@ -124,7 +127,7 @@ pub fn outages(history: &History) -> Vec<Outage> {
             if let Some(last) = times.last()
                 && *last < end
             {
-                let from = (*last).max(seen.at);
+                let from = asked.first_after((*last).max(seen.at));
                 if end.saturating_sub(from) > gap {
                     (gap, since) = (end - from, from);
                 }
@@ -138,6 +141,38 @@ pub fn outages(history: &History) -> Vec<Outage> {
         }
     }
     outages
+}
+
+/// When a flow asked.
+struct Asked {
+    /// When its requests were done, in order.
+    done: Vec<Duration>,
+    /// And when the first was sent of each and all that were done later.
+    sent: Vec<Duration>,
+}
+
+impl Asked {
+    fn new(mut requests: Vec<&Request>) -> Self {
+        requests.sort_by_key(|request| request.done);
+        let done = requests.iter().map(|request| request.done).collect();
+        let mut first = Duration::MAX;
+        let mut sent: Vec<Duration> = requests
+            .iter()
+            .rev()
+            .map(|request| {
+                first = first.min(request.sent);
+                first
+            })
+            .collect();
+        sent.reverse();
+        Self { done, sent }
+    }
+
+    /// The first moment from there on at which a request is on its way; that one, if none ever is.
+    fn first_after(&self, from: Duration) -> Duration {
+        let next = self.done.partition_point(|done| *done <= from);
+        self.sent.get(next).map_or(from, |sent| from.max(*sent))
+    }
 }
 
 /// Whether a fault comes alone. What is promised of outages (DESIGN section 6) is about one thing that breaks; where
@@ -361,6 +396,24 @@ mod tests {
         let history = history(10_000..10_700);
         assert_eq!(check(&history), Vec::<String>::new());
         assert_eq!(outages(&history)[0].gap, ms(710));
+    }
+
+    #[test]
+    fn that_nobody_asks_is_no_outage_and_that_one_waits_is() {
+        // The fault comes 10 ms after a success, and 490 before the next request.
+        let found = |took: u64| {
+            let mut history = history(0..0);
+            history
+                .requests
+                .retain(|request| request.sent.as_millis() % 500 == 0);
+            history.faults[0].at = ms(10_020);
+            history.requests[21].done = ms(10_500 + took);
+            (check(&history).len(), outages(&history)[0].gap)
+        };
+        assert_eq!(found(10), (0, ms(10)));
+        assert_eq!(found(450), (0, ms(450)));
+        // Those that came later had success: what is told is how long there was none.
+        assert_eq!(found(1_400), (0, ms(510)));
     }
 
     #[test]

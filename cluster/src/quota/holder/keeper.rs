@@ -16,13 +16,14 @@ use super::{
         key::KeyId,
         lease::Contact,
         message::{AskItem, GrantItem, ITEMS, QuotaAsk, QuotaGrant, Recall, TERMS},
+        rate::Rate,
         terms::{Kind, Share, Terms},
     },
     base::Base,
     holding::Holder,
     key::{DOUBTED, IN_USE, KeyHandle},
     moves::{gone, move_tokens, spans},
-    row::{Row, Surroundings, again_after, follow_base, nanoseconds},
+    row::{REST_AFTER, Row, Surroundings, again_after, follow_base, nanoseconds},
 };
 
 /// Who holds.
@@ -58,6 +59,9 @@ pub struct Keeper {
     resting: VecDeque<Resting>,
     /// Keys that are not here any more and of which the ledger thinks that something is held.
     strangers: BTreeMap<KeyId, Stranger>,
+    /// How fast keys went when the node joined the others, until they are met again, or that moment, in nanoseconds.
+    rates: BTreeMap<KeyId, Rate>,
+    rates_until: u64,
     ticked: Option<Now>,
     sent: Option<u64>,
     grant_time: Duration,
@@ -98,6 +102,8 @@ impl Keeper {
             rows: BTreeMap::new(),
             resting: VecDeque::new(),
             strangers: BTreeMap::new(),
+            rates: BTreeMap::new(),
+            rates_until: 0,
             ticked: None,
             sent: None,
             grant_time: GRANT_TIME,
@@ -130,11 +136,15 @@ impl Keeper {
         self.ask(self.holder.as_of(), now)
     }
 
-    /// The ledger has answered: from here on the holder spends what it is given, and no more all of every limit.
+    /// The ledger has answered: from here on the holder spends what it is given, and no more all of every limit. What
+    /// was asked of its keys it goes on to know, or it would hand back what the next requests need.
     pub fn join(&mut self, grant: &QuotaGrant, clock: &impl Clock) {
-        let seq = self.seq;
+        let (seq, rows) = (self.seq, std::mem::take(&mut self.rows));
         self.begin(self.who.clone());
         self.seq = seq;
+        let rates = rows.into_iter().map(|(key, row)| (key, row.into_rate()));
+        self.rates = rates.collect();
+        self.rates_until = clock.now().monotonic.0 + nanoseconds(REST_AFTER);
         self.grant(grant, clock);
     }
 
@@ -163,6 +173,9 @@ impl Keeper {
         };
         for key in self.holder.bell.take_used() {
             self.row(&key, now);
+        }
+        if now.monotonic.0 >= self.rates_until {
+            self.rates.clear();
         }
         let around = Surroundings {
             now,
@@ -314,10 +327,13 @@ impl Keeper {
 
     fn row(&mut self, key: &KeyHandle, now: Now) -> &mut Row {
         let floor = self.floor;
-        let row = self
-            .rows
-            .entry(key.0.id)
-            .or_insert_with(|| Row::new(key.clone(), now, floor));
+        let row = self.rows.entry(key.0.id).or_insert_with(|| {
+            let row = Row::new(key.clone(), now, floor);
+            match self.rates.remove(&key.0.id) {
+                Some(rate) => row.going(rate),
+                None => row,
+            }
+        });
         if row.key.0.born != key.0.born {
             *row = Row::new(key.clone(), now, floor);
         }

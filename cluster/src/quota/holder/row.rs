@@ -124,6 +124,16 @@ impl Row {
         self
     }
 
+    /// The same, of a key that was in use here before, by what is known of that.
+    pub(super) fn going(self, rate: Rate) -> Self {
+        Self { rate, ..self }
+    }
+
+    /// How fast the key went.
+    pub(super) fn into_rate(self) -> Rate {
+        self.rate
+    }
+
     /// Looks at the key. True if there is something to say of it now.
     pub(super) fn tick(&mut self, around: &Surroundings<'_>, clock: &impl Clock) -> bool {
         let key = &self.key.0;
@@ -478,4 +488,4 @@ const IDLE_PAUSE: Duration = Duration::from_secs(60);
 const IDLE_PAUSE_MOST: Duration = Duration::from_secs(16 * 60);
 
 /// A key that nobody has charged for so long, and of which nothing is to be said, costs no look each tick.
-const REST_AFTER: Duration = Duration::from_secs(10);
+pub(super) const REST_AFTER: Duration = Duration::from_secs(10);

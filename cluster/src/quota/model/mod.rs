@@ -123,7 +123,7 @@ fn a_lapse_without_cooling_is_caught() {
 #[test]
 fn a_word_on_what_cools_that_is_believed_beyond_a_lease_is_caught() {
     caught(
-        720,
+        300,
         Bugs {
             ledger: Planted {
                 rests_without_deadline: true,

@@ -15,6 +15,8 @@ use crate::quota::{
     terms::{Kind, OnLapse, Share, Terms},
 };
 
+mod moving;
+
 const TICK: Duration = Duration::from_millis(100);
 
 struct Node {

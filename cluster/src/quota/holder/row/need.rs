@@ -2,7 +2,7 @@
 //!
 //! In: the row, at a tick. Out: how much is missing; how what is held cools, now and then. A core.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use super::{
     super::{
@@ -51,16 +51,13 @@ impl Row {
                 .try_into()
                 .unwrap_or(u32::MAX),
         );
+        let for_others = self.for_others(around, held);
         let mut soon = i64::from(held.free);
         if (soon as f64) < low {
-            let cooling = key.cell.cooling(key.form.pace, around.now);
-            let in_time = cooling
-                .iter()
-                .filter(|(time, _)| *time <= around.grant_time);
-            soon += in_time.map(|(_, count)| i64::from(*count)).sum::<i64>();
+            soon += self.cools(around, around.grant_time);
         }
         if soon as f64 >= low && !found_nothing {
-            return 0;
+            return for_others;
         }
         // Of what little there is, little.
         let pool = key.pool.load(Relaxed).min(key.limit());
@@ -70,7 +67,44 @@ impl Row {
         let instead = self.instead_of_base(around);
         let target = whole(self.high(around).max(floor).max(soon_used)).max(instead);
         // What it can use in a window at all, with room for chance.
-        (target - soon).min(self.need().max(instead) - all(held))
+        let most = self.need().max(instead) - all(held);
+        (target - soon).min(most).max(for_others)
+    }
+
+    /// What is missing of the reserve, if that is much of it: what is free and what cools in time should be enough for
+    /// what comes here and for the reserve.
+    fn for_others(&self, around: &Surroundings<'_>, held: Held) -> i64 {
+        let reserve = self.reserve(around);
+        let enough = self.rate.fast() * LEADERLESS.as_secs_f64() + reserve;
+        let free = i64::from(held.free);
+        if free as f64 >= enough {
+            return 0;
+        }
+        let missing = enough - (free + self.cools(around, LEADERLESS)) as f64;
+        if missing > reserve * RESERVE_MISSING {
+            whole(missing.min(reserve))
+        } else {
+            0
+        }
+    }
+
+    /// What is to be at hand, while there is plenty, for clients that come because their own region is lost: until the
+    /// ledger's leader, which may have been lost with it, is another and can give more. As much as comes here already in
+    /// that time; but no more than its part of what is left beyond a quarter of the limit.
+    fn reserve(&self, around: &Surroundings<'_>) -> f64 {
+        let key = &self.key.0;
+        let limit = key.limit();
+        let plenty = key.pool.load(Relaxed).min(limit).saturating_sub(limit / 4);
+        let part = f64::from(plenty) / f64::from(around.nodes);
+        part.min(self.rate.fast() * LEADERLESS.as_secs_f64())
+    }
+
+    /// How many of those that cool are free within that time.
+    fn cools(&self, around: &Surroundings<'_>, within: Duration) -> i64 {
+        let key = &self.key.0;
+        let cooling = key.cell.cooling(key.form.pace, around.now);
+        let in_time = cooling.iter().filter(|(time, _)| *time <= within);
+        in_time.map(|(_, count)| i64::from(*count)).sum()
     }
 
     fn need(&self) -> i64 {
@@ -108,7 +142,7 @@ impl Row {
     }
 
     pub(super) fn high(&self, around: &Surroundings<'_>) -> f64 {
-        self.low(around) * HIGH
+        (self.low(around) * HIGH).max(self.reserve(around))
     }
 
     /// Whether that is to be said though there is nothing else to say.
@@ -140,3 +174,10 @@ const LEAD: f64 = 1.5;
 
 /// And then for so many times of that.
 const HIGH: f64 = 3.0;
+
+/// How long it may take until a ledger whose leader is lost gives tokens again: others notice, one of them is elected,
+/// and hears from nodes.
+const LEADERLESS: Duration = Duration::from_secs(1);
+
+/// How much of the reserve for that is missing when it is asked for.
+const RESERVE_MISSING: f64 = 0.25;

@@ -1,0 +1,61 @@
+//! What a node has at hand where requests come that nobody has announced: another region's, or those of a cluster that
+//! has just got its ledger.
+
+use super::*;
+
+/// 8 requests a second for so long, as evenly as ticks allow, all admitted.
+fn eight_a_second(node: &mut Node, terms: &Terms, seconds: u32) -> Vec<AskItem> {
+    let mut said = Vec::new();
+    for tick in 0..seconds * 10 {
+        if tick * 8 / 10 != (tick + 1) * 8 / 10 {
+            let key = node.key(1, terms);
+            assert!(node.admits(&key, 1), "at tick {tick}");
+        }
+        said.extend(node.ticked());
+    }
+    said
+}
+
+#[test]
+fn while_there_is_plenty_a_node_keeps_a_seconds_worth_at_hand_for_others_clients() {
+    let terms = sliding(200, SECOND);
+    let mut node = Node::new();
+    // 11 of base, 8 of them in use: enough for what comes, but not for twice as much.
+    let said = eight_a_second(&mut node, &terms, 3);
+    let wanted = said.iter().map(|item| item.want).max();
+    assert!(wanted >= Some(2) && wanted <= Some(6), "{said:?}");
+
+    // Where a quarter of the limit is all that is left, nobody keeps any of it for others.
+    let mut node = Node::new();
+    let key = node.key(1, &terms);
+    let scarce = GrantItem {
+        pool: 50,
+        ..item(&key, 1, 0)
+    };
+    node.answer(vec![scarce]);
+    let said = eight_a_second(&mut node, &terms, 3);
+    assert!(said.is_empty(), "{said:?}");
+}
+
+#[test]
+fn a_node_that_joins_the_others_still_knows_what_it_uses() {
+    let terms = sliding(180, SECOND);
+    let mut node = Node::new();
+    node.keeper.begin(who(7));
+    node.keeper.alone(&node.clock);
+    eight_a_second(&mut node, &terms, 5);
+    node.index += 1;
+    let ask = node.keeper.introduce(&node.clock);
+    let echo = Echo {
+        seq: ask.seq,
+        sent_ms: ask.sent_ms,
+    };
+    let word = node.message(Some(echo), vec![]);
+    node.keeper.join(&word, &node.clock);
+    // The leader has heard nothing of it, and divides the limit between those that it has heard of.
+    recall(&mut node, 1, &terms, 0);
+    let said = node.ticked();
+    assert!(said[0].returned <= 3 && said[0].rate > 6000, "{said:?}");
+    let key = node.key(1, &terms);
+    assert!(node.admits(&key, 7), "{:?}", held(&key));
+}
