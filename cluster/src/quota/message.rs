@@ -146,6 +146,8 @@ pub struct Recall {
     pub as_of: u64,
     /// More than this, base included, is not to be held for now, but for what is needed soon.
     pub cap: u32,
+    /// And what is needed soon neither, and not a token more: while the key is in deficit, nodes have no base.
+    pub owed: bool,
 }
 
 /// Which ask is answered.

@@ -102,6 +102,7 @@ pub(super) fn grant() -> QuotaGrant {
             terms: ask().terms[0],
             as_of: 41,
             cap: 12,
+            owed: true,
         }],
     }
 }

@@ -396,7 +396,7 @@ impl Keeper {
             },
         };
         handle.0.cell.mark(IN_USE);
-        self.row(&handle, now).recall(recall.cap, now);
+        self.row(&handle, now).recall(recall, now);
     }
 
     /// Contact is there again after such a silence: of keys whose extra did not outlive it, the ledger has to

@@ -71,6 +71,9 @@ pub(super) struct Key {
     pub(super) owed: AtomicU32,
     /// How many tokens of the base were handed back, and not given again. The keeper's.
     pub(super) lent: AtomicU32,
+    /// Tokens that others are to have and that still cooled when they were taken out: they are handed back as others
+    /// cool off. The keeper's.
+    pub(super) withheld: AtomicU32,
     /// What had been spent, of the cell's traffic, when the key went out of use. The keeper's.
     pub(super) counted: AtomicU32,
     /// Hints of the last grant: tokens in the pool, and free at others.
@@ -161,6 +164,7 @@ impl Key {
             returned: AtomicU32::new(0),
             born,
             lent: AtomicU32::new(0),
+            withheld: AtomicU32::new(0),
             counted: AtomicU32::new(0),
             pool: AtomicU32::new(terms.limit()),
             others: AtomicU32::new(0),

@@ -1,5 +1,7 @@
 //! What a holder holds, for those who check it.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::{
     super::{
         cell::Held,
@@ -20,7 +22,7 @@ pub struct Holding {
     pub key: KeyId,
     /// Its terms, as requests came with them.
     pub terms: Option<Terms>,
-    /// What is free and what cools.
+    /// What is free and what cools. Tokens that are to be handed back when they have cooled count until they are.
     pub held: Held,
     /// The node's own share.
     pub base: u32,
@@ -58,11 +60,16 @@ impl KeyHandle {
             return None;
         }
         let marks = key.cell.marks();
+        let held = key.cell.held();
+        let withheld = key.withheld.load(Relaxed).cast_signed();
         let standing = contact.standing(self.validity());
         Some(Holding {
             key: key.id,
             terms: key.terms().map(|(terms, _)| terms),
-            held: key.cell.held(),
+            held: Held {
+                free: held.free.saturating_add(withheld),
+                ..held
+            },
             base: key.cell.base(),
             extra: key.extra(),
             valid: standing == Standing::Valid && marks & DOUBTED == 0,

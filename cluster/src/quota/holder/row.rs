@@ -4,6 +4,7 @@
 //! what. A core. The rules are those of docs/quota.md, "Asking and handing back"; nothing here can make a
 //! limit be passed, whatever it asks.
 
+mod excess;
 mod need;
 
 use std::{collections::VecDeque, sync::atomic::Ordering::Relaxed, time::Duration};
@@ -12,8 +13,8 @@ use super::{
     super::{
         cell::{Held, Traffic},
         clock::{Clock, Now},
-        message::AskItem,
-        rate::{Rate, chance, over},
+        message::{AskItem, Recall},
+        rate::{Rate, chance},
         terms::{Kind, POOLED_MOST},
     },
     base::Base,
@@ -63,6 +64,8 @@ struct Cap {
     until: u64,
     /// It was set though the leader may not know what the key needs here.
     blind: bool,
+    /// Nodes wait for what is beyond it, and may have no base of any key till it comes.
+    owed: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -170,10 +173,15 @@ impl Row {
             key.others.store(0, Relaxed);
         }
         let missing = self.missing(around, short);
+        let yields = self.yield_excess(missing > 0, around.now);
         let asks = self.wish_for(missing, around);
         let returns = missing == 0 && self.hand_back(around);
         let repeats = self.unsaid && self.silent_for(around) >= again_after(around.grant_time);
-        asks || returns || repeats || self.slows_down(around) || self.rests_overdue(around)
+        asks || yields
+            || returns
+            || repeats
+            || self.slows_down(around)
+            || self.rests_overdue(around)
     }
 
     /// Whether much less comes than was said, of a key that others want more of: they wait for what it is thought to
@@ -274,38 +282,29 @@ impl Row {
         } else {
             self.spare_since = None;
         }
-        if let Some(cap) = self.cap {
-            let all = all(held);
-            let most = match cap.blind {
-                true => {
-                    let used = whole(self.used_in_a_window());
-                    cap.most.max(u32::try_from(used).unwrap_or(u32::MAX))
-                }
-                false => cap.most,
-            };
-            if now >= cap.until {
-                self.cap = None;
-            } else if over(all, most, key.form.window) {
-                let base = i64::from(key.cell.base());
-                return self.give((all - i64::from(most)).min(free), base);
-            }
-        }
         self.leaving && self.give(free, 0)
     }
 
     /// Hands back up to so many free tokens: of what is beyond base, and so many of the base.
     fn give(&mut self, count: i64, base: i64) -> bool {
         let key = &self.key.0;
-        let extra = i64::from(key.extra());
-        let may = extra + base;
+        let withheld = i64::from(key.withheld.load(Relaxed));
+        let may = i64::from(key.extra()) + base - withheld;
         let most = u32::try_from(count.min(may)).unwrap_or(0);
         let out = match key.form.params.planted.keeps_returns {
             true => most,
             false => key.cell.withdraw(most, 0),
         };
+        self.returned(out)
+    }
+
+    /// So many free tokens were taken out to be handed back. True if it is any.
+    fn returned(&mut self, out: u32) -> bool {
         if out == 0 {
             return false;
         }
+        let key = &self.key.0;
+        let extra = i64::from(key.extra());
         let returned = key.returned.load(Relaxed).wrapping_add(out);
         key.returned.store(returned, Relaxed);
         let of_base = u32::try_from(i64::from(out) - extra.max(0)).unwrap_or(0);
@@ -354,7 +353,11 @@ impl Row {
         if cap.is_some() {
             self.know_scarce(now);
         }
-        self.cap = cap.map(|most| self.cap(most, false, now));
+        // What a deficit needs is not less because it is told what is fair beside.
+        let owed = self
+            .cap
+            .filter(|cap| cap.owed && now.monotonic.0 < cap.until);
+        self.cap = cap.map(|most| owed.unwrap_or_else(|| self.cap(most, false, now)));
         let given = self.key.0.given.load(Relaxed);
         if self.wish.is_some_and(|wish| since(given, wish.total) == 0) {
             self.wish = None;
@@ -362,12 +365,18 @@ impl Row {
     }
 
     /// Others want more than there is.
-    pub(super) fn recall(&mut self, cap: u32, now: Now) {
+    pub(super) fn recall(&mut self, recall: &Recall, now: Now) {
         let heard = self
             .said
             .is_some_and(|(_, at)| elapsed(at, now.monotonic.0) < self.key.0.form.params.wish);
         self.know_scarce(now);
-        self.cap = Some(self.cap(cap, !heard, now));
+        let mut cap = self.cap(recall.cap, !heard, now);
+        if recall.owed {
+            // It is said again before that is over.
+            cap.until += cap.until - now.monotonic.0;
+            cap.owed = true;
+        }
+        self.cap = Some(cap);
         if !heard {
             // So that the leader knows what is needed here.
             self.say_again();
@@ -386,6 +395,7 @@ impl Row {
             most,
             until: now.monotonic.0 + nanoseconds(lasts),
             blind,
+            owed: false,
         }
     }
 
@@ -409,6 +419,7 @@ impl Row {
                 || self.wish.is_none() && self.cap.is_none() && self.spare_since.is_none())
             && self.doubted_at.is_none()
             && !self.unsaid
+            && self.key.0.withheld.load(Relaxed) == 0
             && !(self.leaving && self.key.0.extra() > 0)
     }
 

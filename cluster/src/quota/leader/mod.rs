@@ -122,10 +122,40 @@ impl Leader {
             .iter()
             .map(|(node, word)| i64::from(missing(node, word, ledger)))
             .sum();
-        (missing > standing.pool).then(|| Scarcity {
-            caps: fair::caps(standing.terms.limit(), &uses(words, &standing, ledger)),
-            standing,
+        (missing > standing.pool).then(|| {
+            let mut uses = uses(words, &standing, ledger);
+            let there = match standing.pool < 0 {
+                true => self.left_for_those_that_hear(key, &standing, &mut uses, ledger),
+                false => standing.terms.limit(),
+            };
+            Scarcity {
+                caps: fair::caps(there, &uses),
+                standing,
+            }
         })
+    }
+
+    /// What there is of a key in deficit for nodes that can hand something back, which are left in `uses`: not what is
+    /// nobody's to spend now, nor what is at nodes that do not hear. Nothing comes back from those.
+    fn left_for_those_that_hear(
+        &self,
+        key: &KeyId,
+        standing: &Standing,
+        uses: &mut fair::Uses,
+        ledger: &Ledger,
+    ) -> u32 {
+        let wish = u64::try_from(self.params.wish.as_millis()).unwrap_or(u64::MAX);
+        let lately = ledger.now().log_ms.saturating_sub(wish);
+        let silent = ledger.nodes().filter(|(_, _, contact)| *contact < lately);
+        let silent: BTreeSet<&NodeId> = silent.map(|(node, ..)| node).collect();
+        for nodes in uses.values_mut() {
+            nodes.retain(|node, _| !silent.contains(node));
+        }
+        uses.retain(|_, nodes| !nodes.is_empty());
+        let away = silent.iter().map(|node| u64::from(ledger.held(node, key)));
+        let away = away.sum::<u64>() + standing.cooling + ledger.base_withheld(key);
+        let away = u32::try_from(away).unwrap_or(u32::MAX);
+        standing.terms.limit().saturating_sub(away)
     }
 
     /// Cuts what asks want of scarce keys to their caps, so that the order in a batch decides nothing.
@@ -205,8 +235,9 @@ impl Leader {
         }
     }
 
-    /// News for those that hold a tenth more of a scarce key than their cap: they hand back what is free. A node that
-    /// has never asked for the key has a base of it, too. The same is not said again for a while.
+    /// News for those that hold a tenth more of a scarce key than their cap, or more of one in deficit: they hand back what
+    /// is free, and of one in deficit what cools off, though it is wanted there. A node that has never asked for the key has a base of it, too. The same is not said again
+    /// for a while.
     pub fn recalls(&mut self, index: u64, ledger: &Ledger, now_ms: u64) -> Vec<QuotaGrant> {
         let mut news: BTreeMap<NodeId, QuotaGrant> = BTreeMap::new();
         let keys: BTreeSet<KeyId> = self.keys.keys().chain(ledger.shorts()).copied().collect();
@@ -214,23 +245,25 @@ impl Leader {
             let Some(Scarcity { caps, standing }) = self.scarcity(&key, ledger) else {
                 continue;
             };
+            let owed = standing.pool < 0;
             let again = again_ms(&standing.terms);
             if self.scarce.len() < RECALLED_MOST {
                 let calm = (standing.terms.window_ms() / 6).clamp(60_000, 600_000);
                 self.scarce.insert(key, now_ms.saturating_add(calm));
             }
             for (node, cap) in caps {
-                let held = i64::from(ledger.held(&node, &key));
+                let held = ledger.held(&node, &key);
                 let Some(incarnation) = ledger.life(&node) else {
                     continue;
+                };
+                let beyond = match owed {
+                    true => held > cap,
+                    false => over(held.into(), cap, standing.terms.window()),
                 };
                 let grant = news.get(&node);
                 let full = grant.is_some_and(|grant| grant.recalls.len() >= RECALLS)
                     || self.recalled.len() >= RECALLED_MOST;
-                if !over(held, cap, standing.terms.window())
-                    || full
-                    || self.recalled.contains_key(&(key, node.clone()))
-                {
+                if !beyond || full || self.recalled.contains_key(&(key, node.clone())) {
                     continue;
                 }
                 self.recalled
@@ -251,6 +284,7 @@ impl Leader {
                     terms: standing.terms,
                     as_of: standing.as_of,
                     cap,
+                    owed,
                 });
             }
         }

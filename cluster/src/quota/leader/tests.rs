@@ -11,8 +11,15 @@ use crate::quota::{
 const KEY: KeyId = KeyId([1; 16]);
 
 fn apply(ledger: &mut Ledger, act: Act) -> Vec<QuotaGrant> {
+    apply_at(ledger, 0, act)
+}
+
+fn apply_at(ledger: &mut Ledger, log_ms: u64, act: Act) -> Vec<QuotaGrant> {
     let entry = Entry {
-        stamp: Stamp::default(),
+        stamp: Stamp {
+            log_ms,
+            ..Stamp::default()
+        },
         line: Line::default(),
         act,
     };
@@ -43,6 +50,59 @@ fn ask(node: &str, seq: u64, returned: u32, want: u32) -> QuotaAsk {
             rests: None,
         }],
     }
+}
+
+/// Two nodes use all of a key, and more is wanted, when a third takes a seat: its part of the base has to come from them,
+/// though each of them holds less than its share of what the limit is.
+#[test]
+fn in_a_deficit_what_a_node_waits_for_is_recalled_and_no_less() {
+    let mut ledger = Ledger::new(Params::DEFAULT);
+    let mut leader = Leader::new(Params::DEFAULT);
+    let up = |node: &str| Act::NodeUp {
+        node: node.into(),
+        incarnation: 1,
+    };
+    let batch = |asks: Vec<QuotaAsk>| Act::Batch {
+        asks,
+        wishes: Vec::new(),
+    };
+    apply(&mut ledger, Act::Split { seats: 3 });
+    let mut returned = [0, 0];
+    let busy = |node: &str, seq, returned, want| {
+        let mut ask = ask(node, seq, returned, want);
+        // Three times the limit.
+        ask.items[0].rate = 50_000;
+        ask
+    };
+    for (node, want) in [("a", 333), ("b", 334)] {
+        apply(&mut ledger, up(node));
+        apply(&mut ledger, batch(vec![busy(node, 1, 0, want)]));
+    }
+    let standing = ledger.standing(&KEY).unwrap();
+    assert_eq!((standing.pool, standing.base), (0, 333));
+    apply(&mut ledger, up("c"));
+    assert_eq!(ledger.shorts(), [KEY]);
+    assert_eq!(ledger.right(&"c".into()), None);
+    for second in 1..=3 {
+        let seq = second + 1;
+        for ((node, region, want), returned) in [("a", "eu", 333), ("b", "us", 334)]
+            .iter()
+            .zip(&mut returned)
+        {
+            let asked = busy(node, seq, *returned, *want);
+            leader.hear(&asked, &(*region).into(), second * 1000);
+            apply_at(&mut ledger, second * 1000, batch(vec![asked]));
+        }
+        let recalls = leader.recalls(1, &ledger, second * 1000);
+        assert_eq!(recalls.is_empty(), second > 1, "{recalls:?}");
+        for recall in recalls {
+            let at = usize::from(recall.node == "b".into());
+            let cap = recall.recalls[0].cap;
+            returned[at] += ledger.held(&recall.node, &KEY) - cap;
+        }
+    }
+    assert!(ledger.standing(&KEY).unwrap().pool >= 0);
+    assert!(ledger.right(&"c".into()).is_some(), "{returned:?}");
 }
 
 #[test]

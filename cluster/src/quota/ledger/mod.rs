@@ -27,7 +27,7 @@ use super::{
     key::KeyId,
     message::{BaseRight, GrantItem, Line, Stamp},
     params::Params,
-    terms::Terms,
+    terms::{OnLapse, Terms},
 };
 use book::{Book, Booked};
 use roster::Roster;
@@ -185,13 +185,32 @@ impl Ledger {
         let held = || {
             let number = self.roster.find(node)?;
             let book = self.books.get(key)?;
-            let right = self.roster.right(number, self.now);
-            let base = right.map_or(0, |right| book.terms.base(right.share));
+            let base = self.base_of(number, book);
             let at = book.rows.binary_search_by_key(&number, |row| row.holder);
             let extra = at.map_or(0, |at| book.rows[at].extra());
             u32::try_from((i64::from(base) + extra).max(0)).ok()
         };
         held().unwrap_or(0)
+    }
+
+    /// What a node may spend of a key as base, now or once it has rested.
+    fn base_of(&self, number: u16, book: &Book) -> u32 {
+        let right = self.roster.right(number, self.now);
+        let right = right.filter(|right| right.firm || book.terms.on_lapse() == OnLapse::Base);
+        right.map_or(0, |right| book.terms.base(right.share))
+    }
+
+    /// Tokens of a key that are booked as base and that no node may spend: it waits for the right to it, or is gone, or
+    /// has a lesser part by now.
+    pub(crate) fn base_withheld(&self, key: &KeyId) -> u64 {
+        let Some(book) = self.books.get(key) else {
+            return 0;
+        };
+        let held = self
+            .roster
+            .numbers()
+            .map(|number| u64::from(self.base_of(number, book)));
+        self.booked(book).sum.saturating_sub(held.sum())
     }
 
     /// Every node that the ledger knows, with its life and the log time at which it was last heard of.

@@ -96,6 +96,11 @@ impl Roster {
         self.members.iter().flatten()
     }
 
+    /// The numbers of all members.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u16> {
+        self.numbers.values().copied()
+    }
+
     fn member_mut(&mut self, number: u16) -> Option<&mut Member> {
         self.members.get_mut(usize::from(number))?.as_mut()
     }

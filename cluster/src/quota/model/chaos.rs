@@ -44,8 +44,11 @@ impl Chaos {
     pub(super) fn new(seed: u64, bugs: Bugs) -> Self {
         let mut dice = Dice::new(seed);
         let ms = Duration::from_millis;
-        // In every third run much shorter than most windows, so that what nodes say of how tokens cool matters.
+        // In every third run much shorter than most windows, so that what nodes say of how tokens cool matters; in every
+        // sixth than all, and all limits are such that they say it.
         let extra = dice.between(400, 3000) / if seed.is_multiple_of(3) { 4 } else { 1 };
+        let told = seed.is_multiple_of(6);
+        let extra = if told { extra / 2 } else { extra };
         let params = Params {
             extra_lease_least: ms(extra),
             // Never the shorter one.
@@ -82,7 +85,10 @@ impl Chaos {
             KeyId(id)
         });
         let keys: Vec<_> = keys.collect();
-        let document = keys.iter().map(|key| (*key, terms(&mut dice))).collect();
+        let document = keys
+            .iter()
+            .map(|key| (*key, terms(&mut dice, told)))
+            .collect();
         let setup = Setup {
             params,
             seats: u16::try_from(dice.between(1, count + 1)).expect("few"),
@@ -96,7 +102,7 @@ impl Chaos {
             },
             wait: Duration::ZERO,
             wild: 400,
-            hints: dice.chance(500),
+            hints: dice.chance(500) && !told,
             bugs,
         };
         let mut world = World::new(setup, dice);
@@ -269,11 +275,23 @@ impl Chaos {
     }
 }
 
-fn terms(dice: &mut Dice) -> Terms {
-    let window = *dice.pick(&[200, 500, 1000, 2500]);
-    let kind = *dice.pick(&[Kind::Sliding, Kind::Sliding, Kind::Fixed]);
+/// `told`: of which nodes say how they cool.
+fn terms(dice: &mut Dice, told: bool) -> Terms {
+    let windows: &[u64] = match told {
+        true => &[1000, 2500],
+        false => &[200, 500, 1000, 2500],
+    };
+    let limits: &[u64] = match told {
+        true => &[65, 70, 100, 300],
+        false => &[1, 3, 20, 64, 65, 70, 100, 300],
+    };
+    let window = *dice.pick(windows);
+    let kind = match told {
+        true => Kind::Sliding,
+        false => *dice.pick(&[Kind::Sliding, Kind::Sliding, Kind::Fixed]),
+    };
     let on_lapse = *dice.pick(&[OnLapse::Base, OnLapse::Deny]);
-    let limit = *dice.pick(&[1, 3, 20, 64, 65, 70, 100, 300]);
+    let limit = *dice.pick(limits);
     let window = Duration::from_millis(window);
     Terms::new(limit, window, kind, on_lapse).expect("within bounds")
 }

@@ -98,6 +98,8 @@ pub(super) struct Outcome {
     pub(super) strict: u64,
     pub(super) messages: u64,
     pub(super) seconds: u64,
+    /// Looks, three a second, at which a node that lives had no right to base.
+    pub(super) without_base: u64,
     /// Where the tokens were in each third of it.
     pub(super) whereabouts: [Whereabouts; 3],
 }
@@ -206,6 +208,7 @@ impl Stage {
                     self.world.note_documents(&standing);
                     self.world.check(&standing)?;
                     self.look(&standing);
+                    self.outcome.without_base += u64::from(self.is_one_without_base());
                     self.world.happen(event);
                 }
                 event => self.world.happen(event),
@@ -313,6 +316,14 @@ impl Stage {
         }
         self.world.after_request(node);
         Ok(())
+    }
+
+    fn is_one_without_base(&self) -> bool {
+        // Not as all begin.
+        let begun = self.world.now > 5_000_000;
+        let ledger = &self.world.desk.ledger;
+        let mut living = self.world.nodes.iter().filter(|node| node.life.is_some());
+        begun && living.any(|node| ledger.right(&node.id).is_none())
     }
 
     fn look(&mut self, standing: &[(KeyId, Standing)]) {

@@ -303,6 +303,44 @@ fn a_tiny_limit_is_used_up_in_all_scenes() {
     measure(TINY);
 }
 
+/// A node that was declared gone comes back when the others have had its base for long, and use all of a limit, or ask
+/// for much more than that: they give it back, and it is not left without base of any key.
+#[test]
+fn a_node_that_comes_to_a_limit_in_full_use_has_its_base_soon() {
+    use Happening::{Crash, Gone, Start};
+    let minute = Kept {
+        name: "600 a minute",
+        limit: 600,
+        window: Duration::from_secs(60),
+        span: 900,
+        ..SECOND
+    };
+    for (kept, most) in [(SECOND, 5), (minute, 60)] {
+        for (asked, by_it) in [(ALL, true), (ALL, false), (20.0, true), (20.0, false)] {
+            let then = kept.span / 3;
+            let mut streams = vec![vec![(1, asked / 8.0)]; NODES];
+            if !by_it {
+                streams[8] = vec![];
+            }
+            let script = vec![
+                (then, Crash(vec![8])),
+                (then + 1, Gone(vec![8])),
+                (2 * then, Start(vec![8])),
+            ];
+            let outcome = play(&kept.scene(streams, script), 1);
+            let seconds = outcome.without_base as f64 / 3.0;
+            println!(
+                "{}, {asked} of it asked for, by it: {by_it}: without base for {seconds:.1} s, {:.1} % of strict, {:.1} messages a second",
+                kept.name,
+                outcome.strict_part() * 100.0,
+                outcome.messages_a_second()
+            );
+            assert!(outcome.without_base > 0, "it came when all was given away");
+            assert!(seconds < f64::from(most), "{}: {seconds} s", kept.name);
+        }
+    }
+}
+
 #[test]
 fn a_balanced_hours_limit_costs_few_messages_and_an_idle_one_none() {
     for (part, most) in [(0.8, 0.1), (0.0, 0.0)] {

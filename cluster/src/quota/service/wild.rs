@@ -23,6 +23,7 @@ pub(super) fn scramble_grant(grant: &mut QuotaGrant) {
     }
     for recall in &mut grant.recalls {
         recall.cap = number.below(100);
+        recall.owed = number.below(2) == 0;
     }
 }
 

@@ -479,6 +479,49 @@ fn a_cap_takes_back_what_is_free_above_it() {
 }
 
 #[test]
+fn what_is_in_full_use_beyond_a_cap_goes_as_it_cools_where_nodes_wait_for_it() {
+    // By how much of a limit the cap is, and whether nodes wait for the rest.
+    for (cap, owed, told, back) in [
+        (300, true, 75, 200..=200),
+        (300, true, 5, 0..=0),
+        // Half as much again it may keep that is wanted, else. What comes free just at a tick is not wanted yet.
+        (200, false, 75, 200..=300),
+        (400, false, 75, 0..=100),
+    ] {
+        let mut node = Node::new();
+        let terms = sliding(9000, SECOND * 60);
+        let key = node.key(1, &terms);
+        assert!(node.admits(&key, 500));
+        node.denied(&key, 1);
+        let born = node.ticked()[0].born;
+        let mut returned = 0;
+        for turn in 0..75 {
+            if turn < told {
+                recall_owed(&mut node, 1, &terms, cap, owed);
+            }
+            node.answer(vec![GrantItem {
+                cap: (turn < told).then_some(cap),
+                ..item(&key, born, 0)
+            }]);
+            for _ in 0..9 {
+                // All that is there is wanted, and more.
+                while node.admits(&key, 10) {}
+                let said = node.ticked();
+                returned = said.last().map_or(returned, |item| item.returned);
+            }
+            if turn == 4 {
+                let free = if owed || cap == 200 { -200 } else { 0 };
+                assert_eq!(held(&key), Held { free, cool: 500 });
+            }
+        }
+        assert!(back.contains(&returned), "{returned} of {back:?}");
+        let Held { free, cool } = held(&key);
+        assert_eq!(i64::from(free) + i64::from(cool), 500 - i64::from(returned));
+        assert!(cool > 150, "it is spent again: {cool}");
+    }
+}
+
+#[test]
 fn a_node_that_needs_less_of_a_scarce_key_says_so() {
     let mut node = Node::new();
     let key = node.key(1, &sliding(5400, SECOND));
@@ -511,6 +554,10 @@ fn a_node_that_needs_less_of_a_scarce_key_says_so() {
 
 /// A node is asked to hold less.
 fn recall(node: &mut Node, number: u8, terms: &Terms, cap: u32) {
+    recall_owed(node, number, terms, cap, false);
+}
+
+fn recall_owed(node: &mut Node, number: u8, terms: &Terms, cap: u32, owed: bool) {
     node.index += 1;
     let mut grant = node.message(None, vec![]);
     grant.recalls = vec![Recall {
@@ -518,6 +565,7 @@ fn recall(node: &mut Node, number: u8, terms: &Terms, cap: u32) {
         terms: *terms,
         as_of: 1,
         cap,
+        owed,
     }];
     node.keeper.grant(&grant, &node.clock);
 }

@@ -159,8 +159,9 @@ impl Row {
         let key = &self.key.0;
         let given = key.given.load(Relaxed);
         let spans = rests(key, around.now);
-        // What cools of tokens that were taken back is not of those that it holds.
-        let owes = key.cell.held().free < 0;
+        // What cools of tokens that were taken back is not of those that it holds. What is withheld is.
+        let withheld = i64::from(key.withheld.load(Relaxed));
+        let owes = i64::from(key.cell.held().free) + withheld < 0;
         (!spans.is_empty() && !owes).then_some(Rests { given, spans })
     }
 }
