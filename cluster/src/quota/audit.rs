@@ -27,8 +27,9 @@ pub fn sums_up(standing: &Standing) -> Result<(), String> {
 }
 
 /// Nobody is given what is not there: where the pool is less than nothing after an entry, no holder has more than before,
-/// unless the limit was lowered or base grew by the entry, or a holder's debt went with its life. Of a key that had no
-/// record before nothing is said: the entry may have been made under two documents.
+/// unless base grew by the entry, or a holder's debt went with its life. Nothing is said of a key that had no record before,
+/// or whose terms are of a newer document after: the entry may have been made under several, one after the other, of which
+/// one in the middle admitted more.
 ///
 /// # Errors
 /// Who was given how many.
@@ -36,9 +37,9 @@ pub fn gives_what_is_there(before: Option<&Standing>, after: &Standing) -> Resul
     let Some(before) = before else {
         return Ok(());
     };
-    let lowered = after.terms.limit() < before.terms.limit();
+    let newer = after.as_of != before.as_of;
     let grown = after.base > before.base;
-    if after.pool >= 0 || lowered || grown {
+    if after.pool >= 0 || newer || grown {
         return Ok(());
     }
     for (node, extra) in &after.extra {
@@ -97,7 +98,11 @@ mod tests {
         let grown = |before| gives_what_is_there(Some(&before), &after);
         assert!(grown(standing(100, 10, 50, 0, 40)).is_err());
         assert_eq!(grown(standing(100, -5, 50, 0, 55)), Ok(()));
-        assert_eq!(grown(standing(120, 30, 50, 0, 40)), Ok(()));
+        let older = Standing {
+            as_of: 0,
+            ..standing(120, 30, 50, 0, 40)
+        };
+        assert_eq!(grown(older), Ok(()));
         assert_eq!(grown(standing(100, 20, 40, 0, 40)), Ok(()));
         let repaid = standing(100, -5, 50, 55, 0);
         assert_eq!(

@@ -23,7 +23,7 @@ use super::{
     holding::Holder,
     key::{DOUBTED, IN_USE, KeyHandle},
     moves::{gone, move_tokens, spans},
-    row::{REST_AFTER, Row, Surroundings, again_after, follow_base, nanoseconds},
+    row::{REST_AFTER, Row, Surroundings, again_after, follow_base, nanoseconds, since},
 };
 
 /// Who holds.
@@ -361,7 +361,12 @@ impl Keeper {
         key.cell.mark(IN_USE);
         let row = self.row(&handle, now);
         let lent = key.lent.load(Relaxed) > 0;
-        if index < row.index || !move_tokens(key, item, now, clock) {
+        // Of one entry, that more was given in it than an earlier word on it says.
+        let overtaken = row.taken == Some(index) && since(key.given.load(Relaxed), item.given) == 0;
+        if index < row.index || overtaken && key.given.load(Relaxed) != item.given {
+            return;
+        }
+        if !move_tokens(key, item, now, clock) {
             return;
         }
         if lent && key.lent.load(Relaxed) == 0 {
@@ -369,6 +374,7 @@ impl Keeper {
             row.say_again();
         }
         row.index = index;
+        row.taken = Some(index);
         row.granted(item.cap, now);
         if row.doubted_at.is_some_and(|doubted| doubted <= index) {
             row.doubted_at = None;

@@ -36,8 +36,11 @@ pub(super) struct Row {
     wish: Option<Wish>,
     /// Not to hold more than so many, until then; of what is needed soon only if the leader knows of it.
     cap: Option<Cap>,
-    /// Of the last grant that said something of it.
+    /// Of the last grant that said something of it, or that could have.
     pub(super) index: u64,
+    /// Of the last grant that was taken. In one entry a key may be spoken of several times: for an ask, and for a wish from
+    /// earlier. What was given then only grows from one to the next.
+    pub(super) taken: Option<u64>,
     /// A grant of at least this index says whether the ledger has taken the extra back.
     pub(super) doubted_at: Option<u64>,
     /// What was handed back is in no ask that was answered.
@@ -105,6 +108,7 @@ impl Row {
             wish: None,
             cap: None,
             index,
+            taken: None,
             doubted_at: None,
             unsaid: false,
             said: None,
@@ -466,7 +470,7 @@ fn all(held: Held) -> i64 {
 }
 
 /// How far a wrapping count went on; a step back is none.
-fn since(from: u32, to: u32) -> u32 {
+pub(super) fn since(from: u32, to: u32) -> u32 {
     let ahead = to.wrapping_sub(from);
     if ahead.cast_signed() < 0 { 0 } else { ahead }
 }

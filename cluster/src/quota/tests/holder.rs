@@ -224,7 +224,11 @@ fn what_runs_low_is_asked_for_once_and_taken_in_once() {
     // Doubled, of another cell, and overtaken: nothing.
     node.answer(vec![item(&key, first.born, 150)]);
     node.answer(vec![item(&key, first.born + 1, 999)]);
-    node.index -= 3;
+    // Of the same entry, in which more was given later.
+    node.index -= 2;
+    node.answer(vec![item(&key, first.born, 100)]);
+    assert_eq!(held(&key).free, free);
+    node.index -= 2;
     node.answer(vec![item(&key, first.born, 100)]);
     let mut other = node.message(None, vec![item(&key, first.born, 900)]);
     other.index = 99;
