@@ -1,4 +1,4 @@
-//! Peers written by others: FastAPI under uvicorn, the `websockets` client, curl.
+//! Peers written by others: FastAPI under uvicorn, the `websockets` client, promtool, curl.
 
 use std::{
     net::SocketAddr,
@@ -17,8 +17,8 @@ use crate::{
     wait::{LONG, until},
 };
 
-/// A program of the Python environment that `tests/run` makes.
-fn python_program(name: &str) -> PathBuf {
+/// A program of the Python environment that `tests/run` makes, or beside them.
+fn program(name: &str) -> PathBuf {
     let folder = std::env::var_os("MERIDIAN_PEERS")
         .map(PathBuf::from)
         .unwrap_or_else(|| {
@@ -53,7 +53,7 @@ pub struct Upstream {
 impl Upstream {
     /// Starts `peers/plants.py` and waits until it listens.
     pub async fn start(folder: &Path, name: &str) -> Self {
-        let mut command = Command::new(python_program("uvicorn"));
+        let mut command = Command::new(program("uvicorn"));
         command
             .args([
                 "plants:app",
@@ -93,7 +93,7 @@ pub struct GrpcUpstream {
 impl GrpcUpstream {
     /// Starts `peers/grpc_plants.py` and waits until it listens.
     pub async fn start(folder: &Path, name: &str) -> Self {
-        let mut command = Command::new(python_program("python"));
+        let mut command = Command::new(program("python"));
         command
             .arg(scripts().join("grpc_plants.py"))
             .arg("serve")
@@ -114,7 +114,7 @@ impl GrpcUpstream {
 
 /// Calls every method of `peers/grpc_plants.py` through `address`, over TLS.
 pub async fn grpc(address: &str, token: &str, ca: &Path) -> Ran {
-    let mut command = Command::new(python_program("python"));
+    let mut command = Command::new(program("python"));
     command
         .arg(scripts().join("grpc_plants.py"))
         .args(["call", address, token])
@@ -124,7 +124,7 @@ pub async fn grpc(address: &str, token: &str, ca: &Path) -> Ran {
 
 /// Connects a WebSocket to `url`, sends messages, and checks their echoes.
 pub async fn web_socket(url: &str, token: &str, ca: Option<&Path>) -> Ran {
-    let mut command = Command::new(python_program("python"));
+    let mut command = Command::new(program("python"));
     command
         .arg(scripts().join("websocket_client.py"))
         .args([url, token]);
@@ -143,9 +143,18 @@ pub async fn curl(arguments: &[&str]) -> Ran {
     run(command).await
 }
 
+/// Runs Prometheus' promtool on files of this repository.
+pub async fn promtool(arguments: &[&str]) -> Ran {
+    let mut command = Command::new(program("promtool"));
+    command
+        .args(arguments)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    run(command).await
+}
+
 /// Holds an admin API against its own OpenAPI document (jsonschema, openapi-spec-validator).
 pub async fn openapi(url: &str, token_file: &Path) -> Ran {
-    let mut command = Command::new(python_program("python"));
+    let mut command = Command::new(program("python"));
     command
         .arg(scripts().join("openapi_client.py"))
         .arg(url)

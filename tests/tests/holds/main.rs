@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod alerts;
 mod alone;
 mod backup;
 mod bans;
