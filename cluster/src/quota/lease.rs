@@ -106,6 +106,11 @@ impl Contact {
         self.0 >= nanoseconds(span)
     }
 
+    /// The same, if a request that was sent then is confirmed, too.
+    pub(super) fn or_since(self, sent: Monotonic, now: Monotonic) -> Self {
+        self.min(Self(now.0.saturating_sub(sent.0)))
+    }
+
     /// How it stands for a key of that validity.
     #[must_use]
     pub fn standing(self, validity: Validity) -> Standing {

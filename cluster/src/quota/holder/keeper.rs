@@ -250,8 +250,11 @@ impl Keeper {
         if sent.is_some() {
             self.doubt_after(self.holder.lease.contact(now.monotonic), grant.index, now);
         }
+        // With this grant: it may be late itself.
+        let contact = self.holder.lease.contact(now.monotonic);
+        let contact = sent.map_or(contact, |sent| contact.or_since(sent, now.monotonic));
         for item in &grant.items {
-            self.take(item, grant.index, now, clock);
+            self.take(item, grant.index, contact, now, clock);
         }
         for recall in &grant.recalls {
             self.recall(recall, now, clock);
@@ -340,7 +343,14 @@ impl Keeper {
         row
     }
 
-    fn take(&mut self, item: &GrantItem, index: u64, now: Now, clock: &impl Clock) {
+    fn take(
+        &mut self,
+        item: &GrantItem,
+        index: u64,
+        contact: Contact,
+        now: Now,
+        clock: &impl Clock,
+    ) {
         let Some(handle) = self.holder.find(item.key) else {
             let known = self.strangers.get(&item.key);
             // The answer to what was handed back says the same again.
@@ -356,6 +366,11 @@ impl Keeper {
         };
         let key = &handle.0;
         if key.born != item.born {
+            return;
+        }
+        // The ledger may have taken back what it had given: it would be tokens of the base, too, that the node has lent, and
+        // that the ledger takes for lent by what it has heard since.
+        if !key.form.outlives(contact) {
             return;
         }
         key.cell.mark(IN_USE);

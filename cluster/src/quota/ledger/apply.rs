@@ -6,6 +6,7 @@
 use std::{
     collections::btree_map,
     ops::Bound::{Excluded, Unbounded},
+    time::Duration,
 };
 
 use meridian_config::name::NodeId;
@@ -116,7 +117,7 @@ impl Ledger {
             let before = book.size();
             let row = book.rows.remove(at);
             if !params.planted.crash_without_cooling {
-                let deadline = sent_ms.saturating_add(lease_ms(book, &params));
+                let deadline = sent_ms.saturating_add(lease_ms(book.terms.window(), &params));
                 book.take_back(row, deadline, now, &params);
             }
             book.forget(number);
@@ -134,12 +135,20 @@ impl Ledger {
             as_of: ask.as_of,
             seats: ask.seats,
         };
+        let silence = self.roster.silence(number, ask.sent_ms, self.now);
         if !self.roster.hear(heard, self.now, &self.params) {
             return None;
         }
-        let items = ask.items.iter();
-        let items = items.map(|item| self.take(number, Some(ask), item));
-        let items = items.collect();
+        let mut items = Vec::with_capacity(ask.items.len());
+        for item in &ask.items {
+            // Of a key whose lease was over meanwhile nothing is taken, and nothing told: the node says it again.
+            let overtaken = self.window(ask, item).is_some_and(|window| {
+                silence.overtook(lease_ms(window, &self.params), &self.params)
+            });
+            if !overtaken {
+                items.push(self.take(number, Some(ask), item));
+            }
+        }
         Some(QuotaGrant {
             node: ask.node.clone(),
             incarnation: ask.incarnation,
@@ -152,6 +161,13 @@ impl Ledger {
             items,
             recalls: Vec::new(),
         })
+    }
+
+    /// The window of a key that is spoken of.
+    fn window(&self, ask: &QuotaAsk, item: &AskItem) -> Option<Duration> {
+        let booked = self.books.get(&item.key).map(|book| book.terms);
+        let said = || ask.terms.get(usize::from(item.terms?)).copied();
+        Some(booked.or_else(said)?.window())
     }
 
     /// Gives what was asked for earlier, if the node still lives that life.
@@ -328,7 +344,7 @@ impl Ledger {
 /// Frees what has cooled, and takes back what is held under leases that are over.
 fn settle(book: &mut Book, roster: &Roster, now: Stamp, params: &Params, cools: bool) {
     book.free(now);
-    let lease = lease_ms(book, params);
+    let lease = lease_ms(book.terms.window(), params);
     let stretched = params.stretched_ms(lease);
     let mut at = 0;
     while let Some(row) = book.rows.get(at).copied() {
@@ -364,8 +380,8 @@ fn settle(book: &mut Book, roster: &Roster, now: Stamp, params: &Params, cools: 
 }
 
 /// For how long a node spends what it holds of a key beyond its base, by its own clock.
-fn lease_ms(book: &Book, params: &Params) -> u64 {
-    let lease = params.extra_lease(book.terms.window());
+fn lease_ms(window: Duration, params: &Params) -> u64 {
+    let lease = params.extra_lease(window);
     u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)
 }
 

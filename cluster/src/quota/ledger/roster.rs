@@ -74,6 +74,28 @@ pub(super) struct Roster {
     numbers: BTreeMap<NodeId, u16>,
 }
 
+/// How long nothing was heard of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Silence {
+    /// By log time, between the entries with its asks.
+    log_ms: u64,
+    /// By its own clock, between their sendings.
+    sent_ms: u64,
+}
+
+impl Silence {
+    const NONE: Self = Self {
+        log_ms: 0,
+        sent_ms: 0,
+    };
+
+    /// Whether the ask that ends it was sent under a lease of so many ms and comes when that is over: what it says of tokens
+    /// was said before the node had heard of all that the ledger gave, and took back since.
+    pub(super) fn overtook(self, lease_ms: u64, params: &Params) -> bool {
+        self.sent_ms < lease_ms && self.log_ms >= params.stretched_ms(lease_ms)
+    }
+}
+
 impl Roster {
     /// Of what a snapshot holds.
     pub(super) fn indexed(mut self) -> Self {
@@ -173,6 +195,15 @@ impl Roster {
         }
         self.take_seats();
         Some(number)
+    }
+
+    /// How long nothing was heard of a node before an ask that was sent then.
+    pub(super) fn silence(&self, number: u16, sent_ms: u64, now: Stamp) -> Silence {
+        let member = self.member(number).filter(|member| member.sent_ms > 0);
+        member.map_or(Silence::NONE, |member| Silence {
+            log_ms: now.log_ms.saturating_sub(member.contact),
+            sent_ms: sent_ms.saturating_sub(member.sent_ms),
+        })
     }
 
     /// Notes an ask. False: it is of another life, or not newer than the last.

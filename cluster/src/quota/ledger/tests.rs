@@ -63,7 +63,13 @@ impl Desk {
         self.act(Act::Expire);
     }
 
-    fn hear(&mut self, ask: QuotaAsk) -> Option<QuotaGrant> {
+    /// An ask that was sent just now.
+    fn hear(&mut self, mut ask: QuotaAsk) -> Option<QuotaGrant> {
+        ask.sent_ms += self.log_ms;
+        self.hear_late(ask)
+    }
+
+    fn hear_late(&mut self, ask: QuotaAsk) -> Option<QuotaGrant> {
         let mut grants = self.act(Act::Batch {
             asks: vec![ask],
             wishes: Vec::new(),
@@ -320,6 +326,28 @@ fn a_word_that_a_lapse_overtook_does_not_lend_what_was_given_again() {
     desk.pass(92);
     desk.hear(ask("b", 4, 20, 20));
     assert_eq!((desk.ledger.keys(), desk.ledger.rows()), (0, 0));
+}
+
+#[test]
+fn what_was_said_under_a_lease_and_comes_after_its_end_is_said_again() {
+    let mut desk = Desk::with(2);
+    desk.hear(ask("b", 1, 0, 22));
+    // It hands back 29 that it holds, 20 of its base with them, and is given 13 more, which reach it later.
+    let mut late = lending("b", 3, 29, 20, 9);
+    late.sent_ms = 29_000;
+    desk.hear(ask("a", 1, 0, 1));
+    desk.pass(31);
+    assert_eq!(desk.hear_late(late).unwrap().items, []);
+    let standing = desk.ledger.standing(&KEY).unwrap();
+    assert_eq!(standing.cooling, 23, "the lease is over");
+    assert!(
+        standing.extra.iter().all(|(_, extra)| *extra == 0),
+        "{standing:?}"
+    );
+    // It has 7 less than its base, and says so.
+    assert_eq!(given(desk.hear(lending("b", 4, 29, 7, 22))), 22);
+    let standing = desk.ledger.standing(&KEY).unwrap();
+    assert_eq!(standing.extra, [(name(1), -7)]);
 }
 
 /// A node that holds 300 beyond its base has spent these.

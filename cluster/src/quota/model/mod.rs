@@ -85,6 +85,13 @@ fn base_of_a_fixed_window_is_not_given_in_the_middle_of_it() {
     run(22_916, Bugs::default()).unwrap();
 }
 
+/// What once made tokens: a node said what it had lent under a lease, then took what had been given before, and was heard
+/// after the ledger had taken that back.
+#[test]
+fn what_is_said_under_a_lease_and_heard_after_it_makes_no_token() {
+    run(750, Bugs::default()).unwrap();
+}
+
 /// Plays seeds from one on that finds it soon; with `MERIDIAN_QUOTA_SEEDS`, more than 200 until one does.
 fn caught(first: u64, bugs: Bugs) {
     let found =
@@ -124,7 +131,7 @@ fn a_lapse_without_cooling_is_caught() {
 #[test]
 fn a_word_on_what_cools_that_is_believed_beyond_a_lease_is_caught() {
     caught(
-        510,
+        100,
         Bugs {
             ledger: Planted {
                 rests_without_deadline: true,
