@@ -148,7 +148,6 @@ mod tests {
         let of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let named: BTreeSet<&str> = rules
             .lines()
-            .filter(|line| line.trim_start().starts_with("expr:"))
             .flat_map(|line| line.split(|c| !of_name(c)))
             .filter(|word| word.starts_with("meridian_"))
             .collect();
