@@ -236,8 +236,8 @@ impl Leader {
     }
 
     /// News for those that hold a tenth more of a scarce key than their cap, or more of one in deficit: they hand back what
-    /// is free, and of one in deficit what cools off, though it is wanted there. A node that has never asked for the key has a base of it, too. The same is not said again
-    /// for a while.
+    /// is free, and of one in deficit what cools off, though it is wanted there. A node that has never asked for the key has
+    /// a base of it, too. The same is not said again for a while.
     pub fn recalls(&mut self, index: u64, ledger: &Ledger, now_ms: u64) -> Vec<QuotaGrant> {
         let mut news: BTreeMap<NodeId, QuotaGrant> = BTreeMap::new();
         let keys: BTreeSet<KeyId> = self.keys.keys().chain(ledger.shorts()).copied().collect();
