@@ -62,6 +62,7 @@ impl Bench {
                 base: Some(BaseRight {
                     share: Share { seat: 0, seats: 1 },
                     unspent_ms: 500 * 24 * 3_600_000,
+                    past: None,
                     waited_ms: u64::MAX,
                     firm: true,
                 }),

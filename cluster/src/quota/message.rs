@@ -176,6 +176,19 @@ pub struct BaseRight {
     /// Whether that goes for limits with `on_lapse: deny` too: not for a node that was out of contact for so
     /// long that their base was given to others, until it is whole again.
     pub firm: bool,
+    /// The life before this one; none: the node is new, or was declared gone since.
+    pub past: Option<Past>,
+}
+
+/// A life of a node that is over, as the ledger knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// Which.
+    pub incarnation: u64,
+    /// The last of its asks that counted.
+    pub seq: u64,
+    /// How long ago that was, in ms of log time.
+    pub ended_ms: u64,
 }
 
 /// The ledger's word on one key.

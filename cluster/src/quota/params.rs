@@ -50,6 +50,8 @@ pub struct Planted {
     pub keeps_returns: bool,
     /// A node spends its base share at once after a start.
     pub base_at_once: bool,
+    /// A node takes all that an earlier life has spent of its base for cool.
+    pub forgets_remains: bool,
     /// A request that is denied leaves what it took with the first of its limits.
     pub denials_cost: bool,
     /// The ledger heeds an ask that it has heard before.
@@ -69,6 +71,7 @@ impl Planted {
         gives_beyond_pool: false,
         keeps_returns: false,
         base_at_once: false,
+        forgets_remains: false,
         denials_cost: false,
         heeds_repeats: false,
         wild_hints: false,

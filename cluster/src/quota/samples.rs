@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::{
+    holder::Remains,
     key::KeyId,
     message::{
-        Act, AskItem, BaseRight, Echo, Entry, GrantItem, Line, QuotaAsk, QuotaGrant, Recall, Rests,
-        Span, Stamp, Wish,
+        Act, AskItem, BaseRight, Echo, Entry, GrantItem, Line, Past, QuotaAsk, QuotaGrant, Recall,
+        Rests, Span, Stamp, Wish,
     },
     terms::{Kind, OnLapse, Share, Terms},
 };
@@ -87,6 +88,11 @@ pub(super) fn grant() -> QuotaGrant {
             unspent_ms: u64::MAX,
             waited_ms: 70_000,
             firm: true,
+            past: Some(Past {
+                incarnation: 1_779_999_000_000,
+                seq: 4000,
+                ended_ms: 72_000,
+            }),
         }),
         items: vec![GrantItem {
             key: KeyId([7; 16]),
@@ -105,6 +111,19 @@ pub(super) fn grant() -> QuotaGrant {
             owed: true,
         }],
     }
+}
+
+/// What a life leaves for the next one.
+fn remains() -> Remains {
+    let past = Past {
+        incarnation: 1_780_000_000_000,
+        seq: 70,
+        ended_ms: 0,
+    };
+    let mut remains = Remains::new(past, 2, Duration::from_secs(900));
+    let span = |ms, count| Span { ms, count };
+    remains.add(KeyId([7; 16]), vec![span(90_000, 21), span(1_800_000, 4)]);
+    remains
 }
 
 /// Messages and entries.
@@ -139,6 +158,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     let mut samples = all("quota-entry", entries.collect());
     samples.push(first("quota-ask", &ask()));
     samples.push(first("quota-grant", &grant()));
+    samples.push(first("quota-remains", &remains()));
     samples.extend(super::service::samples());
     samples
 }
@@ -151,6 +171,9 @@ pub(crate) fn targets() -> Vec<Target> {
         }),
         Target::of("quota-grant", |bytes| {
             let _ = QuotaGrant::decode(bytes);
+        }),
+        Target::of("quota-remains", |bytes| {
+            let _ = Remains::decode(bytes);
         }),
         Target::of("quota-entry", |bytes| {
             let _ = Entry::decode(bytes);

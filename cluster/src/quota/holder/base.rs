@@ -1,21 +1,26 @@
 //! Which part of every limit a node may spend without asking, and since when.
 //!
-//! In: the base right that grants tell of. Out: the base of a key at an instant. A core.
+//! In: the base right that grants tell of, and what an earlier life has left. Out: the base of a key at an instant. A core.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::super::{
-    clock::Now,
-    message::BaseRight,
-    params::Params,
-    terms::{Kind, OnLapse, Share, Terms},
+use super::{
+    super::{
+        clock::Now,
+        key::KeyId,
+        message::{BaseRight, Past},
+        params::Params,
+        terms::{Kind, OnLapse, Share, Terms},
+    },
+    remains::Remains,
 };
 
 /// A node's base right, as far as it knows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Base {
     params: Params,
     right: Option<Right>,
+    before: Option<Before>,
     /// The node shares limits with nobody: its base is all of them.
     alone: bool,
 }
@@ -33,14 +38,77 @@ struct Right {
     waited: (Now, u64),
 }
 
+/// The life before this one, which ended in order.
+#[derive(Debug, Clone)]
+struct Before {
+    remains: Arc<Remains>,
+    /// By when after its end nothing of it cools.
+    lasts: Duration,
+    /// When this life learnt how long ago it ended, and how long, in ms; none while it has not.
+    ended: Option<(Now, u64)>,
+}
+
+impl Before {
+    fn new(remains: Remains, ended: Option<(Now, u64)>) -> Self {
+        Self {
+            lasts: remains.lasts(),
+            remains: Arc::new(remains),
+            ended,
+        }
+    }
+
+    /// All that it left has cooled: what of which key need not be kept.
+    fn over(self) -> Self {
+        match self.lasts.is_zero() {
+            true => self,
+            false => Self::new(self.remains.cooled(), self.ended),
+        }
+    }
+
+    /// How long ago it ended; none while that is not known.
+    fn passed(&self, now: Now) -> Option<Duration> {
+        self.ended.map(|(told, ms)| passed(told, ms, now))
+    }
+
+    /// For how long nobody else has spent of the share.
+    fn unspent(&self, now: Now) -> Option<Duration> {
+        let then = Duration::from_millis(self.remains.unspent_ms);
+        self.passed(now).map(|passed| then.saturating_add(passed))
+    }
+}
+
 impl Base {
     /// None.
     pub(super) fn new(params: Params) -> Self {
         Self {
             params,
             right: None,
+            before: None,
             alone: false,
         }
+    }
+
+    /// None yet, after a life that ended so.
+    pub(super) fn after(params: Params, remains: Remains) -> Self {
+        Self {
+            before: Some(Before::new(remains, None)),
+            ..Self::new(params)
+        }
+    }
+
+    /// What this life leaves of its base as it ends, but for what it has spent itself; none if it has no share.
+    pub(super) fn remains(&self, life: Past, now: Now) -> Option<Remains> {
+        let right = self.right.filter(|_| !self.alone)?;
+        let (mut unspent, mut left) = (right.unspent(now), None);
+        if let Some(before) = &self.before {
+            unspent = unspent.max(before.unspent(now)?);
+            left = Some(before.remains.after(before.passed(now)?, &self.params));
+        }
+        let mut remains = Remains::new(life, right.share.seat, unspent);
+        for (key, spans) in left.into_iter().flatten() {
+            remains.add(key, spans);
+        }
+        Some(remains)
     }
 
     /// The right that a grant told of at `now`. Its time goes on from the earliest begin that is known, as
@@ -50,6 +118,14 @@ impl Base {
             self.right = None;
             return;
         };
+        // Another life has been since, or the seat is another: a window is to be waited for.
+        self.before = self.before.take().and_then(|before| {
+            let ended = before.remains.ended(&new)?;
+            let ended = before.ended.or(Some((now, ended)));
+            let before = Before { ended, ..before };
+            let over = self.params.stretched(before.lasts) <= before.passed(now)?;
+            Some(if over { before.over() } else { before })
+        });
         let mut learnt = Right {
             share: new.share,
             firm: new.firm,
@@ -105,7 +181,7 @@ impl Base {
     }
 
     /// What may be spent of a key of these terms.
-    pub(super) fn of(&self, terms: &Terms, now: Now) -> u32 {
+    pub(super) fn of(&self, key: &KeyId, terms: &Terms, now: Now) -> u32 {
         if self.alone {
             return terms.limit();
         }
@@ -115,19 +191,34 @@ impl Base {
         if terms.on_lapse() == OnLapse::Deny && !right.firm {
             return 0;
         }
+        let base = terms.base(right.share);
         if self.params.planted.base_at_once || right.rested(terms, now, &self.params) {
-            terms.base(right.share)
-        } else {
-            0
+            return base;
         }
+        self.left_of(key, terms, now)
+            .map_or(0, |cools| base.saturating_sub(cools))
+    }
+
+    /// How much of its base an earlier life has spent that still cools; none where that is not known, and a window is to
+    /// be waited for.
+    fn left_of(&self, key: &KeyId, terms: &Terms, now: Now) -> Option<u32> {
+        let before = self.before.as_ref()?;
+        let rested = before.unspent(now)? >= self.params.stretched(terms.window());
+        if !rested || !Remains::tells_of(terms, &self.params) {
+            return None;
+        }
+        if self.params.planted.forgets_remains {
+            return Some(0);
+        }
+        let passed = before.passed(now)?;
+        Some(before.remains.left(key, passed, &self.params))
     }
 }
 
 impl Right {
     /// For how long nobody else has spent of it.
     fn unspent(&self, now: Now) -> Duration {
-        let since = now.monotonic.0.saturating_sub(self.told.monotonic.0);
-        Duration::from_millis(self.unspent_ms).saturating_add(Duration::from_nanos(since))
+        passed(self.told, self.unspent_ms, now)
     }
 
     /// Whether what others spent of it has cooled off.
@@ -146,6 +237,12 @@ impl Right {
             }
         }
     }
+}
+
+/// How long something has lasted that at `told` had lasted so many ms.
+fn passed(told: Now, ms: u64, now: Now) -> Duration {
+    let since = now.monotonic.0.saturating_sub(told.monotonic.0);
+    Duration::from_millis(ms).saturating_add(Duration::from_nanos(since))
 }
 
 /// The latest at which something may have begun that at `told` had lasted so many ms, by the wall clock: the clock
@@ -168,6 +265,8 @@ mod tests {
         }
     }
 
+    const KEY: KeyId = KeyId([1; 16]);
+
     fn terms(kind: Kind, on_lapse: OnLapse) -> Terms {
         Terms::new(1000, Duration::from_secs(100), kind, on_lapse).unwrap()
     }
@@ -178,6 +277,7 @@ mod tests {
             unspent_ms: unspent * 1000,
             waited_ms: u64::MAX,
             firm,
+            past: None,
         })
     }
 
@@ -185,19 +285,19 @@ mod tests {
     fn base_is_spent_once_what_others_spent_has_cooled_off() {
         let sliding = terms(Kind::Sliding, OnLapse::Base);
         let mut base = Base::new(Params::DEFAULT);
-        assert_eq!(base.of(&sliding, at(0)), 0);
+        assert_eq!(base.of(&KEY, &sliding, at(0)), 0);
         base.told(right(1, 4, 30, true), at(10));
-        assert_eq!(base.of(&sliding, at(80)), 0);
-        assert_eq!(base.of(&sliding, at(81)), 125);
+        assert_eq!(base.of(&KEY, &sliding, at(80)), 0);
+        assert_eq!(base.of(&KEY, &sliding, at(81)), 125);
         base.told(right(1, 4, 60, true), at(20));
-        assert_eq!(base.of(&sliding, at(61)), 125, "heard of more");
+        assert_eq!(base.of(&KEY, &sliding, at(61)), 125, "heard of more");
         base.told(right(1, 8, 0, true), at(62));
-        assert_eq!(base.of(&sliding, at(62)), 62, "a part of what it had");
+        assert_eq!(base.of(&KEY, &sliding, at(62)), 62, "a part of what it had");
         base.told(right(2, 8, 0, true), at(62));
-        assert_eq!(base.of(&sliding, at(162)), 0, "another seat");
-        assert_eq!(base.of(&sliding, at(163)), 62);
+        assert_eq!(base.of(&KEY, &sliding, at(162)), 0, "another seat");
+        assert_eq!(base.of(&KEY, &sliding, at(163)), 62);
         base.told(None, at(200));
-        assert_eq!(base.of(&sliding, at(999)), 0);
+        assert_eq!(base.of(&KEY, &sliding, at(999)), 0);
     }
 
     #[test]
@@ -205,18 +305,24 @@ mod tests {
         let fixed = terms(Kind::Fixed, OnLapse::Base);
         let mut base = Base::new(Params::DEFAULT);
         base.told(right(1, 4, 3, true), at(3));
-        assert_eq!(base.of(&fixed, at(99)), 0);
-        assert_eq!(base.of(&fixed, at(100)), 125);
+        assert_eq!(base.of(&KEY, &fixed, at(99)), 0);
+        assert_eq!(base.of(&KEY, &fixed, at(100)), 125);
     }
 
     #[test]
     fn what_is_not_firm_is_spent_only_where_the_limit_says_so() {
         let deny = terms(Kind::Sliding, OnLapse::Deny);
         let mut base = Base::new(Params::DEFAULT).assumed(Share { seat: 1, seats: 4 }, at(0));
-        assert_eq!(base.of(&deny, at(1000)), 0);
-        assert_eq!(base.of(&terms(Kind::Sliding, OnLapse::Base), at(0)), 125);
-        assert_eq!(base.of(&terms(Kind::Fixed, OnLapse::Base), at(0)), 125);
+        assert_eq!(base.of(&KEY, &deny, at(1000)), 0);
+        assert_eq!(
+            base.of(&KEY, &terms(Kind::Sliding, OnLapse::Base), at(0)),
+            125
+        );
+        assert_eq!(
+            base.of(&KEY, &terms(Kind::Fixed, OnLapse::Base), at(0)),
+            125
+        );
         base.told(right(1, 4, 200, true), at(0));
-        assert_eq!(base.of(&deny, at(0)), 125);
+        assert_eq!(base.of(&KEY, &deny, at(0)), 125);
     }
 }

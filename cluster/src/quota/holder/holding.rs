@@ -247,7 +247,7 @@ impl Holder {
             // The base of a lowered limit is less from now on. That of a raised one is the keeper's to give.
             key.0
                 .cell
-                .lower_base(self.base.load().of(terms, clock.now()));
+                .lower_base(self.base.load().of(&key.0.id, terms, clock.now()));
             key.note_use();
         }
     }
@@ -261,7 +261,7 @@ impl Holder {
         let form = self.form(terms);
         let born = self.born.fetch_add(1, Relaxed) + 1;
         let key = Key::new(id, terms, on_empty, as_of, form, born, self.bell.clone());
-        let base = self.base.load().of(terms, clock.now());
+        let base = self.base.load().of(&id, terms, clock.now());
         if base == terms.limit() {
             // Nobody else has any.
             key.pool.store(0, Relaxed);
@@ -290,7 +290,7 @@ impl Holder {
         // were there: of a lesser one what is too much goes now, a greater one is the keeper's to give.
         new.0
             .cell
-            .lower_base(self.base.load().of(terms, clock.now()));
+            .lower_base(self.base.load().of(&id, terms, clock.now()));
         new.note_use();
         Ok(new)
     }

@@ -15,14 +15,15 @@ use super::{
         clock::{Clock, Monotonic, Now},
         key::KeyId,
         lease::Contact,
-        message::{AskItem, GrantItem, ITEMS, QuotaAsk, QuotaGrant, Recall, TERMS},
+        message::{AskItem, GrantItem, ITEMS, Past, QuotaAsk, QuotaGrant, Recall, TERMS},
         rate::Rate,
         terms::{Kind, Share, Terms},
     },
     base::Base,
     holding::Holder,
     key::{DOUBTED, IN_USE, KeyHandle},
-    moves::{gone, move_tokens, spans},
+    moves::{gone, move_tokens, parting},
+    remains::Remains,
     row::{REST_AFTER, Row, Surroundings, again_after, follow_base, nanoseconds, since},
 };
 
@@ -44,6 +45,15 @@ pub enum Turn {
     /// clock was set. What is held may not be right any more and has been given up. The node takes a new
     /// incarnation and begins with it: [`Keeper::begin`].
     Void,
+}
+
+/// The end of a life.
+#[derive(Debug)]
+pub struct Farewell {
+    /// These are to be sent.
+    pub asks: Vec<QuotaAsk>,
+    /// What the node's next life is to know, if all of these were answered; none if this one had no base.
+    pub remains: Option<Remains>,
 }
 
 /// Keeps a node's holding in step with the ledger.
@@ -115,6 +125,16 @@ impl Keeper {
         }
     }
 
+    /// The same after a life that [ended in order](Self::farewell), and whose every word the ledger has answered.
+    #[must_use]
+    pub fn after(holder: Arc<Holder>, who: Who, remains: Remains) -> Self {
+        let base = Base::after(holder.params, remains);
+        Self {
+            base,
+            ..Self::new(holder, who)
+        }
+    }
+
     /// Gives up everything that is held, and begins another life.
     pub fn begin(&mut self, who: Who) {
         self.void();
@@ -152,7 +172,7 @@ impl Keeper {
     /// of limits that say `on_lapse: base`. A limit may then be passed by that base, once for each such start.
     pub fn assume(&mut self, share: Share, clock: &impl Clock) {
         if self.base.kind().is_none() {
-            self.base = self.base.assumed(share, clock.now());
+            self.base = self.base.clone().assumed(share, clock.now());
             self.follow_base_everywhere(clock);
         }
     }
@@ -238,7 +258,7 @@ impl Keeper {
             let before = self.base.kind();
             self.base.told(grant.base, now);
             if self.base.kind() == before {
-                self.holder.base.store(Arc::new(self.base));
+                self.holder.base.store(Arc::new(self.base.clone()));
             } else {
                 self.follow_base_everywhere(clock);
             }
@@ -277,14 +297,20 @@ impl Keeper {
 
     /// Hands back everything, with when what cools is free: for a node that stops in order and has no requests
     /// any more. Nothing can be charged afterwards.
-    pub fn farewell(&mut self, clock: &impl Clock) -> Vec<QuotaAsk> {
+    pub fn farewell(&mut self, clock: &impl Clock) -> Farewell {
         let now = clock.now();
         let mut items = BTreeMap::new();
+        let mut stays = Vec::new();
         self.holder.for_each(|handle| {
             let key = &handle.0;
             key.cell.settle(key.form.pace, clock);
             let cooling = key.cell.cooling(key.form.pace, now);
             let held = key.cell.void();
+            let (goes, stay) = parting(key, cooling, held.cool);
+            let terms = key.terms();
+            if terms.is_some_and(|(terms, _)| Remains::tells_of(&terms, &self.holder.params)) {
+                stays.push((key.id, stay));
+            }
             if key.extra() <= 0 {
                 return;
             }
@@ -303,17 +329,30 @@ impl Keeper {
                 },
                 rate: 0,
                 free: 0,
-                cooling: spans(key, cooling, held.cool),
+                cooling: goes,
                 rests: None,
             };
-            items.insert(key.id, (item, key.terms()));
+            items.insert(key.id, (item, terms));
         });
+        let base = self.base.clone();
         self.rows.clear();
         self.resting.clear();
         // Keys that are met from here on have no base.
         self.base = Base::new(self.holder.params);
-        self.holder.base.store(Arc::new(self.base));
-        self.asks(items.into_values().collect(), now)
+        self.holder.base.store(Arc::new(self.base.clone()));
+        let asks = self.asks(items.into_values().collect(), now);
+        let life = Past {
+            incarnation: self.who.incarnation,
+            seq: self.seq,
+            ended_ms: 0,
+        };
+        let mut remains = base.remains(life, now);
+        if let Some(remains) = &mut remains {
+            for (key, spans) in stays {
+                remains.add(key, spans);
+            }
+        }
+        Farewell { asks, remains }
     }
 
     /// The share of every limit's base that this node has; none while it has none.
@@ -444,7 +483,7 @@ impl Keeper {
 
     fn follow_base_everywhere(&mut self, clock: &impl Clock) {
         // For keys that are met from now on, then for those that are there.
-        self.holder.base.store(Arc::new(self.base));
+        self.holder.base.store(Arc::new(self.base.clone()));
         let now = clock.now();
         self.holder
             .for_each(|handle| follow_base(&handle.0, &self.base, now));
@@ -563,7 +602,7 @@ impl Keeper {
     fn void(&mut self) {
         self.over = true;
         self.base = Base::new(self.holder.params);
-        self.holder.base.store(Arc::new(self.base));
+        self.holder.base.store(Arc::new(self.base.clone()));
         self.holder.lease.end();
         let mut all = Vec::new();
         self.holder.for_each(|handle| all.push(handle.clone()));

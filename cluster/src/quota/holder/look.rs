@@ -26,7 +26,9 @@ pub struct Holding {
     pub held: Held,
     /// The node's own share.
     pub base: u32,
-    /// What it has beyond that; less than 0: what it has lent of it.
+    /// The same once what an earlier life has spent of it has cooled.
+    pub owed: u32,
+    /// What it has beyond base; less than 0: what it has lent of it.
     pub extra: i32,
     /// The extra may be spent, as far as the node knows.
     pub valid: bool,
@@ -71,6 +73,7 @@ impl KeyHandle {
                 ..held
             },
             base: key.cell.base(),
+            owed: key.owed.load(Relaxed),
             extra: key.extra(),
             valid: standing == Standing::Valid && marks & DOUBTED == 0,
             in_use: marks & IN_USE != 0,

@@ -12,6 +12,7 @@
 //! - [`row`]: what the keeper thinks of a key in use: how fast it goes, what to ask and hand back;
 //! - [`moves`]: what a grant and a farewell do to a key's tokens;
 //! - [`base`]: which part of every limit is this node's own, and since when;
+//! - [`remains`]: what a life that ends in order leaves of that for the next one to wait for;
 //! - [`waiting`]: requests that wait for a grant.
 //!
 //! A core, but for being shared: the clock is an argument, and the shell sends what `tick` returns, calls
@@ -23,11 +24,13 @@ mod keeper;
 mod key;
 mod look;
 mod moves;
+mod remains;
 mod row;
 mod waiting;
 
 pub use holding::{Crowded, Holder};
-pub use keeper::{Keeper, Turn, Who};
+pub use keeper::{Farewell, Keeper, Turn, Who};
 pub use key::{KeyHandle, OnEmpty};
 pub use look::Holding;
+pub use remains::Remains;
 pub use waiting::{Parked, Unparked};

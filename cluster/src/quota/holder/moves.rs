@@ -46,21 +46,27 @@ fn reach_window(key: &Key, window: u64, now: Now, clock: &impl Clock) -> bool {
     ahead <= latest && (0..TRIES).any(|_| key.cell.reach_window(key.form.pace, window, clock))
 }
 
-/// What cools of the tokens handed back. Those that cool longest count as the base's, which waits for a window
-/// anyway.
-pub(super) fn spans(key: &Key, mut cooling: Vec<(Duration, u32)>, cool: u32) -> Vec<Span> {
+/// What cools of a key's tokens as its node ends: of those that are handed back, and of those that stay. Base has those
+/// that cool longest, which is best for the others; of what is handed back, no more than is extra: the ledger takes no more.
+pub(super) fn parting(
+    key: &Key,
+    mut cooling: Vec<(Duration, u32)>,
+    cool: u32,
+) -> (Vec<Span>, Vec<Span>) {
     let known: u32 = cooling.iter().map(|(_, count)| count).sum();
     if cool > known {
         // In flight: just spent.
         cooling.push((Duration::from_nanos(key.form.pace.rest()), cool - known));
     }
-    let mut base = key.cell.base();
-    for (_, count) in cooling.iter_mut().rev() {
-        let kept = base.min(*count);
-        *count -= kept;
-        base -= kept;
+    let extra = u32::try_from(key.extra()).unwrap_or(0);
+    let mut goes = cool.max(known).saturating_sub(key.cell.base()).min(extra);
+    let mut gone = cooling.clone();
+    for ((_, count), (_, left)) in gone.iter_mut().zip(&mut cooling) {
+        *count = goes.min(*count);
+        goes -= *count;
+        *left -= *count;
     }
-    merged(key, cooling, SPANS)
+    (merged(key, gone, SPANS), merged(key, cooling, RESTS))
 }
 
 /// What cools of the tokens that are held. Those of the newest slot may still be given back, and spent again.

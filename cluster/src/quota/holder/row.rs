@@ -456,7 +456,7 @@ impl Row {
 pub(super) fn follow_base(key: &Key, base: &Base, now: Now) {
     while let Some((terms, as_of)) = key.terms() {
         key.owed.store(base.in_time(&terms), Relaxed);
-        let (is, should) = (key.cell.base(), base.of(&terms, now));
+        let (is, should) = (key.cell.base(), base.of(&key.id, &terms, now));
         let changed = is == should || key.cell.change_base(is, should);
         // A request may have come with newer terms meanwhile, and have found nothing to lower.
         if changed && key.terms().is_some_and(|(_, newest)| newest == as_of) {

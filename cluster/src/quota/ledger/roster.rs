@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::book::{Book, Booked, offset_ms};
 use crate::quota::{
-    message::{BaseRight, Stamp},
+    message::{BaseRight, Past, Stamp},
     params::Params,
     terms::{OnLapse, Share},
 };
@@ -33,6 +33,8 @@ pub(super) struct Member {
     pub(super) as_of: u64,
     /// Its life began here; none for a node's first, before which nobody spent its base.
     begun: Option<Stamp>,
+    /// The life before: which, its last ask, and when that was, by log time.
+    past: Option<(u64, u64, u64)>,
     /// When it was last given the right to base after a wait.
     waited: Option<Stamp>,
     pub(super) seat: Option<u16>,
@@ -141,6 +143,7 @@ impl Roster {
                 return None;
             }
             member.doubt(now, params);
+            member.past = Some((member.incarnation, member.seq, member.contact));
             member.incarnation = incarnation;
             (member.seq, member.sent_ms) = (0, 0);
             member.contact = now.log_ms;
@@ -157,6 +160,7 @@ impl Roster {
             sent_ms: 0,
             as_of: 0,
             begun: None,
+            past: None,
             waited: None,
             seat: None,
             seated: false,
@@ -324,6 +328,11 @@ impl Roster {
                 .waited
                 .map_or(u64::MAX, |then| now.log_ms.saturating_sub(then.log_ms)),
             firm: member.firm,
+            past: member.past.map(|(incarnation, seq, log_ms)| Past {
+                incarnation,
+                seq,
+                ended_ms: now.log_ms.saturating_sub(log_ms),
+            }),
         })
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Chaos {
     keys: Vec<KeyId>,
     /// The node that most requests come to now.
     busy: usize,
+    /// Nodes end in order most of the time.
+    orderly: bool,
     seen: Seen,
 }
 
@@ -44,11 +46,11 @@ impl Chaos {
     pub(super) fn new(seed: u64, bugs: Bugs) -> Self {
         let mut dice = Dice::new(seed);
         let ms = Duration::from_millis;
-        // In every third run much shorter than most windows, so that what nodes say of how tokens cool matters; in every
-        // sixth than all, and all limits are such that they say it.
-        let extra = dice.between(400, 3000) / if seed.is_multiple_of(3) { 4 } else { 1 };
-        let told = seed.is_multiple_of(6);
-        let extra = if told { extra / 2 } else { extra };
+        // In every third run much shorter than all windows, and all limits are such that what nodes say of how tokens cool
+        // matters; in every other one of these, nodes end in order most of the time.
+        let told = seed.is_multiple_of(3);
+        let orderly = told && !seed.is_multiple_of(6);
+        let extra = dice.between(400, 3000) / if told { 8 } else { 1 };
         let params = Params {
             extra_lease_least: ms(extra),
             // Never the shorter one.
@@ -112,6 +114,7 @@ impl Chaos {
             world,
             keys,
             busy: 0,
+            orderly,
             seen: Seen::default(),
         }
     }
@@ -190,7 +193,11 @@ impl Chaos {
             return;
         }
         let at = self.some_node();
-        match self.world.dice.below(100) {
+        let what = match self.orderly && self.world.dice.chance(600) {
+            true => LEAVE,
+            false => self.world.dice.below(100),
+        };
+        match what {
             0..25 => {
                 self.world.nodes[at].cut = true;
                 self.within(&[300_000, 1_500_000, 6_000_000], Event::Heal(at));
@@ -214,7 +221,7 @@ impl Chaos {
                 self.between(1000, 1_500_000, Event::Elect);
             }
             68..85 => self.publish(),
-            85..93 => {
+            LEAVE..93 => {
                 // An orderly end, and a new life.
                 let asks = self.world.nodes[at].leave(self.world.now);
                 self.seen.left += u64::from(!asks.is_empty());
@@ -274,6 +281,9 @@ impl Chaos {
         }
     }
 }
+
+/// Of a hundred faults, the number from which on a node ends in order.
+const LEAVE: u64 = 85;
 
 /// `told`: of which nodes say how they cool.
 fn terms(dice: &mut Dice, told: bool) -> Terms {

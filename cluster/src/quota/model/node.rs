@@ -1,6 +1,12 @@
 //! A node of the model: its clocks, and the real holder and keeper of its life.
 
-use std::{collections::BTreeMap, sync::Arc, task::Context, task::Waker, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    task::Context,
+    task::Waker,
+    time::Duration,
+};
 
 use meridian_config::name::{NodeId, RegionName};
 
@@ -8,7 +14,7 @@ use super::dice::Dice;
 use crate::quota::{
     charge::{Answer, Denial},
     clock::{Clock, Monotonic, Now, Unix},
-    holder::{Holder, Holding, Keeper, KeyHandle, OnEmpty, Turn, Who},
+    holder::{Farewell, Holder, Holding, Keeper, KeyHandle, OnEmpty, Remains, Turn, Who},
     key::KeyId,
     message::{QuotaAsk, QuotaGrant},
     params::Params,
@@ -32,6 +38,8 @@ pub(super) struct Node {
     pub(super) as_of: u64,
     pub(super) cut: bool,
     pub(super) life: Option<Life>,
+    /// On its disk, from an orderly end: what the next life is to know, and the asks that have no answer yet.
+    left: Option<(Remains, BTreeSet<u64>)>,
 }
 
 /// One life of a node.
@@ -79,6 +87,7 @@ impl Node {
             as_of: 1,
             cut: false,
             life: None,
+            left: None,
         }
     }
 
@@ -99,8 +108,15 @@ impl Node {
             node: self.id.clone(),
             incarnation: self.incarnation,
         };
+        let remains = self
+            .left
+            .take()
+            .filter(|(_, unanswered)| unanswered.is_empty());
         self.life = Some(Life {
-            keeper: Keeper::new(holder.clone(), who),
+            keeper: match remains {
+                Some((remains, _)) => Keeper::after(holder.clone(), who, remains),
+                None => Keeper::new(holder.clone(), who),
+            },
             holder,
             document: birth.document,
             as_of: self.as_of,
@@ -181,14 +197,23 @@ impl Node {
         let clock = self.clock(real);
         if let Some(life) = &mut self.life {
             life.keeper.grant(grant, &clock);
+        } else if let (Some((_, unanswered)), Some(echo)) = (&mut self.left, grant.answers)
+            && grant.incarnation == self.incarnation
+        {
+            unanswered.remove(&echo.seq);
         }
     }
 
     /// Ends its life in order.
     pub(super) fn leave(&mut self, real: u64) -> Vec<QuotaAsk> {
         let clock = self.clock(real);
-        let life = self.life.take();
-        life.map_or(Vec::new(), |mut life| life.keeper.farewell(&clock))
+        let Some(mut life) = self.life.take() else {
+            return Vec::new();
+        };
+        let Farewell { asks, remains } = life.keeper.farewell(&clock);
+        let unanswered = asks.iter().map(|ask| ask.seq).collect();
+        self.left = remains.map(|remains| (remains, unanswered));
+        asks
     }
 }
 

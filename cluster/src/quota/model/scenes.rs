@@ -18,9 +18,6 @@ struct Kept {
     plays: u64,
     /// The least that is admitted of what the strict limiter admits.
     floor: f64,
-    /// Scenes in which less is admitted, and how much at least: base of a node that has begun another life is not spent
-    /// for a window, however long ago its earlier life spent of it, and the strict limiter has it as it cools.
-    lower: &'static [(&'static str, f64)],
 }
 
 const BURST: &str = "burst at one node";
@@ -52,7 +49,6 @@ const HOUR: Kept = Kept {
     span: 3 * 3600,
     plays: 1,
     floor: 0.96,
-    lower: &[(RESTARTS, 0.93)],
 };
 
 const SECOND: Kept = Kept {
@@ -63,7 +59,6 @@ const SECOND: Kept = Kept {
     span: 180,
     plays: 1,
     floor: 0.85,
-    lower: &[],
 };
 
 const WAITING: Kept = Kept {
@@ -81,7 +76,6 @@ const TINY: Kept = Kept {
     span: 1800,
     plays: 8,
     floor: 0.95,
-    lower: &[],
 };
 
 impl Kept {
@@ -270,10 +264,8 @@ fn measure(kept: Kept) {
                 println!("    {}", third.line(scene.limit));
             }
         }
-        let lower = kept.lower.iter().find(|(scene, _)| *scene == name);
-        let floor = lower.map_or(kept.floor, |(_, floor)| *floor);
-        if outcome.strict_part() < floor {
-            low.push((name, outcome.strict_part(), floor));
+        if outcome.strict_part() < kept.floor {
+            low.push((name, outcome.strict_part(), kept.floor));
         }
     }
     assert!(

@@ -25,6 +25,7 @@ pub(super) struct Bugs {
     pub(super) ledger: Planted,
     pub(super) node_ignores_its_deadline: bool,
     pub(super) slot_is_free_early: bool,
+    pub(super) remains_are_forgotten: bool,
 }
 
 #[derive(Debug)]
@@ -314,6 +315,7 @@ impl World {
             params.base_lease_least = Duration::from_secs(100_000);
         }
         params.planted.slot_early = self.bugs.slot_is_free_early;
+        params.planted.forgets_remains = self.bugs.remains_are_forgotten;
         let birth = Birth {
             document: self.oracle.document(node.as_of),
             params,

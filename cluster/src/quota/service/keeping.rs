@@ -5,6 +5,7 @@
 
 use std::{
     future::poll_fn,
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -30,7 +31,7 @@ use crate::{
     directory::Directory,
     host::{Host, blocking},
     quota::{
-        holder::{Holder, Keeper, Turn, Who},
+        holder::{Farewell, Holder, Keeper, Remains, Turn, Who},
         message::{QuotaAsk, QuotaGrant},
         onlooker::Onlooker,
         params::Params,
@@ -44,6 +45,9 @@ const FILE: &str = "quota-share";
 
 /// Lives that were begun without a quorum's word: they matter beyond a further start.
 const STARTS: &str = "quota-starts";
+
+/// What the life before left of its base, if it ended in order and was heard; there only between two lives.
+const REMAINS: &str = "quota-remains";
 
 /// Between two ticks that hungry keys cause.
 const GAP: Duration = Duration::from_millis(10);
@@ -104,7 +108,10 @@ impl Keeping {
         let mut stored = self.stored().await;
         self.lone.share(stored.flatten());
         self.recall_starts().await;
-        let mut keeper = Keeper::new(self.holder.clone(), self.who());
+        let mut keeper = match self.remains().await {
+            Some(remains) => Keeper::after(self.holder.clone(), self.who(), remains),
+            None => Keeper::new(self.holder.clone(), self.who()),
+        };
         self.show_begin();
         if stored.is_none() {
             self.count_alone(&mut keeper).await;
@@ -311,13 +318,48 @@ impl Keeping {
         }
     }
 
-    /// Hands everything back, before a planned stop.
+    /// Hands everything back, before a planned stop, and keeps what the next life is to know.
     async fn part(&self, keeper: &mut Keeper) {
-        let asks = keeper.farewell(&*self.clock);
+        let Farewell { asks, remains } = keeper.farewell(&*self.clock);
         self.show(|onlooker| asks.iter().for_each(|ask| onlooker.asked(ask)));
         let said = asks.into_iter().map(|ask| self.courier.say(Said::Ask(ask)));
         // What is not heard comes back when the lease is over.
-        let _ = join_all(said).await;
+        let replies = join_all(said).await;
+        let heard = replies.iter().all(|reply| match reply {
+            Some(Reply::Granted(grant)) => grant.incarnation == self.life,
+            _ => false,
+        });
+        let Some(remains) = remains.filter(|_| heard) else {
+            return;
+        };
+        let files = self.host.files();
+        let write = move || files.write(REMAINS, &remains.encode());
+        if let Err(error) = blocking(&*self.host, write).await {
+            tracing::error!("the file {REMAINS} cannot be written: {error}");
+        }
+    }
+
+    /// What the life before left, for this one and for no later one.
+    async fn remains(&self) -> Option<Remains> {
+        let files = self.host.files();
+        let read = move || {
+            let bytes = files.read(REMAINS)?;
+            files.remove(REMAINS)?;
+            Ok::<_, io::Error>(bytes)
+        };
+        match blocking(&*self.host, read).await {
+            Ok(bytes) => match Remains::decode(&bytes?) {
+                Ok(remains) => Some(remains),
+                Err(error) => {
+                    tracing::warn!("the file {REMAINS} is left out: {error}");
+                    None
+                }
+            },
+            Err(error) => {
+                tracing::error!("the file {REMAINS} cannot be read and is left out: {error}");
+                None
+            }
+        }
     }
 
     /// What earlier lives have begun without a quorum's word.

@@ -126,6 +126,7 @@ impl Node {
             answers,
             base: Some(BaseRight {
                 share: Share { seat: 1, seats: 9 },
+                past: None,
                 unspent_ms: 400 * 24 * 3_600_000,
                 waited_ms: u64::MAX,
                 firm: true,
@@ -761,7 +762,7 @@ fn a_node_that_stops_says_when_what_cools_is_free() {
     node.clock.forward(SECOND * 10);
     assert!(node.admits(&key, 60));
     node.clock.forward(SECOND * 5);
-    let asks = node.keeper.farewell(&node.clock);
+    let asks = node.keeper.farewell(&node.clock).asks;
     let item = &asks[0].items[0];
     assert_eq!((item.returned, item.want), (70, 70));
     // 100 cool, of which 50 are the base's: those that cool longest.

@@ -278,6 +278,19 @@ impl Books {
         })
     }
 
+    /// What earlier lives of a node than this one have spent of a key after that moment.
+    pub(super) fn spent_before(
+        &self,
+        node: &NodeId,
+        life: u64,
+        key: &KeyId,
+        after: Option<Duration>,
+    ) -> u64 {
+        let lives = self.former.range((node.clone(), 0)..(node.clone(), life));
+        let spent = lives.filter_map(|(_, spends)| spends.get(key));
+        spent.map(|spent| spent.after(after)).sum()
+    }
+
     /// What holders had of a key beyond base before an entry and do not have after it, and did not say themselves: whose,
     /// and how many.
     pub(super) fn taken_back(&self, applied: &AppliedSeen) -> Vec<(KeyId, Terms, NodeId, u64)> {

@@ -1,10 +1,13 @@
 //! Lives (docs/quota.md, "Time and leases", "On a running node").
 //!
 //! A life of a node spends nothing before the ledger has agreed on its begin, and no base for a window after it began, if the
-//! node has lived before; but for one that was started where no quorum could tell it what it may spend. What an earlier
-//! life has spent, or a node that is gone, others are given a window after it was spent at the earliest.
+//! node has lived before; but for one that was started where no quorum could tell it what it may spend, and for base that an
+//! earlier life, which ended in order, has not spent within a window. What an earlier life has spent, or a node that is gone,
+//! others are given a window after it was spent at the earliest.
 
 use std::time::Duration;
+
+use meridian_cluster::quota::{holder::Remains, params::Params};
 
 use super::{
     LIVES, Tried, Wrong,
@@ -42,17 +45,36 @@ pub(super) fn early(books: &Books, charge: &Charged<'_>, tried: &mut Tried) -> O
     tried.charged += 1;
     // The earlier life was over when this one began; when that was agreed on is when the entry was made, which is later.
     let rested = begun + charge.terms.window().saturating_sub(GRAIN);
-    let base = charge.holding.base;
-    (charge.slides() && charge.at < rested && base > 0).then(|| Wrong {
+    let base = u64::from(charge.holding.base);
+    if !charge.slides() || charge.at >= rested || base == 0 {
+        return None;
+    }
+    let free = match Remains::tells_of(&charge.terms, &Params::DEFAULT) {
+        true => unspent_before(books, charge, life),
+        false => 0,
+    };
+    (base > free).then(|| Wrong {
         name: LIVES,
         key: Some(charge.key),
         says: format!(
-            "{node} has its base of {base} of {:?} {:?} after its life began, and an earlier life may have spent it within {:?}",
+            "{node} has a base of {base} of {:?} {:?} after its life began, and earlier lives may have left {free} of it unspent within {:?}",
             charge.key,
             charge.at.saturating_sub(begun),
             charge.terms.window()
         ),
     })
+}
+
+/// How much of its base a node's earlier lives have left at most: what they have spent within a window is in its base, or
+/// cools in the ledger.
+fn unspent_before(books: &Books, charge: &Charged<'_>, life: u64) -> u64 {
+    let after = charge
+        .at
+        .checked_sub(charge.terms.window().saturating_sub(GRAIN));
+    let spent = books.spent_before(charge.node, life, &charge.key, after);
+    let standing = books.standing(&charge.key);
+    let cools = standing.map_or(0, |standing| standing.cooling);
+    (u64::from(charge.holding.owed) + cools).saturating_sub(spent)
 }
 
 impl Incarnation {

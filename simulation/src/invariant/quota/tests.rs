@@ -26,6 +26,7 @@ fn holding(free: i32, cool: u32, base: u32, extra: i32) -> Holding {
         terms: Some(terms()),
         held: Held { free, cool },
         base,
+        owed: base,
         extra,
         valid: true,
         in_use: true,

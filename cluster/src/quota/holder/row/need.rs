@@ -122,7 +122,8 @@ impl Row {
         let Some((terms, _)) = self.key.0.terms() else {
             return 0;
         };
-        i64::from(around.base.in_time(&terms)) - i64::from(around.base.of(&terms, around.now))
+        i64::from(around.base.in_time(&terms))
+            - i64::from(around.base.of(&self.key.0.id, &terms, around.now))
     }
 
     fn low(&self, around: &Surroundings<'_>) -> f64 {
