@@ -59,6 +59,9 @@ pub struct QuotaAsk {
     pub as_of: u64,
     /// How many seats there are by the share that this node spends base of; 0: it spends none.
     pub seats: u16,
+    /// Of every key, what cools here is no more than base by that split and what it holds beyond: what it has given up of
+    /// base as the split became finer, it has not spent within a window. Means nothing of fixed windows.
+    pub fits: bool,
     /// The terms of the keys below, each once.
     pub terms: Vec<Terms>,
     /// What it asks and returns.
@@ -169,8 +172,8 @@ pub struct BaseRight {
     /// [stretched](super::params::Params::stretched); a fixed window's in the first window that begins
     /// after that moment (three times the drift later than it says) and twice the clocks' offset.
     pub unspent_ms: u64,
-    /// How long ago, in ms of log time, the right was given after a wait in which others may have held its part; the
-    /// greatest number: it never waited. Base of a fixed window may be spent in the first window that begins after
+    /// How long ago, in ms of log time, the right was given after a wait in which others may have held its part, or another
+    /// had it; the greatest number: neither. Base of a fixed window may be spent in the first window that begins after
     /// that moment, too: what others handed back just then they may have spent in the one before.
     pub waited_ms: u64,
     /// Whether that goes for limits with `on_lapse: deny` too: not for a node that was out of contact for so

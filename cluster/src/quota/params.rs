@@ -52,6 +52,8 @@ pub struct Planted {
     pub base_at_once: bool,
     /// A node takes all that an earlier life has spent of its base for cool.
     pub forgets_remains: bool,
+    /// A node says that what it has spent fits a finer split, whether it does or not.
+    pub always_fits: bool,
     /// A request that is denied leaves what it took with the first of its limits.
     pub denials_cost: bool,
     /// The ledger heeds an ask that it has heard before.
@@ -72,6 +74,7 @@ impl Planted {
         keeps_returns: false,
         base_at_once: false,
         forgets_remains: false,
+        always_fits: false,
         denials_cost: false,
         heeds_repeats: false,
         wild_hints: false,

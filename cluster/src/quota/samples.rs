@@ -41,6 +41,7 @@ pub(super) fn ask() -> QuotaAsk {
         sent_ms: 123_456,
         as_of: 41,
         seats: 9,
+        fits: true,
         terms: vec![
             terms(1000, 3600, Kind::Sliding, OnLapse::Base),
             terms(200, 60, Kind::Fixed, OnLapse::Deny),

@@ -77,10 +77,21 @@ pub struct Keeper {
     grant_time: Duration,
     answered: VecDeque<u64>,
     base: Base,
+    /// Whether what cools fits base as it is split now; none once the ledger knows that it does.
+    fits: Option<Fits>,
     /// Of the last grant whose word on the base was taken.
     base_index: u64,
     /// Of the last grant that said something of a key that has no row any more, or that ended a silence.
     floor: u64,
+}
+
+/// What is known of whether what cools here fits a split that is new to this node.
+#[derive(Debug, Clone, Copy)]
+enum Fits {
+    /// To be looked at then, in nanoseconds, and so much later if it does not.
+    Look { at: u64, pause: Duration },
+    /// It does, as was said first in this ask.
+    Said(u64),
 }
 
 /// A key that is not in use.
@@ -119,6 +130,7 @@ impl Keeper {
             grant_time: GRANT_TIME,
             answered: VecDeque::new(),
             base: Base::new(holder.params),
+            fits: None,
             base_index: 0,
             floor: 0,
             holder,
@@ -255,8 +267,11 @@ impl Keeper {
         let now = clock.now();
         if grant.index >= self.base_index {
             self.base_index = grant.index;
-            let before = self.base.kind();
+            let (before, seats) = (self.base.kind(), self.base.seats());
             self.base.told(grant.base, now);
+            if self.base.seats() != seats {
+                self.fits = Some(Fits::Look { at: 0, pause: LOOK });
+            }
             if self.base.kind() == before {
                 self.holder.base.store(Arc::new(self.base.clone()));
             } else {
@@ -283,6 +298,9 @@ impl Keeper {
             // After the doubts: see `Lease::contact`.
             self.holder.lease.confirm(sent);
             self.answered.push_back(echo.seq);
+            if matches!(self.fits, Some(Fits::Said(seq)) if seq <= echo.seq) {
+                self.fits = None;
+            }
             if self.answered.len() > ANSWERED {
                 self.answered.pop_front();
             }
@@ -585,6 +603,7 @@ impl Keeper {
 
     fn ask(&mut self, as_of: u64, now: Now) -> QuotaAsk {
         self.seq += 1;
+        let fits = self.fits(now);
         QuotaAsk {
             node: self.who.node.clone(),
             incarnation: self.who.incarnation,
@@ -592,9 +611,37 @@ impl Keeper {
             sent_ms: now.monotonic.0 / 1_000_000,
             as_of,
             seats: self.base.seats(),
+            fits,
             terms: Vec::new(),
             items: Vec::new(),
         }
+    }
+
+    /// Whether of every key no more cools than base and what is held beyond; false once that was said and heard.
+    fn fits(&mut self, now: Now) -> bool {
+        let (at, pause) = match self.fits {
+            None => return false,
+            Some(Fits::Said(_)) => return true,
+            Some(Fits::Look { at, pause }) => (at, pause),
+        };
+        if now.monotonic.0 < at {
+            return false;
+        }
+        let mut fits = true;
+        self.holder.for_each(|handle| {
+            let key = &handle.0;
+            let holds = i64::from(key.cell.base()) + i64::from(key.extra());
+            fits &= i64::from(key.cell.held().cool) <= holds;
+        });
+        let fits = fits || self.holder.params.planted.always_fits;
+        self.fits = Some(match fits {
+            true => Fits::Said(self.seq),
+            false => Fits::Look {
+                at: now.monotonic.0 + nanoseconds(pause),
+                pause: (pause * 2).min(LOOK_MOST),
+            },
+        });
+        fits
     }
 
     /// Gives up everything. Nothing is taken any more that this life may still be granted: keys that are met
@@ -629,6 +676,10 @@ fn apart(then: Now, now: Now) -> Duration {
 
 /// Clocks that differ by more between two ticks were set, or one of them stood still.
 const GAP: Duration = Duration::from_secs(1);
+
+/// All keys are looked at for whether they fit a new split again so much later, then twice as late each time.
+const LOOK: Duration = Duration::from_secs(1);
+const LOOK_MOST: Duration = Duration::from_secs(60);
 
 /// What a grant takes until one was seen: some round trips over oceans.
 const GRANT_TIME: Duration = Duration::from_millis(300);

@@ -35,6 +35,7 @@ fn ask(node: &str, seq: u64, returned: u32, want: u32) -> QuotaAsk {
         sent_ms: seq,
         as_of: 1,
         seats: 0,
+        fits: false,
         terms: vec![terms.unwrap()],
         items: vec![AskItem {
             key: KEY,

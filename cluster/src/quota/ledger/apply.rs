@@ -134,6 +134,7 @@ impl Ledger {
             sent_ms: ask.sent_ms,
             as_of: ask.as_of,
             seats: ask.seats,
+            fits: ask.fits,
         };
         let silence = self.roster.silence(number, ask.sent_ms, self.now);
         if !self.roster.hear(heard, self.now, &self.params) {

@@ -12,7 +12,7 @@ use super::book::{Book, Booked, offset_ms};
 use crate::quota::{
     message::{BaseRight, Past, Stamp},
     params::Params,
-    terms::{OnLapse, Share},
+    terms::{Kind, OnLapse, Share},
 };
 
 /// Seats at most.
@@ -62,9 +62,63 @@ struct Seat {
     /// The split its holder spends by.
     split: u16,
     /// When an earlier holder's spending ended; none: there was no other.
-    vacated: Option<Stamp>,
-    /// Coarser splits it was spent by, and until when, the oldest first.
-    wider: Vec<(u16, Stamp)>,
+    vacated: Option<Left>,
+    /// Coarser splits it was spent by, the oldest first.
+    wider: Vec<Wider>,
+}
+
+/// A coarser split that a seat was spent by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Wider {
+    split: u16,
+    left: Left,
+}
+
+/// When spending by a part of base ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Left {
+    /// By the right to.
+    until: Stamp,
+    /// Of sliding windows, by what nodes have said; none: nothing was spent that is not another part's.
+    spent: Option<Stamp>,
+}
+
+impl Left {
+    fn at(now: Stamp) -> Self {
+        Self {
+            until: now,
+            spent: Some(now),
+        }
+    }
+
+    /// Nothing was spent since then. It is not known what was before.
+    fn unspent_since(&mut self, then: Option<Stamp>) {
+        self.spent = match (self.spent, then) {
+            (Some(spent), Some(then)) if spent.log_ms <= then.log_ms => Some(spent),
+            (Some(_), then) => then,
+            (None, _) => None,
+        };
+    }
+
+    fn later(self, other: Self) -> Self {
+        Self {
+            until: latest([self.until, other.until]).unwrap_or(self.until),
+            spent: latest([self.spent, other.spent].into_iter().flatten()),
+        }
+    }
+
+    /// Whether nothing cools of it any more.
+    fn is_over(&self, book: &Book, now: Stamp, params: &Params) -> bool {
+        let spent = match book.terms.kind() {
+            Kind::Sliding => self.spent,
+            Kind::Fixed => Some(self.until),
+        };
+        spent.is_none_or(|then| book.cooled(then, now, params))
+    }
+}
+
+fn latest(stamps: impl IntoIterator<Item = Stamp>) -> Option<Stamp> {
+    stamps.into_iter().max_by_key(|stamp| stamp.log_ms)
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,7 +248,7 @@ impl Roster {
         for seat in &mut self.seats {
             if seat.holder == Some(number) {
                 seat.holder = None;
-                seat.vacated = Some(now);
+                seat.vacated = Some(Left::at(now));
             }
         }
         self.take_seats();
@@ -225,14 +279,25 @@ impl Roster {
         member.contact = now.log_ms;
         member.sent_ms = member.sent_ms.max(ask.sent_ms);
         member.as_of = member.as_of.max(ask.as_of);
-        let seat = member.seat;
+        let (seat, begun) = (member.seat, member.begun);
         let seat = seat.and_then(|seat| self.seats.get_mut(usize::from(seat)));
-        if let Some(seat) = seat
-            && ask.seats == split
-            && seat.split < split
-        {
-            seat.wider.push((seat.split, now));
+        let Some(seat) = seat.filter(|_| ask.seats == split) else {
+            return true;
+        };
+        if seat.split < split {
+            seat.wider.push(Wider {
+                split: seat.split,
+                left: Left::at(now),
+            });
             seat.split = split;
+        }
+        if ask.fits {
+            // It speaks of its life, and not of others that had the seat.
+            let others = [begun, seat.vacated.and_then(|left| left.spent)];
+            let others = latest(others.into_iter().flatten());
+            for wider in &mut seat.wider {
+                wider.left.unspent_since(others);
+            }
         }
         true
     }
@@ -256,14 +321,14 @@ impl Roster {
             return;
         }
         // The new seats' parts come of what the split before the last leaves.
-        let left = self
-            .seats
-            .iter()
-            .flat_map(|seat| seat.wider.iter().map(|(_, left)| *left));
-        let left = left.max_by_key(|left| left.log_ms);
+        let wider = self.seats.iter().flat_map(|seat| &seat.wider);
+        let left = wider.map(|wider| wider.left).reduce(Left::later);
         for seat in self.seats.iter_mut().filter(|seat| seat.holder.is_none()) {
             if let Some(vacated) = seat.vacated {
-                seat.wider.push((before, vacated));
+                seat.wider.push(Wider {
+                    split: before,
+                    left: vacated,
+                });
             }
             seat.split = seats;
         }
@@ -316,17 +381,20 @@ impl Roster {
         let member = self.member(number)?;
         let at = member.seat.filter(|_| member.seated)?;
         let seat = self.seats.get(usize::from(at))?;
-        let since = [member.begun, seat.vacated].into_iter().flatten();
-        let since = since.map(|stamp| stamp.log_ms).max();
+        let ago = |then: Option<Stamp>| {
+            then.map_or(u64::MAX, |then| now.log_ms.saturating_sub(then.log_ms))
+        };
+        let spent = seat.vacated.and_then(|left| left.spent);
+        let until = seat.vacated.map(|left| left.until);
+        let since = latest([member.begun, spent].into_iter().flatten());
+        let waited = latest([member.waited, until].into_iter().flatten());
         Some(BaseRight {
             share: Share {
                 seat: at,
                 seats: self.split(),
             },
-            unspent_ms: since.map_or(u64::MAX, |since| now.log_ms.saturating_sub(since)),
-            waited_ms: member
-                .waited
-                .map_or(u64::MAX, |then| now.log_ms.saturating_sub(then.log_ms)),
+            unspent_ms: ago(since),
+            waited_ms: ago(waited),
             firm: member.firm,
             past: member.past.map(|(incarnation, seq, log_ms)| Past {
                 incarnation,
@@ -344,11 +412,12 @@ impl Roster {
         }
         let seats = (0_u16..).zip(&self.seats);
         let parts = seats.filter_map(|(at, seat)| {
-            let over = |then: Stamp| book.cooled(then, now, params);
-            // The oldest that is not over is the greatest.
-            let wider = seat.wider.iter().find(|(_, left)| !over(*left));
-            let split = match wider {
-                Some((split, _)) => *split,
+            let over = |left: Left| left.is_over(book, now, params);
+            // The coarsest that is not over is the greatest.
+            let wider = seat.wider.iter();
+            let wider = wider.filter(|wider| !wider.left.is_over(book, now, params));
+            let split = match wider.map(|wider| wider.split).min() {
+                Some(split) => split,
                 None if seat
                     .holder
                     .is_some_and(|holder| self.keeps_base(holder, book, now, params)) =>
@@ -398,4 +467,5 @@ pub(super) struct Heard {
     pub(super) sent_ms: u64,
     pub(super) as_of: u64,
     pub(super) seats: u16,
+    pub(super) fits: bool,
 }

@@ -105,6 +105,7 @@ fn ask(node: &str, seq: u64, returned: u32, want: u32) -> QuotaAsk {
         sent_ms: seq,
         as_of: 1,
         seats: 0,
+        fits: false,
         terms: vec![terms(1000)],
         items: vec![AskItem {
             key: KEY,
@@ -580,6 +581,55 @@ fn a_node_that_comes_has_base_when_no_key_is_in_deficit() {
     assert_eq!(standing.map(|standing| standing.base), None);
     desk.hear(ask("b", 3, 0, 1));
     assert_eq!(desk.ledger.standing(&KEY).unwrap().base, 3 * 125);
+}
+
+#[test]
+fn a_wider_part_that_was_not_spent_does_not_count() {
+    let mut desk = Desk::with(2);
+    let split = |node: &str, seq, fits| QuotaAsk {
+        seats: 4,
+        fits,
+        ..ask(node, seq, 0, 1)
+    };
+    desk.hear(ask("a", 1, 0, 1));
+    desk.act(Act::Split { seats: 4 });
+    let base = |desk: &Desk| desk.ledger.standing(&KEY).unwrap().base;
+    // Who says that it fits the old split says nothing of the new one.
+    let before = QuotaAsk {
+        seats: 2,
+        ..split("a", 2, true)
+    };
+    desk.hear(before);
+    desk.hear(split("a", 3, false));
+    desk.hear(split("b", 1, true));
+    assert_eq!(base(&desk), 250 + 125);
+    desk.hear(split("a", 4, true));
+    assert_eq!(base(&desk), 2 * 125);
+}
+
+#[test]
+fn what_an_earlier_life_spent_of_a_wider_part_is_not_the_next_ones_to_deny() {
+    let mut desk = Desk::with(1);
+    desk.hear(ask("a", 1, 0, 1));
+    desk.act(Act::Split { seats: 2 });
+    desk.act(Act::NodeUp {
+        node: name(0),
+        incarnation: 2,
+    });
+    let again = |seq| QuotaAsk {
+        incarnation: 2,
+        seats: 2,
+        fits: true,
+        ..ask("a", seq, 0, 1)
+    };
+    let base = |desk: &Desk| desk.ledger.standing(&KEY).unwrap().base;
+    desk.pass(20);
+    desk.hear(again(1));
+    assert_eq!(base(&desk), 500);
+    // A window after the earlier life was over.
+    desk.pass(41);
+    desk.hear(again(2));
+    assert_eq!(base(&desk), 250);
 }
 
 #[test]

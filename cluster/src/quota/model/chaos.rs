@@ -98,9 +98,10 @@ impl Chaos {
             voters,
             document,
             paths: Paths::Wild {
-                loss: dice.below(100),
+                // Who ends in order is to be heard.
+                loss: dice.below(100) / if orderly { 10 } else { 1 },
                 doubled: dice.below(100),
-                late: dice.below(60),
+                late: dice.below(60) / if orderly { 10 } else { 1 },
             },
             wait: Duration::ZERO,
             wild: 400,

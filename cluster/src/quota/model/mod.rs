@@ -145,9 +145,20 @@ fn a_word_on_what_cools_that_is_believed_beyond_a_lease_is_caught() {
 #[test]
 fn a_life_that_takes_what_the_one_before_spent_for_cool_is_caught() {
     caught(
-        0,
+        200,
         Bugs {
             remains_are_forgotten: true,
+            ..Bugs::default()
+        },
+    );
+}
+
+#[test]
+fn a_node_that_says_that_it_fits_a_finer_split_and_does_not_is_caught() {
+    caught(
+        0,
+        Bugs {
+            all_splits_fit: true,
             ..Bugs::default()
         },
     );

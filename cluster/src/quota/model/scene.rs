@@ -66,6 +66,8 @@ pub(super) struct Scene {
     pub(super) window: Duration,
     pub(super) wait: Duration,
     pub(super) on_lapse: OnLapse,
+    /// Into how many parts base is split at first: fewer than nodes, as when they come one by one.
+    pub(super) seats: usize,
     pub(super) seconds: u64,
     /// By node: from which second on how many requests come a second.
     pub(super) streams: Vec<Vec<(u64, f64)>>,
@@ -161,7 +163,7 @@ impl Stage {
             params,
             nodes,
             voters,
-            seats: u16::try_from(NODES).expect("few"),
+            seats: u16::try_from(scene.seats).expect("few"),
             document: [(KEY, scene.terms())].into(),
             paths: paths(0),
             wait: scene.wait,

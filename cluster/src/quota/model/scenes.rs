@@ -96,6 +96,7 @@ impl Kept {
             window: self.window,
             wait: self.wait,
             on_lapse: OnLapse::Base,
+            seats: NODES,
             seconds: self.span,
             streams: streams.collect(),
             script,
@@ -331,6 +332,27 @@ fn a_node_that_comes_to_a_limit_in_full_use_has_its_base_soon() {
             assert!(seconds < f64::from(most), "{}: {seconds} s", kept.name);
         }
     }
+}
+
+/// In a cluster that has just begun base is split anew as nodes come. Nobody has spent of the coarser parts, and none of
+/// them is missing for a window.
+#[test]
+fn an_hours_limit_is_there_at_once_in_a_cluster_whose_nodes_come_one_by_one() {
+    let kept = Kept { span: 120, ..HOUR };
+    let busy = |at: usize| match at % 3 {
+        0 => vec![(10, 15.0)],
+        _ => vec![],
+    };
+    let scene = Scene {
+        seats: 3,
+        ..kept.scene((0..NODES).map(busy).collect(), vec![])
+    };
+    let outcome = play(&scene, 1);
+    assert_eq!(
+        (outcome.admitted, outcome.ideal),
+        (1000, 1000),
+        "{outcome:?}"
+    );
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub(super) struct Bugs {
     pub(super) node_ignores_its_deadline: bool,
     pub(super) slot_is_free_early: bool,
     pub(super) remains_are_forgotten: bool,
+    pub(super) all_splits_fit: bool,
 }
 
 #[derive(Debug)]
@@ -316,6 +317,7 @@ impl World {
         }
         params.planted.slot_early = self.bugs.slot_is_free_early;
         params.planted.forgets_remains = self.bugs.remains_are_forgotten;
+        params.planted.always_fits = self.bugs.all_splits_fit;
         let birth = Birth {
             document: self.oracle.document(node.as_of),
             params,
