@@ -100,9 +100,9 @@ class Clients:
     async def _one(self, name: str, node: str) -> None:
         began, status, wire, why = now(), 0, None, ""
         try:
-            if self.idle[node]:
+            while self.idle[node] and (not wire or wire[0].at_eof()):
                 wire = self.idle[node].pop()
-            else:
+            if not wire or wire[0].at_eof():
                 connecting = asyncio.open_connection(self.site.nodes[node][2], HTTP)
                 wire = await asyncio.wait_for(connecting, ATTEMPT)
             reader, writer = wire

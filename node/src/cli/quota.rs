@@ -152,6 +152,7 @@ fn stand(quota: &Quota) -> String {
         "LIMIT",
         "USED",
         "OF",
+        "USED IN",
         "FREE HERE",
         "POOL",
         "BASE",
@@ -167,10 +168,15 @@ fn stand(quota: &Quota) -> String {
             .iter()
             .map(|holder| format!("{} {:+}", holder.node, holder.extra))
             .collect();
+        let used_in = one.used_in.iter();
+        let used_in: Vec<String> = used_in
+            .map(|(region, used)| format!("{region} {used}"))
+            .collect();
         rows.push(vec![
             one.id.clone(),
             one.used.to_string(),
             one.limit.to_string(),
+            or_none((!used_in.is_empty()).then(|| used_in.join(", "))),
             one.free_here.to_string(),
             or_none(one.pool.map(|pool| pool.to_string())),
             or_none(one.base.map(|base| base.to_string())),

@@ -47,7 +47,7 @@ pub(crate) fn text(
         )
     };
     format!(
-        "Meridian runs: {nodes} nodes in {regions} regions, ready in {seconds:.1} s. Limits are counted per node in this version.\n\
+        "Meridian runs: {nodes} nodes in {regions} regions, ready in {seconds:.1} s. A limit holds over all of them together.\n\
          \n\
          {table}\n\
          A token of tenant acme for an hour, and what to do with it:\n\

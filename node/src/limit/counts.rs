@@ -3,7 +3,7 @@
 //! In: the limits in force, and what this node holds. Out: a [`Count`] for each limit that the tenant has one count of;
 //! of those per subject or address there are as many as clients.
 
-use meridian_cluster::quota::{key::KeyId, service::Charging, terms::Terms};
+use meridian_cluster::quota::{clock::Clock as _, key::KeyId, service::Charging, terms::Terms};
 use meridian_config::{
     document::{Limit, Per},
     name::TenantId,
@@ -33,17 +33,16 @@ pub fn counts(tokens: &Charging<'_>, tenant: &TenantId, limits: &[Limit]) -> Vec
     let own = limits.iter().filter(|limit| limit.per == Per::Tenant);
     own.filter_map(|limit| {
         let key = charging::key_of(tokens, tenant, limit)?;
-        let (free, used) = tokens.holder.find(key).map_or((0, 0), |key| {
-            let (free, _) = key.remaining();
-            (u64::from(free), u64::from(key.used()))
-        });
+        let terms = charging::terms(limit);
+        let free = |terms| tokens.holder.free(key, terms, tokens.clock.now());
+        let used = tokens.holder.find(key).map_or(0, |key| key.used());
         Some(Count {
             id: limit.id.clone(),
             key,
             amount: limit.amount,
-            terms: charging::terms(limit),
-            free_here: free,
-            used,
+            free_here: terms.as_ref().map_or(0, free).into(),
+            terms,
+            used: used.into(),
         })
     })
     .collect()

@@ -47,6 +47,19 @@ impl Holder {
         holdings
     }
 
+    /// What was spent of a key here within its window.
+    pub fn spent(&self, id: KeyId) -> u32 {
+        self.find(id).map_or(0, |handle| handle.0.cell.held().cool)
+    }
+
+    /// What of a key could be spent here now, of one that no request has come for yet too.
+    pub fn free(&self, id: KeyId, terms: &Terms, now: Now) -> u32 {
+        match self.find(id) {
+            Some(handle) => handle.remaining().0,
+            None => self.base.load().of(&id, terms, now),
+        }
+    }
+
     /// What is held of one key; none where there is nothing of it.
     #[must_use]
     pub fn holding(&self, id: KeyId, now: Now) -> Option<Holding> {

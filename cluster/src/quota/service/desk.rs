@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     keeping::Lone,
     member::Members,
-    message::{Holdings, Reply, Said},
+    message::{Holdings, Reply, Said, Told},
 };
 use crate::{
     consensus::Group,
@@ -20,6 +20,7 @@ use crate::{
     fabric::{CallError, Handler, PeerIdentity},
     host::BoxFuture,
     quota::{
+        holder::Holder,
         ledger::machine::Shown,
         message::{QuotaAsk, QuotaGrant},
     },
@@ -47,6 +48,7 @@ pub(crate) struct Desk {
     pub(super) members: Arc<Members>,
     pub(super) asked: mpsc::Sender<Asked>,
     pub(super) news: mpsc::Sender<QuotaGrant>,
+    pub(super) holder: Arc<Holder>,
     /// What this node has begun without a quorum's word.
     pub(super) lone: Arc<Lone>,
 }
@@ -56,7 +58,7 @@ impl Desk {
     pub(super) async fn settle(&self, from: &NodeId, region: &RegionName, said: Said) -> Reply {
         let (_, leader) = self.group.leadership();
         if leader.as_ref() != Some(self.group.own())
-            && !matches!(said, Said::News(_) | Said::Starts)
+            && !matches!(said, Said::News(_) | Said::Tell(_))
         {
             return Reply::NotHere { leader };
         }
@@ -76,7 +78,10 @@ impl Desk {
                 let _ = self.news.try_send(grant);
                 Reply::Heard
             }
-            Said::Starts => Reply::Starts(self.lone.tell()),
+            Said::Tell(keys) => Reply::Told(Told {
+                alone: self.lone.tell(),
+                spent: keys.iter().map(|key| self.holder.spent(*key)).collect(),
+            }),
             Said::Join { seat } => self.members.take_in(from, region, seat).await,
             Said::Look(keys) => {
                 let applied = self.shown.applied();
@@ -99,11 +104,11 @@ impl Desk {
             Said::News(_) if !self.directory.status().voters.contains(from) => {
                 Some("a grant from a node that has no part in the ledger".to_owned())
             }
-            Said::Look(keys) if keys.len() > LOOK_MOST => Some(format!(
+            Said::Look(keys) | Said::Tell(keys) if keys.len() > LOOK_MOST => Some(format!(
                 "a look at {} keys; {LOOK_MOST} are the most",
                 keys.len()
             )),
-            Said::News(_) | Said::Join { .. } | Said::Look(_) | Said::Starts => None,
+            Said::News(_) | Said::Join { .. } | Said::Look(_) | Said::Tell(_) => None,
         }
     }
 }

@@ -26,8 +26,8 @@ pub(crate) enum Said {
     },
     /// To the ledger's leader: how these keys stand.
     Look(Vec<KeyId>),
-    /// To any node: which of its lives it has begun without a quorum's word.
-    Starts,
+    /// To any node: what it knows of itself, and of these keys.
+    Tell(Vec<KeyId>),
 }
 
 /// What is answered.
@@ -58,8 +58,17 @@ pub(crate) enum Reply {
     No(String),
     /// To a look: a standing for each key, in their order; none where the ledger has no record.
     Standings(Vec<Option<Holdings>>),
-    /// What a node says of its lives.
-    Starts(Alone),
+    /// What a node knows of itself.
+    Told(Told),
+}
+
+/// What a node knows of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Which of its lives it has begun without a quorum's word.
+    pub alone: Alone,
+    /// What it has spent of each key within its window, in their order.
+    pub spent: Vec<u32>,
 }
 
 /// How a key stands in the ledger.

@@ -32,7 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use clock::NodeClock;
 pub use keeping::Stage;
-pub use message::Holdings;
+pub use message::{Holdings, Told};
 #[cfg(test)]
 pub(crate) use samples::{samples, targets};
 pub use starts::{Alone, Life};
@@ -71,8 +71,8 @@ const KEYS_MOST: usize = 1 << 20;
 /// that has none.
 const SEATLESS: Duration = Duration::from_millis(500);
 
-/// How long nodes may take to say what they have begun alone: an operator waits for it.
-const STARTS: Duration = Duration::from_secs(1);
+/// How long nodes may take to say what they know of themselves: an operator waits for it.
+const AROUND: Duration = Duration::from_secs(1);
 
 /// What the quota stands on.
 pub(crate) struct Parts {
@@ -159,6 +159,11 @@ impl Quota {
             turn: tokio::sync::Mutex::default(),
         });
         let lone = Arc::new(Lone::new(parts.host.clone()));
+        let mut of_node = params;
+        if params.planted.ignores_deadline {
+            of_node.extra_lease_least = Duration::MAX / 4;
+        }
+        let holder = Arc::new(Holder::with(KEYS_MOST, of_node));
         let desk = Arc::new(Desk {
             group: group.clone(),
             directory: parts.directory.clone(),
@@ -166,6 +171,7 @@ impl Quota {
             members: members.clone(),
             asked,
             news: news.clone(),
+            holder: holder.clone(),
             lone: lone.clone(),
         });
         let courier = Arc::new(Courier {
@@ -187,11 +193,6 @@ impl Quota {
             stop: parts.stop.clone(),
             news: news.clone(),
         };
-        let mut of_node = params;
-        if params.planted.ignores_deadline {
-            of_node.extra_lease_least = Duration::MAX / 4;
-        }
-        let holder = Arc::new(Holder::with(KEYS_MOST, of_node));
         let clock = Arc::new(NodeClock::new(parts.host.unix_time()));
         let (stage, staged) = watch::channel(Stage::Alone);
         let tallies = Arc::<Tallies>::default();
@@ -331,19 +332,19 @@ impl Quota {
         }
     }
 
-    /// What these nodes say of lives that they began without a quorum's word, in their order; none of one that is not
-    /// reached within a second. None of any while the cluster has no ledger: nodes of the release before do not
-    /// understand the question.
-    pub async fn begun_alone(&self, nodes: &[NodeId]) -> Vec<Option<Alone>> {
+    /// What these nodes know of themselves and have spent of these keys, in their order; none of one that is not reached
+    /// within a second. None of any while the cluster has no ledger: nodes of the release before do not understand the
+    /// question.
+    pub async fn ask_around(&self, nodes: &[NodeId], keys: &[KeyId]) -> Vec<Option<Told>> {
         let cluster = self.0.cluster.as_ref();
         let Some(cluster) = cluster.filter(|_| self.stage() != Stage::Alone) else {
             return nodes.iter().map(|_| None).collect();
         };
         let asked = nodes.iter().map(|node| async {
-            let deadline = tokio::time::Instant::now() + STARTS;
-            let reply = cluster.courier.call(node, Said::Starts, deadline).await;
-            match reply {
-                Some(Reply::Starts(alone)) => Some(alone),
+            let deadline = tokio::time::Instant::now() + AROUND;
+            let said = Said::Tell(keys.to_vec());
+            match cluster.courier.call(node, said, deadline).await {
+                Some(Reply::Told(told)) => Some(told),
                 _ => None,
             }
         });

@@ -1,7 +1,7 @@
 //! Samples of what nodes say to each other about quotas, and the decoders of it.
 
 use super::{
-    message::{Holdings, Reply, Said},
+    message::{Holdings, Reply, Said, Told},
     starts::{Alone, Life},
 };
 use crate::{
@@ -21,7 +21,7 @@ fn said() -> Vec<(&'static str, Said)> {
         News => Said::News(grant()),
         Join => Said::Join { seat: Some(300) },
         Look => Said::Look(vec![KeyId([7; 16])]),
-        Starts => Said::Starts,
+        Tell => Said::Tell(vec![KeyId([7; 16])]),
     })
 }
 
@@ -50,7 +50,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
         Joined => Reply::Joined { seat: 300 },
         No => Reply::No("it has no vote".to_owned()),
         Standings => Reply::Standings(vec![Some(holdings), None]),
-        Starts => Reply::Starts(alone),
+        Told => Reply::Told(Told { alone, spent: vec![300, 0] }),
     })
 }
 

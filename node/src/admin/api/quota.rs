@@ -6,7 +6,10 @@ use meridian_cluster::{
     directory::{Override, SetQuota, WriteError},
     host::BoxFuture,
     membership::View,
-    quota::service::{Alone, Holdings},
+    quota::{
+        key::KeyId,
+        service::{Holdings, Told},
+    },
 };
 use meridian_config::{
     document::{self, Document, Limit, tenant_limits},
@@ -113,44 +116,47 @@ struct Standings {
     stand: Vec<body::LimitStand>,
     /// Whether the ledger's leader has said so.
     ledger_answered: bool,
-    /// Nodes that did not say how they were started.
+    /// Nodes that did not say how they were started, and what they have spent.
     unheard: Vec<String>,
 }
 
 /// How a tenant's limits stand over all nodes: what this one knows, the ledger's leader, and each node of how it was
-/// started.
+/// started and what it has spent.
 async fn stand(desk: &Desk, tenant: &TenantId, limits: &[Limit]) -> Standings {
     let quota = desk.node.quota();
     let (counts, alone) = {
         let charging = quota.charging();
         (limit::counts(&charging, tenant, limits), charging.alone)
     };
-    let keys = counts.iter().map(|count| count.key).collect();
+    let keys: Vec<KeyId> = counts.iter().map(|count| count.key).collect();
     let view = desk.node.view();
     let group = desk.node.group();
     // A node that has just started knows of others by the log, and has met none yet.
     let known = group.voters.iter().chain(&group.learners);
     let nodes: BTreeSet<NodeId> = known.chain(view.members.keys()).cloned().collect();
     let nodes: Vec<NodeId> = nodes.into_iter().collect();
-    let (holdings, begun) = tokio::join!(quota.look(keys), quota.begun_alone(&nodes));
+    let (holdings, told) = tokio::join!(quota.look(keys.clone()), quota.ask_around(&nodes, &keys));
     let ledger_answered = holdings.is_some();
     let holdings = holdings.unwrap_or_default().into_iter();
     let holdings = holdings.chain(std::iter::repeat(None));
     let (mut heard, mut unheard) = (Vec::new(), Vec::new());
-    for (node, begun) in nodes.iter().zip(begun) {
-        match begun {
-            Some(begun) => heard.push((node, begun)),
+    for (node, told) in nodes.iter().zip(told) {
+        match told {
+            Some(told) => heard.push((node, told)),
             // Where there is no ledger there is nothing to hear.
             None if alone => {}
             None => unheard.push(node.to_string()),
         }
     }
-    let stands = counts.into_iter().zip(holdings).map(|(count, holdings)| {
+    let stands = counts.into_iter().zip(holdings).enumerate();
+    let stands = stands.map(|(at, (count, holdings))| {
         let holders = holders(&view, holdings.as_ref());
         let mut regions = BTreeMap::new();
         for holder in &holders {
             *regions.entry(holder.region.clone()).or_default() += holder.extra;
         }
+        let used_in = used_in(&view, at, &heard);
+        let used = count.used.max(used_in.values().sum());
         let overshoot_of = overshoot(&count, &heard);
         let starts = overshoot_of.iter().map(|part| part.tokens).sum::<u64>();
         // Without a ledger each node admits all of it.
@@ -159,7 +165,8 @@ async fn stand(desk: &Desk, tenant: &TenantId, limits: &[Limit]) -> Standings {
         body::LimitStand {
             id: count.id,
             limit: count.amount,
-            used: count.used.min(count.amount),
+            used: used.min(count.amount),
+            used_in,
             free_here: count.free_here,
             pool: holdings.as_ref().map(|holdings| holdings.pool),
             base: holdings.as_ref().map(|holdings| holdings.base),
@@ -177,31 +184,44 @@ async fn stand(desk: &Desk, tenant: &TenantId, limits: &[Limit]) -> Standings {
     }
 }
 
+/// How much of a limit nodes have spent within its window, by region.
+fn used_in(view: &View, limit: usize, heard: &[(&NodeId, Told)]) -> BTreeMap<String, u64> {
+    let mut regions = BTreeMap::new();
+    for (node, told) in heard {
+        let spent = told.spent.get(limit).copied().unwrap_or(0);
+        *regions.entry(region(view, node)).or_default() += u64::from(spent);
+    }
+    regions.retain(|_, spent| *spent > 0);
+    regions
+}
+
+fn region(view: &View, node: &NodeId) -> String {
+    let member = view.members.get(node);
+    member
+        .map(|member| member.region.to_string())
+        .unwrap_or_default()
+}
+
 /// Who holds more of a limit than the base share, or has lent some of it.
 fn holders(view: &View, holdings: Option<&Holdings>) -> Vec<body::LimitHolder> {
     let holders = holdings.iter().flat_map(|holdings| &holdings.holders);
-    let holder = |(node, extra): &(NodeId, i64)| {
-        let member = view.members.get(node);
-        body::LimitHolder {
-            node: node.to_string(),
-            region: member
-                .map(|member| member.region.to_string())
-                .unwrap_or_default(),
-            extra: *extra,
-        }
+    let holder = |(node, extra): &(NodeId, i64)| body::LimitHolder {
+        node: node.to_string(),
+        region: region(view, node),
+        extra: *extra,
     };
     holders.map(holder).collect()
 }
 
 /// By how much a window of a limit may pass it, by node: base shares of lives that began without a quorum's word.
-fn overshoot(count: &Count, heard: &[(&NodeId, Alone)]) -> Vec<body::LimitOvershoot> {
+fn overshoot(count: &Count, heard: &[(&NodeId, Told)]) -> Vec<body::LimitOvershoot> {
     let Some(terms) = count.terms else {
         return Vec::new();
     };
-    let part = |(node, begun): &(&NodeId, Alone)| body::LimitOvershoot {
+    let part = |(node, told): &(&NodeId, Told)| body::LimitOvershoot {
         node: node.to_string(),
-        starts: begun.starts(terms.window()),
-        tokens: begun.overshoot(&terms),
+        starts: told.alone.starts(terms.window()),
+        tokens: told.alone.overshoot(&terms),
     };
     let parts = heard.iter().map(part);
     parts.filter(|part| part.tokens > 0).collect()

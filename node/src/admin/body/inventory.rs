@@ -115,9 +115,12 @@ pub(crate) struct LimitStand {
     pub(crate) id: String,
     /// Units per window.
     pub(crate) limit: u64,
-    /// Of these, used in the window that ends now, as far as this node knows: nodes say every some seconds what they
-    /// have left.
+    /// Of these, used in the window that ends now: what the nodes that could be asked have spent, or more, where this
+    /// node knows that more is gone.
     pub(crate) used: u64,
+    /// What nodes have spent of it, by region.
+    #[serde(default)]
+    pub(crate) used_in: std::collections::BTreeMap<String, u64>,
     /// Tokens that this node could spend now.
     pub(crate) free_here: u64,
     /// Tokens that nobody holds. Less than 0 after the limit was lowered: so many have still to come back before the
