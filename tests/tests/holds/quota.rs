@@ -134,7 +134,13 @@ async fn the_figures_of_a_limit_add_up_and_its_fields_are_those_of_the_contract(
     assert!(number(&used_in["eu-west"]) >= 200, "{stand}");
     assert!(used_in.values().map(number).sum::<i64>() <= used, "{stand}");
     let text = dev.admin(&eu, &["quota", "acme"]).await.expect(0).stdout;
-    for word in ["USED IN", "eu-west 2", "MAY PASS BY", "eu-west-1 +", "No window passes its limit."] {
+    for word in [
+        "USED IN",
+        "eu-west 2",
+        "MAY PASS BY",
+        "eu-west-1 +",
+        "No window passes its limit.",
+    ] {
         assert!(text.contains(word), "{word} is not in\n{text}");
     }
 

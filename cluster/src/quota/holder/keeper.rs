@@ -1,10 +1,20 @@
 //! The side of the ledger: each tick it looks at the keys in use and says what to ask; it takes in grants.
 //!
 //! In: ticks and grants, and the clock. Out: the asks to send. One for a node, used by one task.
+//!
+//! - [`grants`]: what the ledger says;
+//! - [`asks`]: what is said to it;
+//! - [`resting`]: keys that are not in use;
+//! - [`farewell`]: a life's end in order.
+
+mod asks;
+mod farewell;
+mod grants;
+mod resting;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,18 +24,20 @@ use super::{
     super::{
         clock::{Clock, Monotonic, Now},
         key::KeyId,
-        lease::Contact,
-        message::{AskItem, GrantItem, ITEMS, Past, QuotaAsk, QuotaGrant, Recall, TERMS},
+        message::{GrantItem, QuotaAsk, QuotaGrant},
         rate::Rate,
-        terms::{Kind, Share, Terms},
+        terms::Share,
     },
     base::Base,
     holding::Holder,
-    key::{DOUBTED, IN_USE, KeyHandle},
-    moves::{gone, move_tokens, parting},
+    key::KeyHandle,
+    moves::gone,
     remains::Remains,
-    row::{REST_AFTER, Row, Surroundings, again_after, follow_base, nanoseconds, since},
+    row::{REST_AFTER, Row, Surroundings, again_after, follow_base, nanoseconds},
 };
+use asks::Fits;
+pub use farewell::Farewell;
+use resting::Resting;
 
 /// Who holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,15 +57,6 @@ pub enum Turn {
     /// clock was set. What is held may not be right any more and has been given up. The node takes a new
     /// incarnation and begins with it: [`Keeper::begin`].
     Void,
-}
-
-/// The end of a life.
-#[derive(Debug)]
-pub struct Farewell {
-    /// These are to be sent.
-    pub asks: Vec<QuotaAsk>,
-    /// What the node's next life is to know, if all of these were answered; none if this one had no base.
-    pub remains: Option<Remains>,
 }
 
 /// Keeps a node's holding in step with the ledger.
@@ -83,25 +86,6 @@ pub struct Keeper {
     base_index: u64,
     /// Of the last grant that said something of a key that has no row any more, or that ended a silence.
     floor: u64,
-}
-
-/// What is known of whether what cools here fits a split that is new to this node.
-#[derive(Debug, Clone, Copy)]
-enum Fits {
-    /// To be looked at then, in nanoseconds, and so much later if it does not.
-    Look { at: u64, pause: Duration },
-    /// It does, as was said first in this ask.
-    Said(u64),
-}
-
-/// A key that is not in use.
-#[derive(Debug)]
-struct Resting {
-    key: KeyHandle,
-    /// Not to be looked at before that moment, in nanoseconds.
-    due: u64,
-    /// How long to wait before it asks for what it has lent.
-    pause: Duration,
 }
 
 /// A key that is not here, as the ledger has it.
@@ -257,122 +241,6 @@ impl Keeper {
         Turn::Ask(self.asks(items, now))
     }
 
-    /// Takes in what the ledger's leader says. Of what is meant for another node or life, of an older index
-    /// than was taken before, or of another cell of a key, nothing.
-    pub fn grant(&mut self, grant: &QuotaGrant, clock: &impl Clock) {
-        let mine = grant.node == self.who.node && grant.incarnation == self.who.incarnation;
-        if !mine || self.over {
-            return;
-        }
-        let now = clock.now();
-        if grant.index >= self.base_index {
-            self.base_index = grant.index;
-            let (before, seats) = (self.base.kind(), self.base.seats());
-            self.base.told(grant.base, now);
-            if self.base.seats() != seats {
-                self.fits = Some(Fits::Look { at: 0, pause: LOOK });
-            }
-            if self.base.kind() == before {
-                self.holder.base.store(Arc::new(self.base.clone()));
-            } else {
-                self.follow_base_everywhere(clock);
-            }
-        }
-        let sent = grant
-            .answers
-            .map(|echo| Monotonic(echo.sent_ms.saturating_mul(1_000_000)));
-        let sent = sent.filter(|sent| *sent <= now.monotonic);
-        if sent.is_some() {
-            self.doubt_after(self.holder.lease.contact(now.monotonic), grant.index, now);
-        }
-        // With this grant: it may be late itself.
-        let contact = self.holder.lease.contact(now.monotonic);
-        let contact = sent.map_or(contact, |sent| contact.or_since(sent, now.monotonic));
-        for item in &grant.items {
-            self.take(item, grant.index, contact, now, clock);
-        }
-        for recall in &grant.recalls {
-            self.recall(recall, now, clock);
-        }
-        if let (Some(sent), Some(echo)) = (sent, grant.answers) {
-            // After the doubts: see `Lease::contact`.
-            self.holder.lease.confirm(sent);
-            self.answered.push_back(echo.seq);
-            if matches!(self.fits, Some(Fits::Said(seq)) if seq <= echo.seq) {
-                self.fits = None;
-            }
-            if self.answered.len() > ANSWERED {
-                self.answered.pop_front();
-            }
-            // An ask with nothing in it waits at the leader for others.
-            if !grant.items.is_empty() {
-                let took = Duration::from_nanos(now.monotonic.0 - sent.0);
-                let took = took.clamp(Duration::from_millis(20), Duration::from_secs(3));
-                self.grant_time = (self.grant_time * 7 + took) / 8;
-            }
-        }
-    }
-
-    /// Hands back everything, with when what cools is free: for a node that stops in order and has no requests
-    /// any more. Nothing can be charged afterwards.
-    pub fn farewell(&mut self, clock: &impl Clock) -> Farewell {
-        let now = clock.now();
-        let mut items = BTreeMap::new();
-        let mut stays = Vec::new();
-        self.holder.for_each(|handle| {
-            let key = &handle.0;
-            key.cell.settle(key.form.pace, clock);
-            let cooling = key.cell.cooling(key.form.pace, now);
-            let held = key.cell.void();
-            let (goes, stay) = parting(key, cooling, held.cool);
-            let terms = key.terms();
-            if terms.is_some_and(|(terms, _)| Remains::tells_of(&terms, &self.holder.params)) {
-                stays.push((key.id, stay));
-            }
-            if key.extra() <= 0 {
-                return;
-            }
-            let given = key.given.load(Relaxed);
-            key.returned.store(given, Relaxed);
-            let item = AskItem {
-                key: key.id,
-                terms: None,
-                born: key.born,
-                returned: given,
-                lent: 0,
-                want: given,
-                window: match key.form.kind {
-                    Kind::Sliding => 0,
-                    Kind::Fixed => key.cell.newest_window(),
-                },
-                rate: 0,
-                free: 0,
-                cooling: goes,
-                rests: None,
-            };
-            items.insert(key.id, (item, terms));
-        });
-        let base = self.base.clone();
-        self.rows.clear();
-        self.resting.clear();
-        // Keys that are met from here on have no base.
-        self.base = Base::new(self.holder.params);
-        self.holder.base.store(Arc::new(self.base.clone()));
-        let asks = self.asks(items.into_values().collect(), now);
-        let life = Past {
-            incarnation: self.who.incarnation,
-            seq: self.seq,
-            ended_ms: 0,
-        };
-        let mut remains = base.remains(life, now);
-        if let Some(remains) = &mut remains {
-            for (key, spans) in stays {
-                remains.add(key, spans);
-            }
-        }
-        Farewell { asks, remains }
-    }
-
     /// The share of every limit's base that this node has; none while it has none.
     #[must_use]
     pub fn share(&self) -> Option<Share> {
@@ -400,248 +268,12 @@ impl Keeper {
         row
     }
 
-    fn take(
-        &mut self,
-        item: &GrantItem,
-        index: u64,
-        contact: Contact,
-        now: Now,
-        clock: &impl Clock,
-    ) {
-        let Some(handle) = self.holder.find(item.key) else {
-            let known = self.strangers.get(&item.key);
-            // The answer to what was handed back says the same again.
-            let same = known.is_some_and(|known| {
-                (known.item.born, known.item.given) == (item.born, item.given)
-            });
-            if !same && (known.is_some() || self.strangers.len() < ITEMS) {
-                let item = item.clone();
-                self.strangers
-                    .insert(item.key, Stranger { item, said: None });
-            }
-            return;
-        };
-        let key = &handle.0;
-        if key.born != item.born {
-            return;
-        }
-        // The ledger may have taken back what it had given: it would be tokens of the base, too, that the node has lent, and
-        // that the ledger takes for lent by what it has heard since.
-        if !key.form.outlives(contact) {
-            return;
-        }
-        key.cell.mark(IN_USE);
-        let row = self.row(&handle, now);
-        let lent = key.lent.load(Relaxed) > 0;
-        // Of one entry, that more was given in it than an earlier word on it says.
-        let overtaken = row.taken == Some(index) && since(key.given.load(Relaxed), item.given) == 0;
-        if index < row.index || overtaken && key.given.load(Relaxed) != item.given {
-            return;
-        }
-        if !move_tokens(key, item, now, clock) {
-            return;
-        }
-        if lent && key.lent.load(Relaxed) == 0 {
-            // The ledger keeps a record until it hears that this was seen.
-            row.say_again();
-        }
-        row.index = index;
-        row.taken = Some(index);
-        row.granted(item.cap, now);
-        if row.doubted_at.is_some_and(|doubted| doubted <= index) {
-            row.doubted_at = None;
-            key.cell.unmark(DOUBTED);
-        }
-        key.pool.store(item.pool, Relaxed);
-        key.others.store(item.others_free, Relaxed);
-        if key.cell.held().free > 0
-            && let Some(waiting) = key.waiting.get()
-        {
-            waiting.call();
-        }
-    }
-
-    /// Others want more of a key than there is. A key that was never met here has its base, too: it is met now, so that
-    /// what is handed back of it is remembered.
-    fn recall(&mut self, recall: &Recall, now: Now, clock: &impl Clock) {
-        let (id, terms) = (recall.key, &recall.terms);
-        let handle = match self.holder.find(id) {
-            Some(handle) => handle,
-            None if terms.pooled() => return,
-            None => match self.holder.lend(id, terms, recall.as_of, clock) {
-                Ok(handle) => handle,
-                Err(_) => return,
-            },
-        };
-        handle.0.cell.mark(IN_USE);
-        self.row(&handle, now).recall(recall, now);
-    }
-
-    /// Contact is there again after such a silence: of keys whose extra did not outlive it, the ledger has to
-    /// say first what is left, and nothing counts that it gave before.
-    fn doubt_after(&mut self, silence: Contact, index: u64, now: Now) {
-        if silence.outlasts(self.holder.params.extra_lease_least) {
-            self.floor = self.floor.max(index);
-            for row in self.rows.values_mut() {
-                row.index = row.index.max(index);
-            }
-        }
-        let mut doubted = Vec::new();
-        self.holder.for_each(|handle| {
-            let key = &handle.0;
-            if key.extra() > 0 && !key.form.outlives(silence) {
-                doubted.push(handle.clone());
-            }
-        });
-        for handle in doubted {
-            handle.0.cell.mark(IN_USE);
-            self.row(&handle, now).doubt(index);
-        }
-    }
-
     fn follow_base_everywhere(&mut self, clock: &impl Clock) {
         // For keys that are met from now on, then for those that are there.
         self.holder.base.store(Arc::new(self.base.clone()));
         let now = clock.now();
         self.holder
             .for_each(|handle| follow_base(&handle.0, &self.base, now));
-    }
-
-    fn put_to_rest(&mut self, id: KeyId, now: Now) {
-        let Some(row) = self.rows.get(&id) else {
-            return;
-        };
-        if row.rest() {
-            self.floor = self.floor.max(row.index);
-            let due = match row.key.0.extra() < 0 {
-                // It has asked for what it has lent.
-                true => now.monotonic.0.saturating_add(nanoseconds(row.idle_pause)),
-                false => 0,
-            };
-            self.resting.push_back(Resting {
-                key: row.key.clone(),
-                due,
-                pause: row.idle_pause,
-            });
-            self.rows.remove(&id);
-        }
-    }
-
-    /// Looks at some of the keys that rest, so that each is looked at once a minute.
-    fn look_at_resting(&mut self, clock: &impl Clock) {
-        let now = clock.now();
-        for _ in 0..self.resting.len().div_ceil(TICKS_A_ROUND) {
-            let Some(resting) = self.resting.pop_front() else {
-                return;
-            };
-            let handle = resting.key.clone();
-            let key = &handle.0;
-            if key.cell.marks() & IN_USE != 0 {
-                continue;
-            }
-            key.cell.settle(key.form.pace, clock);
-            follow_base(key, &self.base, now);
-            if key.cell.held().cool > 0 || resting.due > now.monotonic.0 {
-                self.resting.push_back(resting);
-            } else if key.extra() != 0 {
-                key.cell.mark(IN_USE);
-                let row = self.row(&handle, now);
-                row.leave(resting.pause);
-            } else if key.cell.retire(key.cell.base()) {
-                self.holder.forget(&handle);
-            } else {
-                self.resting.push_back(Resting { due: 0, ..resting });
-            }
-        }
-    }
-
-    /// Puts items into as many asks as it takes, at least one. An ask has terms of one document.
-    fn asks(&mut self, mut items: Vec<Said>, now: Now) -> Vec<QuotaAsk> {
-        self.sent = Some(now.monotonic.0);
-        let newest = self.holder.as_of();
-        let document = |terms: &Option<(Terms, u64)>| terms.map_or(newest, |(_, as_of)| as_of);
-        items.sort_by_key(|(_, terms)| document(terms));
-        let first = items.first().map_or(newest, |(_, terms)| document(terms));
-        let mut asks = vec![self.ask(first, now)];
-        let mut table: BTreeMap<Terms, u16> = BTreeMap::new();
-        for (mut item, terms) in items {
-            let as_of = document(&terms);
-            let full = asks.last().is_none_or(|ask| {
-                ask.items.len() >= ITEMS_OF_AN_ASK || table.len() >= TERMS || ask.as_of != as_of
-            });
-            if full {
-                table.clear();
-                asks.push(self.ask(as_of, now));
-            }
-            let Some(ask) = asks.last_mut() else {
-                break;
-            };
-            item.terms = terms.map(|(terms, _)| {
-                *table.entry(terms).or_insert_with(|| {
-                    ask.terms.push(terms);
-                    u16::try_from(ask.terms.len() - 1).unwrap_or(u16::MAX)
-                })
-            });
-            ask.items.push(item);
-        }
-        // An item counts as answered with the last of them.
-        let first = asks.first().map_or(self.seq, |ask| ask.seq);
-        if let Some(rows) = (self.seq > first).then_some(&mut self.rows) {
-            for ask in &asks {
-                for item in &ask.items {
-                    if let Some(row) = rows.get_mut(&item.key) {
-                        row.said_in(ask.seq);
-                    }
-                    if let Some(stranger) = self.strangers.get_mut(&item.key) {
-                        stranger.said = Some((ask.seq, now.monotonic.0));
-                    }
-                }
-            }
-        }
-        asks
-    }
-
-    fn ask(&mut self, as_of: u64, now: Now) -> QuotaAsk {
-        self.seq += 1;
-        let fits = self.fits(now);
-        QuotaAsk {
-            node: self.who.node.clone(),
-            incarnation: self.who.incarnation,
-            seq: self.seq,
-            sent_ms: now.monotonic.0 / 1_000_000,
-            as_of,
-            seats: self.base.seats(),
-            fits,
-            terms: Vec::new(),
-            items: Vec::new(),
-        }
-    }
-
-    /// Whether of every key no more cools than base and what is held beyond; false once that was said and heard.
-    fn fits(&mut self, now: Now) -> bool {
-        let (at, pause) = match self.fits {
-            None => return false,
-            Some(Fits::Said(_)) => return true,
-            Some(Fits::Look { at, pause }) => (at, pause),
-        };
-        if now.monotonic.0 < at {
-            return false;
-        }
-        let mut fits = true;
-        self.holder.for_each(|handle| {
-            let key = &handle.0;
-            let holds = i64::from(key.cell.base()) + i64::from(key.extra());
-            fits &= i64::from(key.cell.held().cool) <= holds;
-        });
-        let fits = fits || self.holder.params.planted.always_fits;
-        self.fits = Some(match fits {
-            true => Fits::Said(self.seq),
-            false => Fits::Look {
-                at: now.monotonic.0 + nanoseconds(pause),
-                pause: (pause * 2).min(LOOK_MOST),
-            },
-        });
-        fits
     }
 
     /// Gives up everything. Nothing is taken any more that this life may still be granted: keys that are met
@@ -663,9 +295,6 @@ impl Keeper {
     }
 }
 
-/// An item, and of what is known here its terms and the document that they are from.
-type Said = (AskItem, Option<(Terms, u64)>);
-
 /// By how much two clocks differ on how long something took.
 fn apart(then: Now, now: Now) -> Duration {
     let monotonic = i128::from(now.monotonic.0) - i128::from(then.monotonic.0);
@@ -677,18 +306,5 @@ fn apart(then: Now, now: Now) -> Duration {
 /// Clocks that differ by more between two ticks were set, or one of them stood still.
 const GAP: Duration = Duration::from_secs(1);
 
-/// All keys are looked at for whether they fit a new split again so much later, then twice as late each time.
-const LOOK: Duration = Duration::from_secs(1);
-const LOOK_MOST: Duration = Duration::from_secs(60);
-
 /// What a grant takes until one was seen: some round trips over oceans.
 const GRANT_TIME: Duration = Duration::from_millis(300);
-
-/// So many answered asks are remembered: ticks of some seconds, longer than an answer takes.
-const ANSWERED: usize = 64;
-
-/// Keys that rest are looked at in so many ticks: a minute of them.
-const TICKS_A_ROUND: usize = 600;
-
-/// Items of an ask: half of what a message takes at most, since an item may have many spans.
-const ITEMS_OF_AN_ASK: usize = ITEMS / 2;
