@@ -1,0 +1,136 @@
+//! Whose the parts of base are.
+
+use super::*;
+
+#[test]
+fn a_node_that_comes_has_base_when_no_key_is_in_deficit() {
+    let mut desk = Desk::with(2);
+    desk.act(Act::Split { seats: 4 });
+    let split = |node: &str, seq, returned, want| QuotaAsk {
+        seats: 4,
+        ..ask(node, seq, returned, want)
+    };
+    desk.hear(split("a", 1, 0, 500));
+    desk.hear(split("b", 1, 0, 0));
+    // The wider parts count until a window later: nothing is left for a third.
+    desk.act(Act::NodeUp {
+        node: name(2),
+        incarnation: 1,
+    });
+    assert_eq!(desk.pool(), -125);
+    assert_eq!(desk.hear(ask("c", 1, 0, 0)).unwrap().base, None);
+    desk.hear(split("a", 2, 130, 500));
+    desk.pass(1);
+    let right = desk.hear(ask("c", 2, 0, 0)).unwrap().base.unwrap();
+    assert_eq!((right.share.seat, right.share.seats), (2, 4));
+    // A window later a and b have the narrower ones.
+    desk.pass(95);
+    desk.hear(ask("b", 2, 0, 0));
+    let standing = desk.ledger.standing(&KEY);
+    assert_eq!(standing.map(|standing| standing.base), None);
+    desk.hear(ask("b", 3, 0, 1));
+    assert_eq!(desk.ledger.standing(&KEY).unwrap().base, 3 * 125);
+}
+
+#[test]
+fn a_wider_part_that_was_not_spent_does_not_count() {
+    let mut desk = Desk::with(2);
+    let split = |node: &str, seq, fits| QuotaAsk {
+        seats: 4,
+        fits,
+        ..ask(node, seq, 0, 1)
+    };
+    desk.hear(ask("a", 1, 0, 1));
+    desk.act(Act::Split { seats: 4 });
+    let base = |desk: &Desk| desk.ledger.standing(&KEY).unwrap().base;
+    // Who says that it fits the old split says nothing of the new one.
+    let before = QuotaAsk {
+        seats: 2,
+        ..split("a", 2, true)
+    };
+    desk.hear(before);
+    desk.hear(split("a", 3, false));
+    desk.hear(split("b", 1, true));
+    assert_eq!(base(&desk), 250 + 125);
+    desk.hear(split("a", 4, true));
+    assert_eq!(base(&desk), 2 * 125);
+}
+
+#[test]
+fn what_an_earlier_life_spent_of_a_wider_part_is_not_the_next_ones_to_deny() {
+    let mut desk = Desk::with(1);
+    desk.hear(ask("a", 1, 0, 1));
+    desk.act(Act::Split { seats: 2 });
+    desk.act(Act::NodeUp {
+        node: name(0),
+        incarnation: 2,
+    });
+    let again = |seq| QuotaAsk {
+        incarnation: 2,
+        seats: 2,
+        fits: true,
+        ..ask("a", seq, 0, 1)
+    };
+    let base = |desk: &Desk| desk.ledger.standing(&KEY).unwrap().base;
+    desk.pass(20);
+    desk.hear(again(1));
+    assert_eq!(base(&desk), 500);
+    // A window after the earlier life was over.
+    desk.pass(41);
+    desk.hear(again(2));
+    assert_eq!(base(&desk), 250);
+}
+
+#[test]
+fn a_node_that_is_gone_leaves_its_base_to_the_pool_a_window_later() {
+    let mut desk = Desk::with(2);
+    desk.hear(ask("a", 1, 0, 1));
+    desk.act(Act::NodeGone {
+        node: name(1),
+        incarnation: 1,
+    });
+    assert_eq!(desk.ledger.standing(&KEY).unwrap().base, 500);
+    desk.log_ms += 25_000;
+    desk.hear(ask("a", 2, 0, 1));
+    desk.log_ms += 25_000;
+    desk.hear(ask("a", 3, 0, 1));
+    desk.log_ms += 25_000;
+    desk.hear(ask("a", 4, 0, 1));
+    assert_eq!(desk.ledger.standing(&KEY).unwrap().base, 250);
+    // Its seat is the next one's, who must wait for nobody.
+    desk.act(Act::NodeUp {
+        node: name(2),
+        incarnation: 1,
+    });
+    let right = desk.hear(ask("c", 1, 0, 0)).unwrap().base.unwrap();
+    assert_eq!((right.share.seat, right.unspent_ms), (1, 75_000));
+}
+
+#[test]
+fn a_node_out_of_contact_gets_its_firm_base_back_when_nothing_is_short() {
+    let mut desk = Desk::with(2);
+    let minute = Duration::from_secs(60);
+    let deny = Terms::new(1000, minute, Kind::Sliding, OnLapse::Deny).unwrap();
+    let denying = |node: &str, seq, returned, want| QuotaAsk {
+        terms: vec![deny],
+        ..ask(node, seq, returned, want)
+    };
+    let mut seq = 0;
+    let mut returned = 0;
+    for _ in 0..40 {
+        seq += 1;
+        desk.hear(denying("a", seq, 0, 750));
+        desk.log_ms += 20_000;
+    }
+    assert_eq!(desk.pool(), 0);
+    let standing = desk.ledger.standing(&KEY).unwrap();
+    assert_eq!(standing.base, 250, "b's went to a");
+    let grant = desk.hear(denying("b", 1, 0, 0)).unwrap();
+    assert!(!grant.base.unwrap().firm);
+    assert_eq!(desk.pool(), -250);
+    seq += 1;
+    returned += 250;
+    desk.log_ms += 1000;
+    desk.hear(denying("a", seq, returned, 750));
+    assert!(desk.hear(denying("b", 2, 0, 0)).unwrap().base.unwrap().firm);
+}
