@@ -16,8 +16,6 @@ use meridian_cluster::{
     host::Host,
     membership::{Liveness, Member, Membership, View},
     quota::{
-        holder::Holding,
-        key::KeyId,
         onlooker::Onlooker,
         params::Planted as QuotaPlanted,
         service::{Quota, Stage},
@@ -30,13 +28,10 @@ use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    books::{self, Books, Message, is_alone},
+    books::Message,
     flawed::Flaws,
-    workload::{
-        Assumed, Charge, CommandSeen, DecisionSeen, DoubtSeen, EndState, History, Oracle, ReadSeen,
-        RevisionSeen, TokensDeed, TokensSeen,
-    },
-    world::{Decision, SimHost},
+    workload::{EndState, Oracle, ReadSeen, RevisionSeen},
+    world::SimHost,
 };
 
 /// Mistakes that are planted in a node, to see whether they are noticed.
@@ -392,199 +387,8 @@ impl Gateway {
     }
 }
 
-/// Tells the oracle of a command that a node applied, and of doubts about another node, if this decision is one.
-///
-/// Not called with the oracle's history locked.
-pub fn note_decision(oracle: &Oracle, books: &Books, decision: &Decision<'_>) {
-    let text = decision.text;
-    let field = |name: &str| {
-        let mut fields = text.split(' ');
-        fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
-    };
-    let doubt = match text {
-        _ if text.starts_with("verdict ") => field("liveness") != Some("Up"),
-        _ if text.starts_with("raft asked ") => {
-            matches!(field("question"), Some("vote" | "pre-vote"))
-        }
-        _ => text.starts_with("raft unanswered "),
-    };
-    if text.starts_with("charged ") {
-        let number = |name: &str| field(name)?.parse::<u64>().ok();
-        if let (Some(key), Some(cost), Some(amount), Some(span_ms)) = (
-            field("key"),
-            number("cost"),
-            number("amount"),
-            number("span_ms"),
-        ) {
-            let seen = match amount < books::FAR {
-                true => held_after(books, decision, key),
-                false => None,
-            };
-            let mut history = oracle.history();
-            // One that has waited says what was so when it came: the node may have joined the others meanwhile.
-            let holding = seen.and_then(|(_, seen)| seen).map(|(holding, _)| holding);
-            let alone = holding.is_none_or(|holding| is_alone(&holding));
-            if field("alone") == Some("true") && alone {
-                if history.counts_together {
-                    history
-                        .alone
-                        .push((decision.at, decision.machine.to_owned()));
-                }
-                return;
-            }
-            history.charges.push(Charge {
-                at: decision.at,
-                node: decision.machine.to_owned(),
-                key: key.to_owned(),
-                limit: field("limit").unwrap_or_default().to_owned(),
-                cost,
-                amount,
-                span: Duration::from_millis(span_ms),
-                window: number("window"),
-                back: false,
-            });
-            note_charge(&mut history, decision, seen);
-        }
-        return;
-    }
-    if text.starts_with("refunded ") {
-        let cost = field("cost").and_then(|cost| cost.parse::<u64>().ok());
-        if let (Some(key), Some(cost)) = (field("key"), cost) {
-            let seen = held_after(books, decision, key);
-            let mut history = oracle.history();
-            // Which of equal charges of a slot it was makes no difference: the last one.
-            let charges = history.charges.iter().rev();
-            let charged = charges.take(LATELY).find(|charge| {
-                let same = charge.node == decision.machine && charge.key == key;
-                same && !charge.back && charge.cost >= cost
-            });
-            if let Some(charge) = charged.cloned() {
-                history.charges.push(Charge {
-                    cost,
-                    back: true,
-                    ..charge.clone()
-                });
-                note_charge(
-                    &mut history,
-                    decision,
-                    seen.filter(|_| charge.amount < books::FAR),
-                );
-            }
-        }
-        return;
-    }
-    if text.starts_with("base assumed ") {
-        let seats = field("seats").and_then(|seats| seats.parse().ok());
-        oracle.history().assumed.push(Assumed {
-            at: decision.at,
-            node: decision.machine.to_owned(),
-            agreed: None,
-            seats: seats.unwrap_or(1),
-        });
-    }
-    if text.starts_with("base agreed") {
-        let mut history = oracle.history();
-        let of_node = history.assumed.iter_mut();
-        let open = of_node.filter(|start| start.agreed.is_none() && start.node == decision.machine);
-        open.for_each(|start| start.agreed = Some(decision.at));
-    }
-    if text.starts_with("request ended ") {
-        if let Some(status) = field("status").and_then(|status| status.parse().ok()) {
-            let mut history = oracle.history();
-            history.count_answer(decision.at, decision.machine, status);
-        }
-        return;
-    }
-    if STORY.iter().any(|begin| text.starts_with(begin)) && !text.contains(" question=append ") {
-        oracle.history().keep(DecisionSeen {
-            at: decision.at,
-            node: decision.machine.to_owned(),
-            says: text.to_owned(),
-        });
-    }
-    if doubt {
-        oracle.history().doubts.push(DoubtSeen {
-            at: decision.at,
-            node: decision.machine.to_owned(),
-            says: text.to_owned(),
-        });
-        return;
-    }
-    if !text.starts_with("apply ") {
-        return;
-    }
-    if let (Some(group), Some(index), Some(digest)) =
-        (field("group"), field("index"), field("digest"))
-        && let Ok(index) = index.parse()
-    {
-        oracle.history().commands.push(CommandSeen {
-            at: decision.at,
-            node: decision.machine.to_owned(),
-            group: group.to_owned(),
-            index,
-            digest: digest.to_owned(),
-        });
-    }
-}
-
-/// A key, and what its node holds of it now by its own clock.
-type HeldAfter = Option<(KeyId, Option<(Holding, u64)>)>;
-
-fn held_after(books: &Books, decision: &Decision<'_>, key: &str) -> HeldAfter {
-    let key = books::key_of(key)?;
-    Some((key, books.holding(decision.machine, key)))
-}
-
-/// Tells of the last charge what its node holds after it.
-fn note_charge(history: &mut History, decision: &Decision<'_>, seen: HeldAfter) {
-    let Some((key, seen)) = seen else { return };
-    // Nobody looks on at this node.
-    let Some((holding, clock_ms)) = seen else {
-        return;
-    };
-    history.tokens.push(TokensSeen {
-        at: decision.at,
-        node: decision.machine.into(),
-        what: TokensDeed::Charged {
-            nth: history.charges.len() - 1,
-            key,
-            holding,
-            clock_ms,
-        },
-    });
-}
-
-/// A charge that is given back is among so many of the last.
-const LATELY: usize = 100_000;
-
 /// What the operator says about every document.
 pub(crate) const MESSAGE: &str = "a change of the simulation";
-
-/// Beginnings of the decisions that tell the story of a run: rare ones, not those of every request or heartbeat.
-const STORY: [&str; 22] = [
-    "a try at an upstream failed",
-    "base agreed",
-    "base assumed ",
-    "bootstrap ",
-    "dismissed ",
-    "drained",
-    "draining",
-    "endpoint health changed",
-    "fabric connects",
-    "fabric loses",
-    "fabric refuses",
-    "keys ",
-    "leadership handed over",
-    "no upstream",
-    "opens to clients",
-    "raft asked ",
-    "raft unanswered ",
-    "revision ",
-    "seats ",
-    "snapshot ",
-    "undrained",
-    "verdict ",
-];
 
 /// Streams of a flood at once: more than one slow one could hold up.
 pub(crate) const FLOOD_STREAMS: usize = 8;

@@ -7,6 +7,7 @@
 //! - [`scenario`]: what a run does, and the runs themselves;
 //! - [`books`]: looks on at the tokens of nodes' limits;
 //! - [`gateway`]: the node under test;
+//! - [`notes`]: what it says of its decisions, taken down;
 //! - [`flawed`]: mistakes that are planted around it;
 //! - [`workload`]: clients, upstreams and the rest around the nodes, and the oracle of what they saw;
 //! - [`invariant`]: what must hold;
@@ -18,6 +19,7 @@ pub mod explore;
 pub mod flawed;
 pub mod gateway;
 pub mod invariant;
+pub mod notes;
 pub mod report;
 pub mod scenario;
 pub mod workload;

@@ -29,8 +29,8 @@ use super::{
     stage::Stage,
 };
 use crate::{
-    gateway,
     invariant::{self, Violation, Watch},
+    notes::note_decision,
     report::Finding,
     workload::{History, Phase, Progress},
     world::{Ambient, Conditions, Seed, TICK, Trace},
@@ -84,7 +84,7 @@ pub fn play(
     let oracle = stage.oracle.clone();
     trace.listen({
         let (oracle, books) = (oracle.clone(), stage.books.clone());
-        move |decision| gateway::note_decision(&oracle, &books, decision)
+        move |decision| note_decision(&oracle, &books, decision)
     });
     let mut play = Play {
         scenario,
