@@ -61,6 +61,8 @@ pub struct Planted {
     pub kept_returns: bool,
     /// Nodes spend their base share of limits at once after a start.
     pub early_base: bool,
+    /// A node that was stopped in order takes all that it had spent of its share for cool.
+    pub forgotten_spends: bool,
     /// A request that a limit denies leaves what it took of the first of its limits.
     pub costly_denials: bool,
     /// The ledger heeds asks that it has heard before.
@@ -112,6 +114,8 @@ pub(super) struct RawPlanted {
     #[serde(default)]
     early_base: bool,
     #[serde(default)]
+    forgotten_spends: bool,
+    #[serde(default)]
     costly_denials: bool,
     #[serde(default)]
     heeded_repeats: bool,
@@ -157,6 +161,7 @@ impl Planted {
             gifts: raw.gifts,
             kept_returns: raw.kept_returns,
             early_base: raw.early_base,
+            forgotten_spends: raw.forgotten_spends,
             costly_denials: raw.costly_denials,
             heeded_repeats: raw.heeded_repeats,
             wild_hints: raw.wild_hints,
@@ -182,6 +187,7 @@ impl Planted {
                 gives_beyond_pool: self.gifts,
                 keeps_returns: self.kept_returns,
                 base_at_once: self.early_base,
+                forgets_remains: self.forgotten_spends,
                 denials_cost: self.costly_denials,
                 heeds_repeats: self.heeded_repeats,
                 wild_hints: self.wild_hints,
@@ -294,6 +300,10 @@ impl Planted {
             (
                 self.early_base,
                 "nodes spend their base share of limits at once after a start",
+            ),
+            (
+                self.forgotten_spends,
+                "a node that was stopped in order takes all that it had spent of its share for cool",
             ),
             (
                 self.costly_denials,

@@ -41,6 +41,10 @@ pub const SHIPPED: &[(&str, &str)] = &[
         include_str!("../../scenarios/quota-restarts.yaml"),
     ),
     (
+        "quota-upgrade",
+        include_str!("../../scenarios/quota-upgrade.yaml"),
+    ),
+    (
         "quota-echoes",
         include_str!("../../scenarios/quota-echoes.yaml"),
     ),
@@ -155,6 +159,7 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
             "quota-sun",
             "quota-change",
             "quota-restarts",
+            "quota-upgrade",
             "quota-echoes",
             "quota-expiry",
             "residency-loss",

@@ -229,7 +229,7 @@ fn a_cluster_that_takes_no_document_any_more_is_found_out() {
 }
 
 /// Mistakes in what limits rest on, and by which promise each is found before a client can notice.
-const OF_LIMITS: [(&str, &str); 9] = [
+const OF_LIMITS: [(&str, &str); 10] = [
     ("quota-gifts", "quota ledger"),
     ("quota-keeps", "quota booked"),
     ("quota-early", "quota rest"),
@@ -238,6 +238,7 @@ const OF_LIMITS: [(&str, &str); 9] = [
     ("quota-lapse", "quota leases"),
     ("quota-crash", "quota lives"),
     ("quota-base", "quota lives"),
+    ("quota-forgets", "quota lives"),
     ("quota-repeats", "quota repeats"),
 ];
 

@@ -34,6 +34,7 @@ shipped! {
     quota_sun_holds_twice: "quota-sun",
     quota_change_holds_twice: "quota-change",
     quota_restarts_holds_twice: "quota-restarts",
+    quota_upgrade_holds_twice: "quota-upgrade",
     quota_echoes_holds_twice: "quota-echoes",
     quota_expiry_holds_twice: "quota-expiry",
     residency_loss_holds_twice: "residency-loss",
