@@ -87,7 +87,9 @@ pub enum WriteError {
     )]
     OverridesFull,
     /// The tenant has its plan's limits; nothing changed.
-    #[error("tenant {0} has the limits of its plan; there is nothing to clear")]
+    #[error(
+        "nothing was set for tenant {0}: it has the limits of its plan, if the document names it, and there is nothing to clear"
+    )]
     NotSet(TenantId),
     /// This node takes no part in agreement any more.
     #[error("this node takes no part in agreement any more: {cause}; write through another node")]

@@ -98,7 +98,7 @@ impl SetQuota {
     pub(crate) fn target(&self, unix_ms: u64) -> String {
         let mut text = format!("{}: {}", self.tenant, self.limits.join(", "));
         if let Some(expires) = self.expires_ms {
-            let left = Duration::from_millis(expires.saturating_sub(unix_ms));
+            let left = Duration::from_secs(expires.saturating_sub(unix_ms).div_ceil(1000));
             text += &format!(" for {}", units::duration_text(left));
         }
         if !self.reason.is_empty() {

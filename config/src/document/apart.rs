@@ -92,6 +92,7 @@ impl Document {
             let least = limits
                 .iter()
                 .enumerate()
+                .filter(|(_, limit)| !limit.shadow)
                 .min_by_key(|(_, limit)| limit.amount);
             if let Some((index, limit)) = least
                 && limit.amount < u64::from(route.cost)

@@ -122,7 +122,8 @@ fn page(quota: &Quota) -> String {
     }
     let mut text = columns(&rows);
     if quota.limits.is_empty() {
-        text.push_str("\nIt is not limited.\n");
+        text.push_str("\nIt has no limits of its own.\n");
+        text.push_str(&stand(quota));
         return text;
     }
     let head = ["LIMIT", "RATE", "PER", "WHEN EMPTY", "PRIORITY", "SHADOW"];

@@ -39,7 +39,7 @@ plans:
 
 edge: { probes: true }
 
-defaults: { plan: standard, unidentified: { limits: [60/minute] } }
+defaults: { plan: standard, unidentified: { limits: [120/minute] } }
 
 issuers:
   dev:

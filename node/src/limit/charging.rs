@@ -314,6 +314,7 @@ fn refused(
 ) -> Outcome {
     let limit = items[denial.which].limit;
     let key = &keys[denial.which];
+    let soonest = retry_after(limit, key, denial, now);
     let states = items.iter().zip(keys).enumerate();
     let mut states: Vec<LimitState> = states
         .map(|(nth, (item, key))| {
@@ -321,6 +322,7 @@ fn refused(
             match nth == denial.which {
                 true => LimitState {
                     remaining: 0,
+                    reset: soonest,
                     ..state
                 },
                 false => state,
@@ -336,7 +338,7 @@ fn refused(
             Cause::Lapsed => Why::Lapsed,
             Cause::Overload => Why::Overload,
         },
-        retry_after: jittered(retry_after(limit, key, denial, now), now),
+        retry_after: jittered(soonest, now),
         states,
     }
 }
@@ -358,8 +360,12 @@ fn retry_after(limit: &Limit, key: &KeyHandle, denial: &Denial, now: Now) -> Dur
 /// Within this time a grant comes, if there is one.
 const GRANT: Duration = Duration::from_secs(1);
 
-/// Up to a fifth longer, so that clients that were refused together do not come back together.
+/// Up to a fifth longer, so that clients that were refused together do not come back together. A second stays one: they are
+/// told whole seconds.
 fn jittered(time: Duration, now: Now) -> Duration {
+    if time <= GRANT {
+        return time;
+    }
     let dice =
         u32::try_from(now.monotonic.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).unwrap_or(0);
     time + time / 5 * dice / 256

@@ -24,7 +24,7 @@ const FAMILIES: [(&str, &str, &[&str]); 7] = [
     ),
     (
         "meridian_quota_answered",
-        "Whether the ledger has answered this life of the node: 1 yes, 0 not yet. A node goes on with its base share while it does not.",
+        "Whether the ledger has answered this node within ten seconds: 1 yes, 0 no. A node goes on with its base share while it does not.",
         &[],
     ),
     (
@@ -97,7 +97,7 @@ impl Collector for QuotaPage {
                     place("ledger", ledger),
                 ],
             ),
-            (MetricType::GAUGE, yes(stage == Stage::Answered)),
+            (MetricType::GAUGE, yes(self.quota.is_answered())),
             (
                 MetricType::COUNTER,
                 vec![

@@ -177,7 +177,10 @@ impl Base {
 
     /// What may be spent of a key of these terms once others' spending of it has cooled off.
     pub(super) fn in_time(&self, terms: &Terms) -> u32 {
-        self.right.map_or(0, |right| terms.base(right.share))
+        match self.alone {
+            true => terms.limit(),
+            false => self.right.map_or(0, |right| terms.base(right.share)),
+        }
     }
 
     /// What may be spent of a key of these terms.

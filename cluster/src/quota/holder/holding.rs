@@ -28,7 +28,7 @@ use super::{
         terms::{Shape, Terms},
     },
     base::Base,
-    key::{Form, Key, KeyHandle, OnEmpty},
+    key::{Form, Key, KeyHandle, OnEmpty, UNKNOWN},
 };
 
 /// What a node holds of all keys that it has met.
@@ -244,10 +244,15 @@ impl Holder {
         // One at a time; once for a key and a document.
         let _forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
         if key.0.follow(terms, on_empty, as_of) {
-            // The base of a lowered limit is less from now on. That of a raised one is the keeper's to give.
-            key.0
-                .cell
-                .lower_base(self.base.load().of(&key.0.id, terms, clock.now()));
+            // The base of a lowered limit is less from now on. That of a raised one is the keeper's to give, and requests
+            // wait for it. What is left elsewhere was told by the old amount.
+            let base = self.base.load();
+            let now = base.of(&key.0.id, terms, clock.now());
+            key.0.cell.lower_base(now);
+            key.0.owed.store(base.in_time(terms), Relaxed);
+            if now < terms.limit() {
+                key.0.pool.store(UNKNOWN, Relaxed);
+            }
             key.note_use();
         }
     }

@@ -252,10 +252,8 @@ impl KeyHandle {
     pub fn remaining(&self) -> (u32, u32) {
         let held = self.0.cell.held();
         let own = u32::try_from(held.free).unwrap_or(0);
-        let pool = match self.0.pool.load(Relaxed) {
-            UNKNOWN => 0,
-            pool => pool,
-        };
+        // While nothing is known of others, all that was not spent here.
+        let pool = self.0.pool.load(Relaxed);
         let elsewhere = pool.saturating_add(self.0.others.load(Relaxed));
         let most = self.0.limit().saturating_sub(held.cool).max(own);
         (own, own.saturating_add(elsewhere).min(most))

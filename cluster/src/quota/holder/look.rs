@@ -6,7 +6,7 @@ use super::{
     super::{
         cell::Held,
         charge::Account,
-        clock::Now,
+        clock::{Monotonic, Now},
         key::KeyId,
         lease::{Contact, Standing},
         terms::Terms,
@@ -37,6 +37,11 @@ pub struct Holding {
 }
 
 impl Holder {
+    /// How long ago the ledger has answered.
+    pub(in super::super) fn contact(&self, now: Monotonic) -> Contact {
+        self.lease.contact(now)
+    }
+
     /// Everything that is held.
     #[must_use]
     pub fn holdings(&self, now: Now) -> Vec<Holding> {

@@ -226,11 +226,14 @@ impl Leader {
         for item in &mut grant.items {
             let scarcity = self.scarcity(&item.key, ledger);
             item.cap = scarcity.and_then(|scarcity| scarcity.caps.get(&grant.node).copied());
-            let words = self.keys.get(&item.key).into_iter().flatten();
-            let others = words.filter(|(node, _)| **node != grant.node);
-            let free = others
-                .map(|(_, word)| u64::from(word.item.free))
-                .sum::<u64>();
+            let words = self.keys.get(&item.key);
+            let word = |node: &NodeId| words.and_then(|words| words.get(node));
+            let free = ledger.nodes().map(|(node, ..)| match word(node) {
+                _ if *node == grant.node => 0,
+                Some(word) => u64::from(word.item.free),
+                None => u64::from(ledger.unsaid(node, &item.key)),
+            });
+            let free = free.sum::<u64>();
             item.others_free = u32::try_from(free).unwrap_or(u32::MAX);
         }
     }

@@ -193,6 +193,20 @@ impl Ledger {
         held().unwrap_or(0)
     }
 
+    /// Tokens of a key that a node which says nothing of it could spend: all that it holds, if it was heard of within the
+    /// time that words are remembered. Not base that its earlier life may have spent. For hints.
+    pub(crate) fn unsaid(&self, node: &NodeId, key: &KeyId) -> u32 {
+        let held = || {
+            let member = self.roster.member(self.roster.find(node)?)?;
+            let wish = u64::try_from(self.params.wish.as_millis()).unwrap_or(u64::MAX);
+            let heard = self.now.log_ms <= member.contact.saturating_add(wish);
+            let (right, book) = (self.right(node)?, self.books.get(key)?);
+            let rested = right.unspent_ms >= book.terms.window_ms();
+            (heard && rested).then(|| self.held(node, key))
+        };
+        held().unwrap_or(0)
+    }
+
     /// What a node may spend of a key as base, now or once it has rested.
     fn base_of(&self, number: u16, book: &Book) -> u32 {
         let right = self.roster.right(number, self.now);

@@ -71,6 +71,9 @@ const KEYS_MOST: usize = 1 << 20;
 /// that has none.
 const SEATLESS: Duration = Duration::from_millis(500);
 
+/// A node that the ledger has not answered for so long is out of contact: ten of its heartbeats.
+const ANSWERED: Duration = Duration::from_secs(10);
+
 /// How long nodes may take to say what they know of themselves: an operator waits for it.
 const AROUND: Duration = Duration::from_secs(1);
 
@@ -270,6 +273,13 @@ impl Quota {
             clock: &self.0.clock,
             alone: self.stage() == Stage::Alone,
         }
+    }
+
+    /// Whether the ledger has answered this node lately, so that it gets what it asks for.
+    pub fn is_answered(&self) -> bool {
+        let now = crate::quota::clock::Clock::now(&*self.0.clock);
+        let contact = self.0.holder.contact(now.monotonic);
+        self.stage() == Stage::Answered && !contact.outlasts(ANSWERED)
     }
 
     /// How far this node has come.

@@ -73,6 +73,8 @@ fn least<'a>(
     limits
         .iter()
         .zip(items(path, raw))
+        // It turns nobody away.
+        .filter(|(limit, _)| !limit.shadow)
         .map(|(limit, (path, item))| Least {
             limit,
             path,

@@ -12,7 +12,7 @@ use meridian_cluster::{
     },
 };
 use meridian_config::{
-    document::{self, Document, Limit, tenant_limits},
+    document::{self, Document, Limit, Per, tenant_limits},
     name::{NodeId, TenantId},
     units,
 };
@@ -88,7 +88,8 @@ fn quota(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
             overrides: &overrides,
             unix_ms: desk.unix_ms(),
         };
-        let counted = standing(&document, id, settings).0;
+        let mut counted = standing(&document, id, settings).0;
+        counted.extend(of_routes(&document, tenant, &counted));
         let Standings {
             stand,
             ledger_answered,
@@ -110,6 +111,24 @@ fn quota(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
         }))
     })
 }
+
+/// Limits of routes that the tenant has a count of, each once; as many as one look takes.
+fn of_routes(document: &Document, tenant: &document::Tenant, own: &[Limit]) -> Vec<Limit> {
+    let routes = document.routes.values();
+    let routes = routes.filter(|route| !route.exempt.auth && tenant.opens(route));
+    let limits = routes.flat_map(|route| &route.limits);
+    let mut limits: Vec<Limit> = limits
+        .filter(|limit| limit.per == Per::Tenant)
+        .cloned()
+        .collect();
+    limits.sort_by(|one, other| one.id.cmp(&other.id));
+    limits.dedup_by(|one, other| one.id == other.id);
+    limits.truncate(LIMITS_MOST.saturating_sub(own.len()));
+    limits
+}
+
+/// Limits of one page: those of one place, and as many of routes.
+const LIMITS_MOST: usize = 256;
 
 /// How limits stand over all nodes.
 struct Standings {
