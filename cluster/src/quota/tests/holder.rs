@@ -222,6 +222,30 @@ fn a_lowered_limit_lowers_the_base_and_a_raised_one_raises_it() {
 }
 
 #[test]
+fn a_request_that_comes_with_a_higher_limit_waits_for_it_and_does_not_go_by_the_old_one() {
+    let mut node = Node::new();
+    let key = node.key(1, &hourly(900));
+    assert!(node.admits(&key, 50));
+    let said = node.ticked();
+    let empty = GrantItem {
+        pool: 0,
+        ..item(&key, said[0].born, 0)
+    };
+    node.answer(vec![empty]);
+    assert_eq!(node.denied(&key, 1).why, Why::Limit);
+    assert!(!key.lacks_base());
+    let terms = hourly(3600);
+    let key = node
+        .holder
+        .resolve(key.id(), &terms, OnEmpty::Deny, 2, &node.clock)
+        .unwrap();
+    assert_eq!(node.denied(&key, 1).why, Why::Local);
+    assert!(key.lacks_base(), "it is the keeper's to give");
+    node.ticked();
+    assert!(node.admits(&key, 1));
+}
+
+#[test]
 fn no_request_under_a_newer_document_spends_the_base_of_an_older_one() {
     let mut node = Node::new();
     let key = node.key(1, &hourly(1800));

@@ -175,7 +175,11 @@ async fn stand(desk: &Desk, tenant: &TenantId, limits: &[Limit]) -> Standings {
             *regions.entry(holder.region.clone()).or_default() += holder.extra;
         }
         let used_in = used_in(&view, at, &heard);
-        let used = count.used.max(used_in.values().sum());
+        let said = used_in.values().sum();
+        let used = match unheard.is_empty() && !alone {
+            true => said,
+            false => count.used.max(said),
+        };
         let overshoot_of = overshoot(&count, &heard);
         let starts = overshoot_of.iter().map(|part| part.tokens).sum::<u64>();
         // Without a ledger each node admits all of it.

@@ -115,8 +115,8 @@ pub(crate) struct LimitStand {
     pub(crate) id: String,
     /// Units per window.
     pub(crate) limit: u64,
-    /// Of these, used in the window that ends now: what the nodes that could be asked have spent, or more, where this
-    /// node knows that more is gone.
+    /// Of these, used in the window that ends now: what the nodes have spent, as each says of its present life. Where some
+    /// could not be asked, at least what this node thinks is gone.
     pub(crate) used: u64,
     /// What nodes have spent of it, by region.
     #[serde(default)]
