@@ -247,10 +247,10 @@ impl Holder {
             // The base of a lowered limit is less from now on. That of a raised one is the keeper's to give, and requests
             // wait for it. What is left elsewhere was told by the old amount.
             let base = self.base.load();
-            let now = base.of(&key.0.id, terms, clock.now());
-            key.0.cell.lower_base(now);
+            let spendable = base.of(&key.0.id, terms, clock.now());
+            key.0.cell.lower_base(spendable);
             key.0.owed.store(base.in_time(terms), Relaxed);
-            if now < terms.limit() {
+            if spendable < terms.limit() {
                 key.0.pool.store(UNKNOWN, Relaxed);
             }
             key.note_use();

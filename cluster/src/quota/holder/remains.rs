@@ -133,7 +133,7 @@ impl Remains {
     }
 }
 
-/// Half as many spans, while there are more than may be: what is put together is free with the last.
+/// As many spans as may be kept at most: what is put together is free with the last.
 fn fewer(spans: &[Span]) -> Vec<Span> {
     let of_each = spans.len().div_ceil(RESTS).max(1);
     let together = spans.chunks(of_each).map(|chunk| Span {
