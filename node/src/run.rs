@@ -200,10 +200,7 @@ async fn serve(
     let options = Options {
         profile: hooks.profile.unwrap_or(fitting),
         versions: hooks.versions.unwrap_or(Versions::THIS_RELEASE),
-        quota: Params {
-            planted: hooks.quota,
-            ..Params::DEFAULT
-        },
+        quota: Params::with(hooks.quota),
         onlooker: hooks.onlooker,
         check: Arc::new(move |files| checked.check(files).map(drop)),
         origin,

@@ -60,6 +60,9 @@ pub struct Planted {
     pub heeds_repeats: bool,
     /// Hints mean nothing, on either side: no mistake, since nothing that is promised rests on them.
     pub wild_hints: bool,
+    /// Leases are over after [seconds](Params::with): no mistake, since nothing that is promised rests on how long they
+    /// are; ends of leases are common then.
+    pub short_leases: bool,
 }
 
 impl Planted {
@@ -78,6 +81,7 @@ impl Planted {
         denials_cost: false,
         heeds_repeats: false,
         wild_hints: false,
+        short_leases: false,
     };
 }
 
@@ -94,6 +98,24 @@ impl Params {
         wish: Duration::from_secs(5),
         planted: Planted::NONE,
     };
+
+    /// The same with mistakes, or leases of 3 s and 8 s, on purpose.
+    #[must_use]
+    pub fn with(planted: Planted) -> Self {
+        let leases = match planted.short_leases {
+            true => (Duration::from_secs(3), Duration::from_secs(8)),
+            false => (
+                Self::DEFAULT.extra_lease_least,
+                Self::DEFAULT.base_lease_least,
+            ),
+        };
+        Self {
+            extra_lease_least: leases.0,
+            base_lease_least: leases.1,
+            planted,
+            ..Self::DEFAULT
+        }
+    }
 
     /// How long extra tokens of a key with this window are valid without contact.
     pub fn extra_lease(&self, window: Duration) -> Duration {

@@ -69,6 +69,8 @@ pub struct Planted {
     pub heeded_repeats: bool,
     /// What nodes and ledger hint at is random: no mistake, since nothing that is promised rests on it.
     pub wild_hints: bool,
+    /// What nodes hold of limits beside their share is good for seconds without contact: no mistake either.
+    pub short_leases: bool,
     /// Nobody looks on at the tokens inside nodes: what breaks is seen from outside or not at all.
     pub unwatched_tokens: bool,
     /// Documents are no documents any more.
@@ -122,6 +124,8 @@ pub(super) struct RawPlanted {
     #[serde(default)]
     wild_hints: bool,
     #[serde(default)]
+    short_leases: bool,
+    #[serde(default)]
     unwatched_tokens: bool,
     #[serde(default)]
     broken_documents: bool,
@@ -165,9 +169,29 @@ impl Planted {
             costly_denials: raw.costly_denials,
             heeded_repeats: raw.heeded_repeats,
             wild_hints: raw.wild_hints,
+            short_leases: raw.short_leases,
             unwatched_tokens: raw.unwatched_tokens,
             broken_documents: raw.broken_documents,
             leak: raw.leak,
+        }
+    }
+
+    /// What concerns limits.
+    pub fn quota(&self) -> QuotaPlanted {
+        QuotaPlanted {
+            crash_without_cooling: self.crash_without_cooling,
+            lapse_without_cooling: self.lapse_without_cooling,
+            ignores_deadline: self.ignored_deadlines,
+            slot_early: self.early_slots,
+            gives_beyond_pool: self.gifts,
+            keeps_returns: self.kept_returns,
+            base_at_once: self.early_base,
+            forgets_remains: self.forgotten_spends,
+            denials_cost: self.costly_denials,
+            heeds_repeats: self.heeded_repeats,
+            wild_hints: self.wild_hints,
+            short_leases: self.short_leases,
+            ..QuotaPlanted::NONE
         }
     }
 
@@ -179,20 +203,7 @@ impl Planted {
             stale_reads: here(self.stale_reads),
             undrained: self.undrained_stops,
             ends: here(self.ends),
-            quota: QuotaPlanted {
-                crash_without_cooling: self.crash_without_cooling,
-                lapse_without_cooling: self.lapse_without_cooling,
-                ignores_deadline: self.ignored_deadlines,
-                slot_early: self.early_slots,
-                gives_beyond_pool: self.gifts,
-                keeps_returns: self.kept_returns,
-                base_at_once: self.early_base,
-                forgets_remains: self.forgotten_spends,
-                denials_cost: self.costly_denials,
-                heeds_repeats: self.heeded_repeats,
-                wild_hints: self.wild_hints,
-                ..QuotaPlanted::NONE
-            },
+            quota: self.quota(),
             unwatched: self.unwatched_tokens,
             flaws: Flaws {
                 forgetful_disk: self.forgetful_disks,
@@ -316,6 +327,10 @@ impl Planted {
             (
                 self.wild_hints,
                 "what nodes and ledger hint at is random, which nothing that is promised rests on",
+            ),
+            (
+                self.short_leases,
+                "what a node holds of limits beside its share is good for 3 s without contact, its share of those that deny for 8 s",
             ),
             (
                 self.unwatched_tokens,

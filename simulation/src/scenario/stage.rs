@@ -13,7 +13,9 @@ use std::{
     time::Duration,
 };
 
-use meridian_cluster::{directory::Decision, fabric::Authority, version::Versions};
+use meridian_cluster::{
+    directory::Decision, fabric::Authority, quota::params::Params, version::Versions,
+};
 use meridian_config::{
     document::Protocol,
     name::{NodeId, RegionName},
@@ -140,6 +142,7 @@ impl Stage {
                 }
             })
             .collect();
+        oracle.history().quota = Params::with(scenario.planted.quota());
         Self {
             world,
             oracle,

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use meridian_cluster::quota::params::Params;
+
 use super::{
     Deed, DiskLost, FaultSeen, Flow, Ground, NodeKnown, Progress, Sample, Sight, TokensSeen,
 };
@@ -77,6 +79,8 @@ pub struct History {
     pub charges: Vec<Charge>,
     /// Limits that operators set for tenants in place of their plans', for a while.
     pub set: Vec<SetSeen>,
+    /// What nodes and ledger go by: how long leases are.
+    pub quota: Params,
     /// What was seen of limits' tokens inside nodes.
     pub tokens: Vec<TokensSeen>,
     /// How often promises about them were put to the test, once somebody has counted.

@@ -23,6 +23,7 @@ use crate::workload::{AppliedSeen, Charge, History, TokensDeed, TokensSeen};
 /// How tokens stand.
 #[derive(Debug, Default)]
 pub(super) struct Books {
+    params: Params,
     nodes: BTreeMap<NodeId, AtNode>,
     standings: BTreeMap<KeyId, Standing>,
     /// Nodes' lives as the ledger knows them.
@@ -126,6 +127,7 @@ impl<'a> Charged<'a> {
 impl Books {
     /// Takes in what was seen.
     pub(super) fn follow(&mut self, history: &History, seen: &TokensSeen) {
+        self.params = history.quota;
         match &seen.what {
             TokensDeed::Begun { life } => {
                 let at = self.nodes.entry(seen.node.clone()).or_default();
@@ -291,6 +293,11 @@ impl Books {
         spent.map(|spent| spent.after(after)).sum()
     }
 
+    /// How long extra is valid without contact.
+    pub(super) fn lease(&self, terms: &Terms) -> Duration {
+        self.params.extra_lease(terms.window())
+    }
+
     /// What holders had of a key beyond base before an entry and do not have after it, and did not say themselves: whose,
     /// and how many.
     pub(super) fn taken_back(&self, applied: &AppliedSeen) -> Vec<(KeyId, Terms, NodeId, u64)> {
@@ -309,11 +316,6 @@ impl Books {
         }
         taken
     }
-}
-
-/// How long extra is valid without contact.
-pub(super) fn lease(terms: &Terms) -> Duration {
-    Params::DEFAULT.extra_lease(terms.window())
 }
 
 /// Until when a token that was spent rests at its node at most: for the window, as much as clocks drift, and one of its

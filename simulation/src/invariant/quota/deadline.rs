@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{
     LEASES, Tried, Wrong,
-    books::{Books, Charged, GRAIN, lease},
+    books::{Books, Charged, GRAIN},
     rests::Rests,
 };
 use crate::workload::AppliedSeen;
@@ -22,7 +22,7 @@ pub(super) struct Deadline {
 /// What a node spends after its deadline.
 pub(super) fn late(books: &Books, charge: &Charged<'_>, tried: &mut Tried) -> Option<Wrong> {
     let (life, _) = books.life(charge.node)?;
-    let lease = lease(&charge.terms);
+    let lease = books.lease(&charge.terms);
     // By the slowest clock.
     let longest = lease + lease / 2000 + GRAIN;
     let contact = books.contact(charge.node, life)?;
@@ -66,7 +66,7 @@ impl Deadline {
                 let life = books.known(&node).map_or(0, |life| life.number);
                 let contact = books.contact(&node, life);
                 let Some(contact) = contact else { continue };
-                let end = contact.at + lease(&terms);
+                let end = contact.at + books.lease(&terms);
                 self.rests
                     .add((key, &terms), (node.clone(), life), count, end);
                 if at < end {
