@@ -370,6 +370,7 @@ async fn serve(
     marks.mark_unchanged();
     let bound = if early.is_some() {
         state.drain(true);
+        cluster.quota().drain(true);
         Bound::default()
     } else if !cluster.directory().takes_work() {
         tracing::info!(
@@ -377,6 +378,7 @@ async fn serve(
             file.id
         );
         state.drain(true);
+        cluster.quota().drain(true);
         Bound::default()
     } else {
         match edge.open().await {
@@ -423,6 +425,7 @@ async fn serve(
             tracing::info!("drained or removed by an operator: no new work is taken");
             tracing::trace!(target: "meridian::decision", "drained");
             state.drain(true);
+            cluster.quota().drain(true);
             edge.close(stop);
         } else if takes_work && !edge.is_open() {
             match edge.open().await {
@@ -431,6 +434,7 @@ async fn serve(
                     tracing::trace!(target: "meridian::decision", "undrained");
                     state.listening(&bound, admin);
                     state.drain(false);
+                    cluster.quota().drain(false);
                 }
                 Err(error) => break End::Broken(error),
             }
@@ -439,6 +443,7 @@ async fn serve(
     tracing::info!("draining: no new work is taken");
     tracing::trace!(target: "meridian::decision", "draining");
     state.drain(true);
+    cluster.quota().drain(true);
     edge.close(stop);
     let aborts = edge.aborts();
     let mut ending = std::pin::pin!(async {

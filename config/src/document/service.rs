@@ -59,7 +59,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the request's end to the response's head. Default 15 s.
     pub response: Duration,
-    /// Between two pieces of a body, and of an idle pooled connection. Default 60 s.
+    /// Between two pieces of a body, and of an idle pooled connection. Default 60 s. Where the upstream closes idle
+    /// connections sooner, a POST may be on its way just then, and fails.
     pub idle: Duration,
 }
 

@@ -1,6 +1,6 @@
 //! A plain HTTP server (1.1, or 2 with prior knowledge) on a simulated machine, for the parties around the nodes.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -46,7 +46,7 @@ where
             let _ = match protocol {
                 Protocol::Http1 => {
                     let mut server = http1::Builder::new();
-                    server.timer(TokioTimer::new());
+                    server.timer(TokioTimer::new()).header_read_timeout(UNUSED);
                     Box::pin(server.serve_connection(stream, service)).await
                 }
                 Protocol::Http2 => {
@@ -58,6 +58,10 @@ where
         });
     }
 }
+
+/// How long an unused connection is kept: longer than gateways keep one by default. Where a server closes it just as a
+/// request that must not be repeated is on its way, that request is lost.
+const UNUSED: Duration = Duration::from_secs(75);
 
 /// A JSON answer.
 pub(super) fn json(value: &serde_json::Value) -> Response {

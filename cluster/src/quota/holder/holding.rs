@@ -39,7 +39,7 @@ pub struct Holder {
     count: AtomicUsize,
     most: usize,
     pub(super) lease: Lease,
-    share: AtomicU32,
+    draining: AtomicBool,
     as_of: AtomicU64,
     born: AtomicU32,
     /// Few, and looked up when a key is met.
@@ -98,7 +98,7 @@ impl Holder {
             count: AtomicUsize::new(0),
             most,
             lease: Lease::new(),
-            share: AtomicU32::new(WHOLE),
+            draining: AtomicBool::new(false),
             as_of: AtomicU64::new(0),
             born: AtomicU32::new(0),
             forms: Mutex::default(),
@@ -149,7 +149,7 @@ impl Holder {
     ) -> Answer {
         let bounds = Bounds {
             lease: &self.lease,
-            share: self.share.load(Relaxed).min(share),
+            share,
         };
         let answer = charge(items, bounds, clock);
         if self.params.planted.denials_cost && matches!(answer, Answer::Deny(_)) {
@@ -164,9 +164,15 @@ impl Holder {
         refund(items, receipt)
     }
 
-    /// The part of everything held that is spent from now on, in 1/65 536: less under overload, all after.
-    pub fn set_share(&self, share: u32) {
-        self.share.store(share.min(WHOLE), Relaxed);
+    /// Whether clients are to go elsewhere: what they need no more here is handed back at once.
+    pub fn set_draining(&self, draining: bool) {
+        if self.draining.swap(draining, Relaxed) != draining {
+            self.bell.ring();
+        }
+    }
+
+    pub(super) fn draining(&self) -> bool {
+        self.draining.load(Relaxed)
     }
 
     /// Ready when a key has run low since the last tick, so that the keeper should not wait for the next.

@@ -198,6 +198,7 @@ impl Keeper {
             passed,
             nodes: u32::from(self.base.seats()).max(1),
             grant_time: self.grant_time,
+            draining: self.holder.draining(),
             base: &self.base,
             answered: &self.answered,
         };

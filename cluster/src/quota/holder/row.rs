@@ -91,6 +91,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) nodes: u32,
     /// From an ask to its grant, lately.
     pub(super) grant_time: Duration,
+    /// Clients are to go elsewhere.
+    pub(super) draining: bool,
     pub(super) base: &'a Base,
     /// Asks that were answered lately.
     pub(super) answered: &'a VecDeque<u64>,
@@ -260,6 +262,11 @@ impl Row {
         let now = around.now.monotonic.0;
         let held = key.cell.held();
         let free = i64::from(held.free);
+        if around.draining {
+            // For requests that are on their way here still.
+            let few = whole(self.rate.fast() * DRAINED.as_secs_f64());
+            return self.give(free - few, 0);
+        }
         let limit = key.limit();
         let pooled = limit <= POOLED_MOST;
         let high = whole(self.high(around));
@@ -504,3 +511,6 @@ const IDLE_PAUSE_MOST: Duration = Duration::from_secs(16 * 60);
 
 /// A key that nobody has charged for so long, and of which nothing is to be said, costs no look each tick.
 pub(super) const REST_AFTER: Duration = Duration::from_secs(10);
+
+/// For how long requests may still come to a node that drains: what they need at the pace of lately stays here.
+const DRAINED: Duration = Duration::from_millis(200);

@@ -3,35 +3,66 @@
 //! In: the limit and what each holder uses in a window. Out: how much each should hold at most; a hint, which no
 //! promise rests on.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use meridian_config::name::{NodeId, RegionName};
 
-/// Who uses how many tokens in a window, by region.
-pub(crate) type Uses = BTreeMap<RegionName, BTreeMap<NodeId, u64>>;
+use crate::quota::rate::chance;
+
+/// Who uses how much, by region.
+pub(crate) type Uses = BTreeMap<RegionName, BTreeMap<NodeId, Use>>;
+
+/// What a holder has to do with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Use {
+    /// How many tokens it uses in a window.
+    pub(crate) used: u64,
+    /// Its base.
+    pub(crate) base: u64,
+}
+
+impl Use {
+    /// What it is to keep while there is plenty: room for chance, and its base, since clients may come to it at once that
+    /// were another node's till now.
+    fn with_room(self, window: Duration) -> u64 {
+        let room = whole(chance(self.used as f64, window));
+        self.base.max(self.used + room)
+    }
+}
 
 /// The caps.
 ///
 /// If all use fits, each has what it uses and the rest goes in proportion to its square root: chance makes a
-/// demand vary by that much. Else regions have equal parts, and the nodes of a region equal parts of its part,
+/// demand vary by that much. If there is even room for chance and everybody's base, nobody has less than that. If not
+/// all use fits, regions have equal parts, and the nodes of a region equal parts of its part,
 /// but nobody more than it uses: what one does not use is the others'.
-pub(crate) fn caps(limit: u32, uses: &Uses) -> BTreeMap<NodeId, u32> {
+pub(crate) fn caps(limit: u32, window: Duration, uses: &Uses) -> BTreeMap<NodeId, u32> {
     let limit = u64::from(limit);
     let all = || uses.values().flatten();
-    let sum: u64 = all().map(|(_, used)| *used).sum();
-    if sum <= limit {
-        let roots: f64 = all().map(|(_, used)| root(*used)).sum();
-        let rest = (limit - sum) as f64;
-        let capped = all().map(|(node, used)| {
-            let more = rest * root(*used) / roots.max(1.0);
-            (node.clone(), narrow(used + whole(more)))
+    let sum = |of: &dyn Fn(&Use) -> u64| -> u64 { all().map(|(_, it)| of(it)).sum() };
+    let with_room = |it: &Use| it.with_room(window);
+    let least: &dyn Fn(&Use) -> u64 = match sum(&with_room) <= limit {
+        true => &with_room,
+        false => &|it| it.used,
+    };
+    if sum(least) <= limit {
+        let roots: f64 = all().map(|(_, it)| root(it.used)).sum();
+        let rest = (limit - sum(least)) as f64;
+        let capped = all().map(|(node, it)| {
+            let more = rest * root(it.used) / roots.max(1.0);
+            (node.clone(), narrow(least(it) + whole(more)))
         });
         return capped.collect();
     }
-    let regions: Vec<u64> = uses.values().map(|nodes| nodes.values().sum()).collect();
+    let used =
+        |nodes: &BTreeMap<NodeId, Use>| -> Vec<u64> { nodes.values().map(|it| it.used).collect() };
+    let regions: Vec<u64> = uses
+        .values()
+        .map(|nodes| used(nodes).iter().sum())
+        .collect();
     let mut capped = BTreeMap::new();
     for (nodes, part) in uses.values().zip(max_min(limit, &regions)) {
-        let used: Vec<u64> = nodes.values().copied().collect();
+        let used = used(nodes);
         let parts = max_min(part, &used);
         capped.extend(nodes.keys().cloned().zip(parts.into_iter().map(narrow)));
     }
@@ -77,11 +108,17 @@ mod tests {
 
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn uses(regions: &[(&str, &[(&str, u64)])]) -> Uses {
+        with_base(0, regions)
+    }
+
+    fn with_base(base: u64, regions: &[(&str, &[(&str, u64)])]) -> Uses {
         let nodes = |nodes: &[(&str, u64)]| {
             let nodes = nodes.iter();
             nodes
-                .map(|(node, used)| (NodeId::new(*node), *used))
+                .map(|(node, used)| (NodeId::new(*node), Use { used: *used, base }))
                 .collect()
         };
         let regions = regions.iter();
@@ -96,14 +133,25 @@ mod tests {
 
     #[test]
     fn what_fits_is_had_and_the_rest_follows_the_square_roots() {
-        let caps = caps(
-            1000,
-            &uses(&[("eu", &[("a", 400), ("b", 100)]), ("us", &[("c", 100)])]),
-        );
+        let uses = uses(&[("eu", &[("a", 400), ("b", 100)]), ("us", &[("c", 100)])]);
+        let caps = caps(700, SECOND, &uses);
+        // 60 are left, and 30, 15 and 15 would be room for chance.
         assert_eq!(
             (cap(&caps, "a"), cap(&caps, "b"), cap(&caps, "c")),
-            (600, 200, 200)
+            (450, 125, 125)
         );
+    }
+
+    #[test]
+    fn where_there_is_plenty_a_node_that_uses_nothing_keeps_its_base() {
+        let uses = with_base(25, &[("eu", &[("a", 60), ("b", 30)]), ("us", &[("c", 0)])]);
+        let of = |limit| {
+            let caps = caps(limit, SECOND, &uses);
+            (cap(&caps, "a"), cap(&caps, "b"), cap(&caps, "c"))
+        };
+        // 11 and 8 are room for chance.
+        assert_eq!(of(134), (71, 38, 25));
+        assert_eq!(of(133), (83, 46, 3), "what is used goes before what is not");
     }
 
     #[test]
@@ -113,7 +161,7 @@ mod tests {
             ("eu", &[("b", 900), ("c", 900), ("d", 30)]),
             ("us", &[("e", 5000)]),
         ]);
-        let caps = caps(200, &wanted);
+        let caps = caps(200, SECOND, &wanted);
         // 20 for ap, 90 each for the others, of which d takes 30.
         assert_eq!(cap(&caps, "a"), 20);
         assert_eq!(
@@ -130,22 +178,23 @@ mod tests {
             wanted in prop::collection::btree_map(
                 "[a-c]", prop::collection::btree_map("[a-z]{3}", 0..50_000_u64, 1..5), 1..4,
             ),
+            base in 0..1000_u64,
         ) {
             // A node is in one region.
             let wanted: Uses = wanted
                 .into_iter()
                 .map(|(region, nodes)| {
-                    let named = nodes.into_iter().map(|(node, used)| (NodeId::new(format!("{region}{node}")), used));
+                    let named = nodes.into_iter().map(|(node, used)| (NodeId::new(format!("{region}{node}")), Use { used, base }));
                     (RegionName::new(region.clone()), named.collect())
                 })
                 .collect();
-            let caps = caps(limit, &wanted);
+            let caps = caps(limit, SECOND, &wanted);
             let sum: u64 = caps.values().map(|cap| u64::from(*cap)).sum();
             prop_assert!(sum <= u64::from(limit));
-            let used: u64 = wanted.values().flat_map(BTreeMap::values).sum();
+            let used: u64 = wanted.values().flat_map(BTreeMap::values).map(|it| it.used).sum();
             if used <= u64::from(limit) {
-                for (node, used) in wanted.values().flatten() {
-                    prop_assert!(u64::from(caps[node]) >= *used);
+                for (node, it) in wanted.values().flatten() {
+                    prop_assert!(u64::from(caps[node]) >= it.used);
                 }
             }
         }

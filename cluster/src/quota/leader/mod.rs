@@ -123,13 +123,13 @@ impl Leader {
             .map(|(node, word)| i64::from(missing(node, word, ledger)))
             .sum();
         (missing > standing.pool).then(|| {
-            let mut uses = uses(words, &standing, ledger);
+            let mut uses = uses(key, words, &standing, ledger);
             let there = match standing.pool < 0 {
                 true => self.left_for_those_that_hear(key, &standing, &mut uses, ledger),
                 false => standing.terms.limit(),
             };
             Scarcity {
-                caps: fair::caps(there, &uses),
+                caps: fair::caps(there, standing.terms.window(), &uses),
                 standing,
             }
         })
@@ -332,20 +332,28 @@ fn cut(item: &mut AskItem, node: &NodeId, cap: u32, ledger: &Ledger) {
 
 /// What each node uses in a window, by the rate that it has said. One that has said nothing lately is taken to use
 /// nothing: it hands back no more than it can spare.
-fn uses(words: &BTreeMap<NodeId, Word>, standing: &Standing, ledger: &Ledger) -> fair::Uses {
+fn uses(
+    key: &KeyId,
+    words: &BTreeMap<NodeId, Word>,
+    standing: &Standing,
+    ledger: &Ledger,
+) -> fair::Uses {
     let window_ms = standing.terms.window_ms();
     let mut uses = fair::Uses::new();
     for (node, word) in words {
         let used = u64::from(word.item.rate).saturating_mul(window_ms) / 1_000_000;
         let missing = u64::from(missing(node, word, ledger));
         let used = used.max(missing.min(1));
+        let used = used.min(standing.terms.limit().into());
+        let base = ledger.base(node, key).into();
         let region = uses.entry(word.region.clone()).or_default();
-        region.insert(node.clone(), used.min(standing.terms.limit().into()));
+        region.insert(node.clone(), fair::Use { used, base });
     }
     for (node, _, _) in ledger.nodes() {
         if !words.contains_key(node) {
+            let base = ledger.base(node, key).into();
             let region = uses.entry(RegionName::default()).or_default();
-            region.insert(node.clone(), 0);
+            region.insert(node.clone(), fair::Use { used: 0, base });
         }
     }
     uses

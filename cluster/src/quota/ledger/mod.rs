@@ -207,6 +207,12 @@ impl Ledger {
         held().unwrap_or(0)
     }
 
+    /// A node's part of a key's base, now or once it has rested.
+    pub(crate) fn base(&self, node: &NodeId, key: &KeyId) -> u32 {
+        let number = self.roster.find(node).zip(self.books.get(key));
+        number.map_or(0, |(number, book)| self.base_of(number, book))
+    }
+
     /// What a node may spend of a key as base, now or once it has rested.
     fn base_of(&self, number: u16, book: &Book) -> u32 {
         let right = self.roster.right(number, self.now);

@@ -312,6 +312,11 @@ impl Quota {
         let _ = tokio::time::timeout(patience, settled).await;
     }
 
+    /// Whether clients are to go to other nodes from now on: their tokens go there, too, as fast as fewer requests come here.
+    pub fn drain(&self, draining: bool) {
+        self.0.holder.set_draining(draining);
+    }
+
     /// Before a planned stop: hands back everything that this node holds, and the lead if it has it. Nothing of a
     /// shared limit is admitted here afterwards. Waits no longer than that.
     pub async fn part(&self, patience: Duration) {

@@ -85,7 +85,8 @@ raw! {
         "connect" => connect: Span,
         /// From the request's end to the response's head. Default: 15s.
         "response" => response: Span,
-        /// Between two pieces of a body, and of an idle pooled connection. Default: 60s.
+        /// Between two pieces of a body, and of an idle pooled connection. Default: 60s. Where the upstream closes idle
+        /// connections sooner, a POST may be on its way just then, and fails: write less than it waits.
         "idle" => idle: Span,
     }
     refused: []

@@ -293,6 +293,11 @@ impl Books {
         spent.map(|spent| spent.after(after)).sum()
     }
 
+    /// What nodes and ledger go by.
+    pub(super) fn params(&self) -> &Params {
+        &self.params
+    }
+
     /// How long extra is valid without contact.
     pub(super) fn lease(&self, terms: &Terms) -> Duration {
         self.params.extra_lease(terms.window())

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use meridian_cluster::quota::{holder::Remains, params::Params};
+use meridian_cluster::quota::holder::Remains;
 
 use super::{
     LIVES, Tried, Wrong,
@@ -49,7 +49,7 @@ pub(super) fn early(books: &Books, charge: &Charged<'_>, tried: &mut Tried) -> O
     if !charge.slides() || charge.at >= rested || base == 0 {
         return None;
     }
-    let free = match Remains::tells_of(&charge.terms, &Params::DEFAULT) {
+    let free = match Remains::tells_of(&charge.terms, books.params()) {
         true => unspent_before(books, charge, life),
         false => 0,
     };

@@ -59,3 +59,29 @@ fn a_node_that_joins_the_others_still_knows_what_it_uses() {
     let key = node.key(1, &terms);
     assert!(node.admits(&key, 7), "{:?}", held(&key));
 }
+
+#[test]
+fn a_node_that_drains_hands_over_what_it_needs_no_more_and_keeps_its_base() {
+    let terms = sliding(200, SECOND);
+    let mut node = Node::new();
+    let key = node.key(1, &terms);
+    node.answer(vec![item(&key, 1, 40)]);
+    assert!(node.admits(&key, 40));
+    node.holder.set_draining(true);
+    // What requests on their way need at the pace of lately stays for a while; what cools goes when it has.
+    let said = node.ticks(6 * SECOND);
+    assert!(
+        said.iter().all(|item| item.want == 40),
+        "it wants nothing more: {said:?}"
+    );
+    assert!(said.len() > 2, "bit by bit: {said:?}");
+    assert_eq!(said.last().map(|item| item.returned), Some(40));
+    assert_eq!(held(&key).free, 11);
+
+    node.holder.set_draining(false);
+    let said = eight_a_second(&mut node, &terms, 3);
+    let wanted = said
+        .iter()
+        .map(|item| item.want.wrapping_sub(item.returned));
+    assert!(wanted.max() >= Some(2), "it asks as before: {said:?}");
+}
