@@ -1,5 +1,8 @@
 //! `meridian tenants` and `meridian services`: what the running document names, and how it fares.
 
+use std::time::Duration;
+
+use meridian_config::units::Rate;
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -182,7 +185,11 @@ pub(super) fn limit_text(limit: &TenantLimit) -> String {
     } else {
         ""
     };
-    format!("{}/{}s{fixed}", limit.amount, limit.window_s)
+    let rate = Rate {
+        amount: limit.amount,
+        span: Duration::from_secs_f64(limit.window_s),
+    };
+    format!("{rate}{fixed}")
 }
 
 fn list(items: &[String], none: &str) -> String {

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use http::Method;
+use meridian_config::units;
 
 use super::{
     client::{Client, encoded},
@@ -40,11 +41,21 @@ struct SetArgs {
     #[arg(required = true, value_name = "LIMIT")]
     limits: Vec<String>,
     /// For how long, for example 2h; the plan's limits hold again afterwards [default: until cleared]
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "TIME", value_parser = lasting)]
     lasting: Option<String>,
     /// Why; the audit keeps it
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
+}
+
+/// A time that limits are set for, as the API takes it.
+fn lasting(text: &str) -> Result<String, String> {
+    match units::duration(text)?.is_zero() {
+        true => Err(
+            "it is over at once; leave it out to set the limits until they are cleared".to_owned(),
+        ),
+        false => Ok(text.to_owned()),
+    }
 }
 
 pub(super) async fn quota(

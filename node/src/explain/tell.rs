@@ -3,7 +3,10 @@
 //! In: [`Findings`]. Out: an [`Explanation`]. A core: it decides nothing about the request.
 
 use meridian_cluster::directory::Override;
-use meridian_config::{document::Limit, units};
+use meridian_config::{
+    document::Limit,
+    units::{self, Rate},
+};
 
 use super::{
     Changed, Findings, Outcome,
@@ -291,8 +294,21 @@ fn limit(findings: &Findings, chosen: &CompiledRoute) -> (bool, String, Vec<Stri
         Some(identity) => format!("tenant {}", identity.tenant),
         None => format!("client {}", subject.context.client_ip),
     };
+    let shadows: Vec<_> = apply(findings, chosen)
+        .filter(|limit| limit.shadow)
+        .map(|limit| {
+            let rate = Rate {
+                amount: limit.amount,
+                span: limit.span,
+            };
+            format!(
+                "{}: {rate} is a shadow limit: counted, and refuses nobody",
+                limit.id
+            )
+        })
+        .collect();
     if subject.states.is_empty() {
-        return (true, format!("no limit applies to {payer}"), Vec::new());
+        return (true, format!("no limit applies to {payer}"), shadows);
     }
     let mut facts: Vec<_> = limits(findings, chosen)
         .iter()
@@ -305,6 +321,7 @@ fn limit(findings: &Findings, chosen: &CompiledRoute) -> (bool, String, Vec<Stri
             )
         })
         .collect();
+    facts.extend(shadows);
     if let Some(set) = set(findings) {
         let until = set
             .expires_ms
@@ -332,7 +349,8 @@ fn set(findings: &Findings) -> Option<&Override> {
     compiled.tenants.get(tenant)?.set.as_ref()
 }
 
-fn limits(findings: &Findings, chosen: &CompiledRoute) -> Vec<LimitUse> {
+/// The limits that are charged: of who pays, and of the route.
+fn apply<'f>(findings: &'f Findings, chosen: &'f CompiledRoute) -> impl Iterator<Item = &'f Limit> {
     let subject = &findings.subject;
     let compiled = subject.compiled.as_deref();
     let standing = compiled.map(|compiled| match subject.context.identity.as_deref() {
@@ -342,15 +360,18 @@ fn limits(findings: &Findings, chosen: &CompiledRoute) -> Vec<LimitUse> {
         }
         None => compiled.document.defaults.unidentified.as_slice(),
     });
-    let all = || standing.into_iter().flatten().chain(&chosen.route.limits);
-    let states = subject.states.iter();
+    standing.into_iter().flatten().chain(&chosen.route.limits)
+}
+
+fn limits(findings: &Findings, chosen: &CompiledRoute) -> Vec<LimitUse> {
+    let states = findings.subject.states.iter();
     states
         .map(|state| LimitUse {
             limit: state.id.to_string(),
             amount: state.amount,
             window: state.span.as_secs(),
             remaining: state.remaining,
-            terms: all()
+            terms: apply(findings, chosen)
                 .find(|limit| limit.id == *state.id)
                 .map(Limit::terms)
                 .unwrap_or_default(),

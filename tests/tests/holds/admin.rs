@@ -140,7 +140,7 @@ async fn the_description_is_true_and_listeners_hear_what_happens() {
     dev.admin(&eu, &set).await.expect(0);
     let quota = dev.admin(&eu, &["quota", "acme"]).await.expect(0).stdout;
     assert!(
-        quota.contains("900/3600s") && quota.contains("70/1s fixed"),
+        quota.contains("900/hour") && quota.contains("70/second fixed"),
         "{quota}"
     );
     let wrong = dev

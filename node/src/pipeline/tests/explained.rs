@@ -274,6 +274,7 @@ async fn limits_that_are_set_hold_in_place_of_the_plans_until_they_are_over() {
         limits: vec![
             "{ rate: 4/minute, window: fixed }".to_owned(),
             "9/hour".to_owned(),
+            "{ rate: 2/second, shadow: true }".to_owned(),
         ],
         expires_ms: Some(1_000_000),
         reason: "launch day".to_owned(),
@@ -310,6 +311,7 @@ async fn limits_that_are_set_hold_in_place_of_the_plans_until_they_are_over() {
         [
             "tenant-minute: 4 of 4 left in 60 s; window: fixed",
             "tenant-hour: 9 of 9 left in 3600 s",
+            "tenant-second: 2/second is a shadow limit: counted, and refuses nobody",
             "ada set the tenant's limits in place of its plan's, until 1970-01-01T00:16:40Z: launch day",
         ]
     );
