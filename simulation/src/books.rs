@@ -106,16 +106,18 @@ impl AtNode {
         self.holder.upgrade().zip(self.clock.upgrade())
     }
 
-    fn holdings(&mut self) -> Vec<Holding> {
+    /// What it holds, and what its clock shows, in ms.
+    fn holdings(&mut self) -> (Vec<Holding>, u64) {
         let Some((holder, clock)) = self.doors().filter(|(holder, _)| holder.keys() > 0) else {
             self.extra.clear();
-            return Vec::new();
+            return (Vec::new(), 0);
         };
-        let mut holdings = holder.holdings(clock.now());
+        let now = clock.now();
+        let mut holdings = holder.holdings(now);
         holdings.retain(|it| it.terms.as_ref().is_none_or(is_looked_at));
         let extra = holdings.iter().map(|it| (it.key, it.extra));
         self.extra = extra.collect();
-        holdings
+        (holdings, now.monotonic.0 / 1_000_000)
     }
 }
 
@@ -147,9 +149,13 @@ impl Looker {
         });
     }
 
-    fn tell_holdings(&self, holdings: Vec<Holding>, settled: bool) {
+    fn tell_holdings(&self, (holdings, clock_ms): (Vec<Holding>, u64), settled: bool) {
         if !holdings.is_empty() {
-            self.tell(TokensDeed::Holds { holdings, settled });
+            self.tell(TokensDeed::Holds {
+                holdings,
+                settled,
+                clock_ms,
+            });
         }
     }
 }
@@ -185,7 +191,7 @@ impl Looker {
             let of_another_life = grant.incarnation != at.life;
             let heard = repeats && !at.heard.insert(digest_of(&format!("{grant:?}")));
             let again = (of_another_life || heard).then(|| {
-                let now = holdings.iter().map(|it| (it.key, it.extra));
+                let now = holdings.0.iter().map(|it| (it.key, it.extra));
                 let had = |key: &KeyId| before.get(key).copied().unwrap_or(0);
                 let changes = now.map(|(key, extra)| (key, had(&key), extra));
                 changes.filter(|(_, had, has)| had != has).collect()

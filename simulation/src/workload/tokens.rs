@@ -47,6 +47,8 @@ pub enum TokensDeed {
         holdings: Vec<Holding>,
         /// The keeper has just looked at the keys in use: what has cooled off there is free.
         settled: bool,
+        /// The node's own clock, in ms.
+        clock_ms: u64,
     },
     /// A request was charged, or given back its charge.
     Charged {

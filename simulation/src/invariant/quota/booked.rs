@@ -2,7 +2,8 @@
 //!
 //! A node has lost and made no token: free and cooling ones are its base and what it was given beyond. And it acts on no
 //! more than the ledger books for the life that it leads, by the first replica: what the ledger has taken back since it
-//! was last heard of it does not spend, nor can it have lent less than is booked.
+//! was last heard of it does not spend, nor can it have lent less than is booked. A machine that stood still does not know
+//! of the time that has passed until its next tick.
 
 use meridian_cluster::quota::holder::Holding;
 use meridian_config::name::NodeId;

@@ -243,6 +243,17 @@ impl Books {
         self.contacts.get(&(node.clone(), life)).copied()
     }
 
+    /// Whether a node's machine stood still since it was last in contact, and its clock with it: it finds out at its next
+    /// tick, and is excused until then.
+    pub(super) fn stood_still(&self, node: &NodeId, at: Duration, clock_ms: u64) -> bool {
+        let life = self.life(node);
+        let contact = life.and_then(|(life, _)| self.contact(node, life));
+        contact.is_some_and(|contact| {
+            let counted = Duration::from_millis(clock_ms.saturating_sub(contact.clock_ms));
+            counted + STOOD_STILL < at.saturating_sub(contact.at)
+        })
+    }
+
     /// How a key stands.
     pub(super) fn standing(&self, key: &KeyId) -> Option<&Standing> {
         self.standings.get(key)
@@ -332,6 +343,9 @@ pub(super) fn rest_most(window: Duration) -> Duration {
 
 /// By how much less than a window a node's clock may take it for: the grain of the world's timers, at both ends.
 pub(super) const GRAIN: Duration = Duration::from_millis(2);
+
+/// Clocks that differ by so much within a silence: the machine stood still. What nodes go by, too.
+const STOOD_STILL: Duration = Duration::from_secs(1);
 
 /// Spends are kept for so long beyond the time that they matter.
 const KEPT: Duration = Duration::from_secs(1);

@@ -30,8 +30,7 @@ pub(super) fn late(books: &Books, charge: &Charged<'_>, tried: &mut Tried) -> Op
     if silence <= longest || !charge.slides() {
         return None;
     }
-    let counted = Duration::from_millis(charge.clock_ms.saturating_sub(contact.clock_ms));
-    if counted + STOOD_STILL < silence {
+    if books.stood_still(charge.node, charge.at, charge.clock_ms) {
         return None;
     }
     tried.late += 1;
@@ -94,6 +93,3 @@ impl Deadline {
         wrong
     }
 }
-
-/// Clocks that differ by so much within a silence: the machine stood still. What nodes go by, too.
-const STOOD_STILL: Duration = Duration::from_secs(1);

@@ -163,8 +163,14 @@ impl Tokens {
                 self.books.follow(history, seen);
                 let books = &self.books;
                 match what {
-                    TokensDeed::Holds { holdings, settled } => {
-                        wrong.extend(booked::judge(books, &seen.node, holdings, tried));
+                    TokensDeed::Holds {
+                        holdings,
+                        settled,
+                        clock_ms,
+                    } => {
+                        if !books.stood_still(&seen.node, seen.at, *clock_ms) {
+                            wrong.extend(booked::judge(books, &seen.node, holdings, tried));
+                        }
                         if *settled {
                             let at = seen.at;
                             wrong.extend(whole::judge(books, at, &seen.node, holdings, tried));

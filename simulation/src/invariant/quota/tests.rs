@@ -114,7 +114,14 @@ impl Story {
     fn holds(&mut self, ms: u64, holding: Holding) -> &mut Self {
         let holdings = vec![holding];
         let settled = true;
-        self.deed(ms, TokensDeed::Holds { holdings, settled })
+        self.deed(
+            ms,
+            TokensDeed::Holds {
+                holdings,
+                settled,
+                clock_ms: ms,
+            },
+        )
     }
 
     fn charge(&mut self, ms: u64, cost: u64, holding: Holding) -> &mut Self {
