@@ -189,7 +189,17 @@ impl Looker {
             let before = std::mem::take(&mut at.extra);
             let holdings = at.holdings();
             let of_another_life = grant.incarnation != at.life;
-            let heard = repeats && !at.heard.insert(digest_of(&format!("{grant:?}")));
+            // Under a lease that is over, nothing is taken of it, and it may be taken later.
+            let mut of_it = holdings
+                .0
+                .iter()
+                .filter(|it| grant.items.iter().any(|item| item.key == it.key));
+            let taken = of_it.all(|it| it.valid);
+            let digest = digest_of(&format!("{grant:?}"));
+            let heard = repeats && at.heard.contains(&digest);
+            if taken {
+                at.heard.insert(digest);
+            }
             let again = (of_another_life || heard).then(|| {
                 let now = holdings.0.iter().map(|it| (it.key, it.extra));
                 let had = |key: &KeyId| before.get(key).copied().unwrap_or(0);

@@ -37,19 +37,35 @@ pub(super) struct Books {
 /// What was spent of each key.
 type Spends = BTreeMap<KeyId, Spent>;
 
-/// What was spent of a key, and the base by then.
+/// What was spent of a key.
 #[derive(Debug, Default)]
 struct Spent {
-    base: u32,
-    spends: VecDeque<(Duration, u64)>,
+    spends: VecDeque<Spend>,
 }
 
 impl Spent {
     fn after(&self, after: Option<Duration>) -> u64 {
-        let spends = self.spends.iter();
-        let late = spends.filter(|(at, _)| after.is_none_or(|after| *at > after));
-        late.map(|(_, cost)| cost).sum()
+        self.late(after).map(|spend| spend.cost).sum()
     }
+
+    /// The same beyond the base of that time, the greatest where the limit was lowered or raised meanwhile.
+    fn beyond_base(&self, after: Option<Duration>) -> u64 {
+        let base = self.late(after).map(|spend| u64::from(spend.base)).max();
+        self.after(after).saturating_sub(base.unwrap_or(0))
+    }
+
+    fn late(&self, after: Option<Duration>) -> impl Iterator<Item = &Spend> {
+        let spends = self.spends.iter();
+        spends.filter(move |spend| after.is_none_or(|after| spend.at > after))
+    }
+}
+
+/// What a charge has spent, and the base by then.
+#[derive(Debug)]
+struct Spend {
+    at: Duration,
+    cost: u64,
+    base: u32,
 }
 
 /// A life that the ledger knows.
@@ -184,18 +200,24 @@ impl Books {
     fn charge(&mut self, seen: &TokensSeen, key: KeyId, holding: &Holding, charge: &Charge) {
         let at = self.nodes.entry(seen.node.clone()).or_default();
         let spent = at.spends.entry(key).or_default();
-        spent.base = holding.base;
         let spends = &mut spent.spends;
         if charge.back {
-            let same = |(at, cost): &(Duration, u64)| *at == charge.at && *cost >= charge.cost;
+            let same = |spend: &Spend| spend.at == charge.at && spend.cost >= charge.cost;
             if let Some(nth) = spends.iter().rposition(same) {
-                spends[nth].1 -= charge.cost;
+                spends[nth].cost -= charge.cost;
             }
             return;
         }
-        spends.push_back((charge.at, charge.cost));
+        spends.push_back(Spend {
+            at: charge.at,
+            cost: charge.cost,
+            base: holding.base,
+        });
         let kept = rest_most(charge.span) + KEPT;
-        while spends.front().is_some_and(|(at, _)| *at + kept < seen.at) {
+        while spends
+            .front()
+            .is_some_and(|spend| spend.at + kept < seen.at)
+        {
             spends.pop_front();
         }
     }
@@ -286,9 +308,7 @@ impl Books {
             None => self.former.get(&(node.clone(), life)),
         };
         let spent = spends.and_then(|spends| spends.get(key));
-        spent.map_or(0, |spent| {
-            spent.after(after).saturating_sub(spent.base.into())
-        })
+        spent.map_or(0, |spent| spent.beyond_base(after))
     }
 
     /// What earlier lives of a node than this one have spent of a key after that moment.
