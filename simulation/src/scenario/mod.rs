@@ -74,6 +74,8 @@ pub struct Scenario {
     pub conditions: Conditions,
     /// Between two requests of one kind in one region; none: no clients.
     pub request_every: Option<Duration>,
+    /// What is asked for.
+    pub kinds: Vec<Kind>,
     /// Tenants beside the one that every run has.
     pub tenants: Vec<Tenant>,
     /// Between two documents that the operator applies.
@@ -180,7 +182,7 @@ impl Scenario {
         let places = (0..self.regions.len()).map(Place);
         let Some(operator) = &self.operator else {
             let mut lines: Vec<Line> = places
-                .flat_map(|from| document::lines(from, &self.regions, every))
+                .flat_map(|from| document::lines(from, &self.regions, every, &self.kinds))
                 .collect();
             lines.extend(asked(document::asks(&self.regions, &self.tenants)));
             return lines;

@@ -53,6 +53,10 @@ pub const SHIPPED: &[(&str, &str)] = &[
         include_str!("../../scenarios/quota-expiry.yaml"),
     ),
     (
+        "quota-chaos",
+        include_str!("../../scenarios/quota-chaos.yaml"),
+    ),
+    (
         "residency-loss",
         include_str!("../../scenarios/residency-loss.yaml"),
     ),
@@ -162,6 +166,7 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
             "quota-upgrade",
             "quota-echoes",
             "quota-expiry",
+            "quota-chaos",
             "residency-loss",
             "thundering-return",
         ],

@@ -43,6 +43,7 @@ fn region_loss_says_what_the_file_says() {
     };
     assert_eq!(scenario.faults, [fault(6), fault(24)]);
     assert_eq!(scenario.request_every, Some(Duration::from_millis(100)));
+    assert_eq!(scenario.kinds.len(), 3);
 }
 
 #[test]
@@ -65,6 +66,44 @@ fn mistakes_are_all_reported_at_once_with_their_places() {
     let region =
         "neither a region nor a node \"eu-wst\"; use leader, leader-node, or one of eu-west,";
     assert!(found[2].contains(region), "{found:#?}");
+}
+
+#[test]
+fn clients_may_ask_for_some_kinds_alone() {
+    let with = |asks: &str| {
+        let traffic = format!("traffic: {{ rate: 10/second, asks: {asks} }}");
+        shipped()
+            .text
+            .replace("traffic: { rate: 10/second }", &traffic)
+    };
+    let source = Source {
+        name: "s.yaml".to_owned(),
+        text: with("[remote, local]"),
+    };
+    let scenario = Scenario::parse(&source).unwrap();
+    assert_eq!(scenario.lines().len(), 2 * 3);
+    let words = scenario.explain();
+    assert!(
+        words.contains("one request every 100ms in each region, of each of: local, remote"),
+        "{words}"
+    );
+    for (asks, told) in [
+        (
+            "[lokal]",
+            "traffic.asks: there is no kind \"lokal\"; use some of local, order, remote",
+        ),
+        (
+            "[local, local]",
+            "traffic.asks: \"local\" stands here twice",
+        ),
+        (
+            "[]",
+            "traffic.asks: name at least one kind, or leave it out for all of them",
+        ),
+    ] {
+        let found = mistakes(&with(asks));
+        assert!(found.len() == 1 && found[0].contains(told), "{found:#?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,10 @@ use meridian_config::units::duration_text;
 
 use super::{FaultKind, Names, Scenario};
 use crate::{
-    workload::ask::{self, Ask},
+    workload::{
+        Kind,
+        ask::{self, Ask},
+    },
     world::{Conditions, Place},
 };
 
@@ -58,7 +61,18 @@ impl Scenario {
                 || "none".to_owned(),
                 |every| {
                     let every = duration_text(every);
-                    format!("one request of each kind every {every} in each region")
+                    match self.kinds.len() == Kind::USUAL.len() {
+                        true => format!("one request of each kind every {every} in each region"),
+                        false => {
+                            let known = Kind::USUAL.into_iter();
+                            let asked = known.filter(|(_, kind)| self.kinds.contains(kind));
+                            let asked: Vec<&str> = asked.map(|(name, _)| name).collect();
+                            format!(
+                                "one request every {every} in each region, of each of: {}",
+                                asked.join(", ")
+                            )
+                        }
+                    }
                 },
             ),
         ));

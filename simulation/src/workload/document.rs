@@ -139,17 +139,16 @@ fn plans(tenants: &[Tenant], change: u64) -> String {
     limited.map(plan).collect()
 }
 
-/// What the clients of a region ask for, each kind once in `every`.
-pub fn lines(from: Place, regions: &[String], every: Duration) -> Vec<Line> {
-    let mut kinds = vec![Kind::Local, Kind::Order];
-    if regions.len() > 1 {
-        kinds.push(Kind::Remote);
-    }
+/// What the clients of a region ask for, of these kinds each once in `every`.
+pub fn lines(from: Place, regions: &[String], every: Duration, kinds: &[Kind]) -> Vec<Line> {
+    let elsewhere = regions.len() > 1;
+    let kinds = kinds.iter().cloned();
+    let kinds = kinds.filter(|kind| elsewhere || *kind != Kind::Remote);
     let line = |kind| Line {
         ask: Arc::new(ask(&kind, from, regions, every)),
         flow: Flow { from, kind },
     };
-    kinds.into_iter().map(line).collect()
+    kinds.map(line).collect()
 }
 
 /// What the clients of these tenants ask for.

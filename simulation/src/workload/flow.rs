@@ -37,6 +37,15 @@ pub enum Kind {
     Asked(Arc<Ask>),
 }
 
+impl Kind {
+    /// What the clients of every run ask for, by the names in a scenario's file.
+    pub const USUAL: [(&'static str, Self); 3] = [
+        ("local", Self::Local),
+        ("order", Self::Order),
+        ("remote", Self::Remote),
+    ];
+}
+
 impl Flow {
     /// The regions whose upstreams may serve it, of `count`; none: a node answers by itself.
     pub fn regions(&self, count: usize) -> Option<Vec<Place>> {

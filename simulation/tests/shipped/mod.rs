@@ -37,6 +37,7 @@ shipped! {
     quota_upgrade_holds_twice: "quota-upgrade",
     quota_echoes_holds_twice: "quota-echoes",
     quota_expiry_holds_twice: "quota-expiry",
+    quota_chaos_holds_twice: "quota-chaos",
     residency_loss_holds_twice: "residency-loss",
     thundering_return_holds_twice: "thundering-return",
     join_and_leave_holds_twice: "join-and-leave",

@@ -37,7 +37,7 @@ use super::{
     planted::{Planted, RawPlanted},
     tenants::RawTenant,
 };
-use crate::world::Place;
+use crate::{workload::Kind, world::Place};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +68,8 @@ struct RawScenario {
 #[serde(deny_unknown_fields)]
 struct RawTraffic {
     rate: Spanned<String>,
+    /// Kinds of requests; all if it is not said.
+    asks: Option<Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize)]
@@ -135,6 +137,38 @@ pub(super) struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// What clients ask for in every region.
+    fn asked_for(&mut self, traffic: Option<&RawTraffic>) -> Vec<Kind> {
+        let Some(names) = traffic.and_then(|traffic| traffic.asks.as_ref()) else {
+            return Kind::USUAL.map(|(_, kind)| kind).to_vec();
+        };
+        let mut kinds = Vec::new();
+        for name in names {
+            match Kind::USUAL.iter().find(|(known, _)| *known == name.value) {
+                Some((_, kind)) if kinds.contains(kind) => {
+                    let message = format!("traffic.asks: {:?} stands here twice", name.value);
+                    self.mistake(name.referenced, message);
+                }
+                Some((_, kind)) => kinds.push(kind.clone()),
+                None => {
+                    let known = Kind::USUAL.map(|(known, _)| known).join(", ");
+                    let message = format!(
+                        "traffic.asks: there is no kind {:?}; use some of {known}",
+                        name.value
+                    );
+                    self.mistake(name.referenced, message);
+                }
+            }
+        }
+        if names.is_empty()
+            && let Some(traffic) = traffic
+        {
+            let message = "traffic.asks: name at least one kind, or leave it out for all of them";
+            self.mistake(traffic.rate.referenced, message.to_owned());
+        }
+        kinds
+    }
+
     /// Has an operator's regions take the parts of the scenario's.
     fn play_on(&mut self, mut operator: Operator, nodes: &Nodes, raw: &RawScenario) {
         let place = raw.nodes_per_region.referenced;
@@ -205,6 +239,7 @@ impl Check<'_> {
             release_before: self.release_before(raw.release.as_ref()),
             conditions,
             request_every: every,
+            kinds: self.asked_for(raw.traffic.as_ref()),
             tenants,
             write_every: self.span("writes.every", &raw.writes.every),
             revoke_every: self.revocations(raw),
