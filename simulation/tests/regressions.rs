@@ -35,6 +35,7 @@ once_broke! {
     process_kill_3: "process-kill-3",
     process_kill_37: "process-kill-37",
     process_kill_52: "process-kill-52",
+    quota_chaos_295: "quota-chaos-295",
     quota_echoes_2: "quota-echoes-2",
     quota_expiry_8: "quota-expiry-8",
     quota_restarts_11: "quota-restarts-11",

@@ -22,6 +22,8 @@ pub struct Wanted {
     pub served: Option<f64>,
     /// At least this share of the operator's documents is acknowledged, from 0 to 1.
     pub written: Option<f64>,
+    /// At most so many lives of nodes go on with their share of limits because no quorum answers.
+    pub unanswered: Option<usize>,
 }
 
 impl Wanted {
@@ -69,6 +71,18 @@ impl Wanted {
                 wrong.push(format!("{} of {what}; {seen} were", percent(bound)));
             }
         }
+        if let Some(bound) = self.unanswered
+            && history.assumed.len() > bound
+        {
+            let who = history.assumed.iter();
+            let who: Vec<String> = who
+                .map(|it| format!("{} at {:?}", it.node, it.at))
+                .collect();
+            wrong.push(format!(
+                "{bound} lives at most are to go on with their share of limits without a quorum's answer; these did: {}",
+                who.join(", ")
+            ));
+        }
         wrong
     }
 
@@ -93,6 +107,10 @@ impl Wanted {
         }
         if self.written.is_some() {
             parts.push(format!("acknowledged {}", seen.written));
+        }
+        if self.unanswered.is_some() {
+            let count = history.assumed.len();
+            parts.push(format!("{count} lives went on unanswered"));
         }
         Some(parts.join("; "))
     }
@@ -176,7 +194,7 @@ mod tests {
     use super::*;
     use crate::{
         invariant::{SCENARIO, judge},
-        workload::{Flow, Kind, Request},
+        workload::{Assumed, Flow, Kind, Request},
         world::Place,
     };
 
@@ -205,6 +223,12 @@ mod tests {
                     Outcome::Refused(429, "urn:meridian:problem:rate-limited".to_owned()),
                 ),
             ],
+            assumed: vec![Assumed {
+                at: Duration::from_secs(5),
+                node: "a".to_owned(),
+                agreed: None,
+                seats: 3,
+            }],
             ..History::default()
         }
     }
@@ -223,6 +247,7 @@ mod tests {
             equal: Some(Duration::from_secs(3)),
             served: Some(0.66),
             written: Some(1.0),
+            unanswered: Some(1),
             ..Wanted::default()
         };
         assert_eq!(told(&kept), [""; 0]);
@@ -230,6 +255,7 @@ mod tests {
             tries: vec!["convergence", "residency"],
             equal: Some(Duration::from_millis(2999)),
             served: Some(0.67),
+            unanswered: Some(0),
             ..Wanted::default()
         };
         assert_eq!(
@@ -238,6 +264,7 @@ mod tests {
                 "the run did not put this to the test, and it is to: residency",
                 "the nodes are to be equal 2.999s after calm; they took 3s",
                 "67.0 % of requests are to be served; 2 of 3 (66.7 %) were",
+                "0 lives at most are to go on with their share of limits without a quorum's answer; these did: a at 5s",
             ]
         );
     }

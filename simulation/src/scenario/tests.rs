@@ -175,7 +175,7 @@ fn what_must_hold_is_read_told_and_never_wider_than_the_promise() {
     let (plain, _) = text.split_once("holds:").unwrap();
     let with = |holds: &str| format!("{plain}holds: {holds}\n");
     let text = with(
-        "{ tries: [availability, quota], outages: 700ms, equal: 4s, served: 99%, written: 60% }",
+        "{ tries: [availability, quota], outages: 700ms, equal: 4s, served: 99%, written: 60%, unanswered: 2 }",
     );
     let source = Source {
         name: "s.yaml".to_owned(),

@@ -135,6 +135,9 @@ impl Scenario {
             equal.map(|bound| format!("all nodes are equal {bound} after the last fault")),
             served.map(|part| format!("{part} of requests are served")),
             written.map(|part| format!("{part} of documents are acknowledged")),
+            wanted.unanswered.map(|count| {
+                format!("{count} lives at most go on with their share of limits without a quorum's answer")
+            }),
         ];
         let told: Vec<String> = told.into_iter().flatten().collect();
         (!told.is_empty()).then(|| told.join("; "))

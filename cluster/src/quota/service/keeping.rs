@@ -58,7 +58,7 @@ const ON_THE_WAY: usize = 32;
 /// A ledger that was just founded has a share for everybody within so long.
 const SEATED: Duration = Duration::from_secs(2);
 
-/// A node that no ledger answers for so long since its start goes on with the share that it had.
+/// A node that no ledger answers for so long since its start, or since its machine was suspended, goes on with the share that it had.
 const UNANSWERED: Duration = Duration::from_secs(5);
 
 /// How far a node's quota has come.
@@ -88,6 +88,8 @@ pub(super) struct Keeping {
     pub(super) node: NodeId,
     /// Which life of the node this is; grows with each start, and when its clocks come apart.
     pub(super) life: u64,
+    /// When it began, if the process has lived another before.
+    pub(super) reborn: Option<Instant>,
     pub(super) stage: watch::Sender<Stage>,
     pub(super) tallies: Arc<Tallies>,
     /// What its asks hint at means nothing: for a simulation.
@@ -245,6 +247,7 @@ impl Keeping {
 
     fn live(&mut self, life: u64, keeper: &mut Keeper) {
         self.life = life;
+        self.reborn = Some(Instant::now());
         add(&self.tallies.lives, 1);
         keeper.begin(self.who());
         self.show_begin();
@@ -306,10 +309,16 @@ impl Keeping {
         let Some(share) = had.filter(|_| *self.stage.borrow() == Stage::Unanswered) else {
             return;
         };
-        let cut_off = !self.electorate.status().quorum && !self.electorate.is_young();
-        if cut_off || born.elapsed() >= UNANSWERED {
+        // A machine that was suspended has heard nobody for so long, and takes all for lost at first.
+        let lately = 2 * self.electorate.profile().lease();
+        let early = match self.reborn {
+            Some(reborn) => reborn.elapsed() < lately,
+            None => self.electorate.is_young(),
+        };
+        let cut_off = !self.electorate.status().quorum && !early;
+        if cut_off || self.reborn.unwrap_or(born).elapsed() >= UNANSWERED {
             tracing::warn!(
-                "no quorum of the quota's ledger answers: this node spends the base share that it had before it was started"
+                "no quorum of the quota's ledger answers: this node spends the base share that it had before"
             );
             tracing::trace!(target: "meridian::decision", seats = share.seats, "base assumed");
             keeper.assume(share, &*self.clock);

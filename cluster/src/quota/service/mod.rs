@@ -209,6 +209,7 @@ impl Quota {
             node: parts.own,
             // Room for new lives within a start.
             life: parts.incarnation << 16,
+            reborn: None,
             stage,
             tallies: tallies.clone(),
             wild_hints: params.planted.wild_hints,

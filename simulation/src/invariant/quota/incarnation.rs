@@ -24,7 +24,9 @@ pub(super) struct Incarnation {
 /// What a life spends before it may.
 pub(super) fn early(books: &Books, charge: &Charged<'_>, tried: &mut Tried) -> Option<Wrong> {
     let (life, begun) = books.life(charge.node)?;
-    if charge.starts.iter().any(|start| *start >= begun) {
+    // What a life before has assumed, this one goes on with, if that ended in order; a window of it counts it.
+    let since = charge.at.saturating_sub(charge.terms.window());
+    if charge.starts.iter().any(|start| *start >= begun.min(since)) {
         return None;
     }
     let node = charge.node;

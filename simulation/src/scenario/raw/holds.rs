@@ -22,6 +22,8 @@ pub(super) struct RawHolds {
     served: Option<Spanned<String>>,
     /// Of the operator's documents.
     written: Option<Spanned<String>>,
+    /// Lives of nodes that go on with their share of limits because no quorum answers.
+    unanswered: Option<usize>,
 }
 
 impl Check<'_> {
@@ -54,6 +56,7 @@ impl Check<'_> {
                 .at_least("holds.served", raw.served.as_ref())
                 .filter(|_| own),
             written: self.at_least("holds.written", raw.written.as_ref()),
+            unanswered: raw.unanswered,
         }
     }
 
