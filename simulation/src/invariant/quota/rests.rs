@@ -68,20 +68,24 @@ impl Rests {
                 None => books.standing(key),
             };
             // A life that is heard of again spends what it is given anew, too.
-            let anew = |rest: &Rest| {
-                let lives = books.known(&rest.node).map(|life| life.number) == Some(rest.life);
+            let anew = |node: &NodeId, life: u64| {
+                let lives = books.known(node).map(|life| life.number) == Some(life);
                 let held = standing.filter(|_| lives);
-                let held = held.map_or(0, |standing| audit::held(standing, &rest.node));
+                let held = held.map_or(0, |standing| audit::held(standing, node));
                 u64::try_from(held).unwrap_or(0)
             };
-            let must: u64 = rests
-                .iter()
-                .map(|rest| {
-                    let after = at.checked_sub(rest.window.saturating_sub(GRAIN));
-                    let beyond = books.spent_beyond_base(&rest.node, rest.life, key, after);
-                    beyond.saturating_sub(anew(rest)).min(rest.count)
-                })
-                .sum();
+            // Of a life that lost its lease twice, both times together: what it has spent is spent once.
+            let mut lives: BTreeMap<(&NodeId, u64), (u64, Duration)> = BTreeMap::new();
+            for rest in rests.iter() {
+                let of_life = lives.entry((&rest.node, rest.life)).or_default();
+                *of_life = (of_life.0 + rest.count, rest.window);
+            }
+            let must = lives.into_iter().map(|((node, life), (count, window))| {
+                let after = at.checked_sub(window.saturating_sub(GRAIN));
+                let beyond = books.spent_beyond_base(node, life, key, after);
+                beyond.saturating_sub(anew(node, life)).min(count)
+            });
+            let must: u64 = must.sum();
             let cooling = standing.map_or(0, |standing| standing.cooling);
             if cooling < must {
                 missing.push((*key, cooling, must));
