@@ -179,8 +179,14 @@ impl Ledger {
         if member.incarnation != wish.incarnation {
             return None;
         }
-        // Its ask may not have been applied yet: it would take a total for what it has lent.
-        if wish.item.lent > 0 && book.rows.iter().all(|row| row.holder != number) {
+        // Its ask may not have been applied yet, or never will be: what that handed back and lent would be taken for base
+        // that the node has.
+        let row = book.rows.iter().find(|row| row.holder == number);
+        let unheard = match row {
+            None => wish.item.lent > 0,
+            Some(row) => row.born != wish.item.born || newer(wish.item.returned, row.returned),
+        };
+        if unheard {
             return None;
         }
         // What it had lent when it said so it may have had again since.

@@ -46,6 +46,33 @@ fn a_wish_from_before_does_not_lend() {
 }
 
 #[test]
+fn a_wish_whose_ask_is_not_applied_gives_nothing_back() {
+    let mut desk = Desk::with(2);
+    desk.hear(lending("b", 1, 2, 2, 0));
+    // The next one hands back and lends one more, and its entry counts for nothing; the leader remembers the wish.
+    let wish = Wish {
+        node: name(1),
+        incarnation: 1,
+        item: lending("b", 2, 3, 3, 20).items[0].clone(),
+    };
+    let wanted = Wish {
+        node: name(0),
+        incarnation: 1,
+        item: ask("a", 2, 0, 1000).items[0].clone(),
+    };
+    desk.hear(ask("a", 1, 0, 1));
+    let pool = desk.pool();
+    desk.act(Act::Batch {
+        asks: Vec::new(),
+        wishes: vec![wanted, wish],
+    });
+    let standing = desk.ledger.standing(&KEY).unwrap();
+    assert_eq!(standing.pool, 0, "{standing:?}");
+    let a = i64::from(pool) + 1;
+    assert_eq!(standing.extra, [(name(0), a), (name(1), -2)]);
+}
+
+#[test]
 fn a_wish_from_before_does_not_hide_that_base_was_lent() {
     let mut desk = Desk::with(2);
     let wanted = ask("b", 1, 8, 16);
