@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use meridian_cluster::consensus::Profile;
 
+use super::availability;
 use crate::workload::{History, Outcome};
 
 pub(super) fn check(history: &History) -> Vec<String> {
@@ -17,7 +18,9 @@ pub(super) fn check(history: &History) -> Vec<String> {
     };
     let mut wrong = Vec::new();
     for request in history.requests.iter().filter(|it| it.sent >= serving) {
-        if !matches!(request.outcome, Outcome::Served(_)) {
+        // A limit's word is no loss.
+        let limited = request.flow.is_limited() && availability::is_rate_limited(&request.outcome);
+        if !limited && !matches!(request.outcome, Outcome::Served(_)) {
             wrong.push(format!(
                 "request {} ({} from region {}) sent at {:?} was lost to a planned stop: {:?}, {} tries",
                 request.id,
