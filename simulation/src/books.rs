@@ -195,11 +195,9 @@ impl Looker {
                 .iter()
                 .filter(|it| grant.items.iter().any(|item| item.key == it.key));
             let taken = of_it.all(|it| it.valid);
-            let digest = digest_of(&format!("{grant:?}"));
-            let heard = repeats && at.heard.contains(&digest);
-            if taken {
-                at.heard.insert(digest);
-            }
+            let digest = repeats.then(|| digest_of(&format!("{grant:?}")));
+            let heard = digest.is_some_and(|digest| at.heard.contains(&digest));
+            at.heard.extend(digest.filter(|_| taken));
             let again = (of_another_life || heard).then(|| {
                 let now = holdings.0.iter().map(|it| (it.key, it.extra));
                 let had = |key: &KeyId| before.get(key).copied().unwrap_or(0);

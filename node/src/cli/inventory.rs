@@ -185,11 +185,13 @@ pub(super) fn limit_text(limit: &TenantLimit) -> String {
     } else {
         ""
     };
-    let rate = Rate {
-        amount: limit.amount,
-        span: Duration::from_secs_f64(limit.window_s),
-    };
-    format!("{rate}{fixed}")
+    match Duration::try_from_secs_f64(limit.window_s) {
+        Ok(span) => {
+            let amount = limit.amount;
+            format!("{}{fixed}", Rate { amount, span })
+        }
+        Err(_) => format!("{}/{}s{fixed}", limit.amount, limit.window_s),
+    }
 }
 
 fn list(items: &[String], none: &str) -> String {

@@ -307,8 +307,25 @@ fn limit(findings: &Findings, chosen: &CompiledRoute) -> (bool, String, Vec<Stri
             )
         })
         .collect();
+    let set = set(findings).map(|set| {
+        let until = set
+            .expires_ms
+            .map_or_else(|| "it is cleared".to_owned(), moment::text);
+        let reason = match set.reason.is_empty() {
+            true => String::new(),
+            false => format!(": {}", set.reason),
+        };
+        format!(
+            "{} set the tenant's limits in place of its plan's, until {until}{reason}",
+            set.by
+        )
+    });
     if subject.states.is_empty() {
-        return (true, format!("no limit applies to {payer}"), shadows);
+        let says = match shadows.is_empty() {
+            true => format!("no limit applies to {payer}"),
+            false => format!("no limit may refuse {payer}"),
+        };
+        return (true, says, shadows.into_iter().chain(set).collect());
     }
     let mut facts: Vec<_> = limits(findings, chosen)
         .iter()
@@ -322,19 +339,7 @@ fn limit(findings: &Findings, chosen: &CompiledRoute) -> (bool, String, Vec<Stri
         })
         .collect();
     facts.extend(shadows);
-    if let Some(set) = set(findings) {
-        let until = set
-            .expires_ms
-            .map_or_else(|| "it is cleared".to_owned(), moment::text);
-        let reason = match set.reason.is_empty() {
-            true => String::new(),
-            false => format!(": {}", set.reason),
-        };
-        facts.push(format!(
-            "{} set the tenant's limits in place of its plan's, until {until}{reason}",
-            set.by
-        ));
-    }
+    facts.extend(set);
     if chosen.route.cost != 1 {
         facts.push(format!("a request costs {}", chosen.route.cost));
     }

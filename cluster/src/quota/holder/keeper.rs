@@ -208,7 +208,7 @@ impl Keeper {
             if row.tick(&around, clock) {
                 let terms = row.key.0.terms();
                 items.push((row.item(self.seq + 1, &around), terms));
-            } else if row.rests(now) {
+            } else if row.rests(now) && !(around.draining && row.key.0.extra() > 0) {
                 tired.push(*id);
             }
         }

@@ -262,13 +262,17 @@ impl Row {
         let now = around.now.monotonic.0;
         let held = key.cell.held();
         let free = i64::from(held.free);
-        if around.draining {
-            // For requests that are on their way here still.
-            let few = whole(self.rate.fast() * DRAINED.as_secs_f64());
-            return self.give(free - few, 0);
-        }
         let limit = key.limit();
         let pooled = limit <= POOLED_MOST;
+        if around.draining {
+            self.spare_since = None;
+            // For requests that are on their way here still.
+            let few = match pooled || elapsed(self.used, now) >= DRAINED {
+                true => 0,
+                false => whole(self.rate.fast() * DRAINED.as_secs_f64()),
+            };
+            return self.give(free - few, 0);
+        }
         let high = whole(self.high(around));
         let floor = i64::from(limit) / (16 * i64::from(around.nodes));
         let high = high.max(self.instead_of_base(around));
@@ -512,5 +516,6 @@ const IDLE_PAUSE_MOST: Duration = Duration::from_secs(16 * 60);
 /// A key that nobody has charged for so long, and of which nothing is to be said, costs no look each tick.
 pub(super) const REST_AFTER: Duration = Duration::from_secs(10);
 
-/// For how long requests may still come to a node that drains: what they need at the pace of lately stays here.
+/// For how long after the last request others may be on their way to a node that drains: what they need at the pace of
+/// lately stays here.
 const DRAINED: Duration = Duration::from_millis(200);

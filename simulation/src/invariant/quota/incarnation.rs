@@ -24,9 +24,7 @@ pub(super) struct Incarnation {
 /// What a life spends before it may.
 pub(super) fn early(books: &Books, charge: &Charged<'_>, tried: &mut Tried) -> Option<Wrong> {
     let (life, begun) = books.life(charge.node)?;
-    // What a life before has assumed, this one goes on with, if that ended in order; a window of it counts it.
-    let since = charge.at.saturating_sub(charge.terms.window());
-    if charge.starts.iter().any(|start| *start >= begun.min(since)) {
+    if charge.starts.iter().any(|start| *start >= begun) {
         return None;
     }
     let node = charge.node;
@@ -73,6 +71,8 @@ fn unspent_before(books: &Books, charge: &Charged<'_>, life: u64) -> u64 {
     let after = charge
         .at
         .checked_sub(charge.terms.window().saturating_sub(GRAIN));
+    // A life that assumed the share has spent it once more, and this one goes on with what it left.
+    let after = after.max(charge.starts.iter().max().copied());
     let spent = books.spent_before(charge.node, life, &charge.key, after);
     let standing = books.standing(&charge.key);
     let cools = standing.map_or(0, |standing| standing.cooling);

@@ -168,7 +168,8 @@ impl Tokens {
                         settled,
                         clock_ms,
                     } => {
-                        if !books.stood_still(&seen.node, seen.at, *clock_ms) {
+                        // A tick that goes on has noticed that nothing stood still.
+                        if *settled || !books.stood_still(&seen.node, seen.at, *clock_ms) {
                             wrong.extend(booked::judge(books, &seen.node, holdings, tried));
                         }
                         if *settled {

@@ -25,6 +25,9 @@ impl Row {
         let held = key.cell.held();
         let all = all(held);
         let short = i64::from(short) - i64::from(held.free.max(0));
+        if around.draining {
+            key.cell.set_low(0);
+        }
         let ahead = if limit <= POOLED_MOST || around.draining {
             // Nothing is kept at hand: of a small limit each token is a part that others feel, and what would come to a node
             // that drains comes to others.

@@ -68,13 +68,14 @@ fn a_node_that_drains_hands_over_what_it_needs_no_more_and_keeps_its_base() {
     node.answer(vec![item(&key, 1, 40)]);
     assert!(node.admits(&key, 40));
     node.holder.set_draining(true);
-    // What requests on their way need at the pace of lately stays for a while; what cools goes when it has.
+    // What requests on their way need at the pace of lately stays for a moment.
     let said = node.ticks(6 * SECOND);
     assert!(
         said.iter().all(|item| item.want == 40),
         "it wants nothing more: {said:?}"
     );
-    assert!(said.len() > 2, "bit by bit: {said:?}");
+    // What is free at once, what cools when it has.
+    assert_eq!(said.first().map(|item| item.returned), Some(11));
     assert_eq!(said.last().map(|item| item.returned), Some(40));
     assert_eq!(held(&key).free, 11);
 
@@ -84,4 +85,24 @@ fn a_node_that_drains_hands_over_what_it_needs_no_more_and_keeps_its_base() {
         .iter()
         .map(|item| item.want.wrapping_sub(item.returned));
     assert!(wanted.max() >= Some(2), "it asks as before: {said:?}");
+}
+
+#[test]
+fn of_a_small_limit_and_of_a_long_one_nothing_stays_at_a_node_that_drains() {
+    for (terms, given) in [
+        (sliding(10, 10 * SECOND), 3),
+        (sliding(1000, Duration::from_secs(60)), 80),
+    ] {
+        let mut node = Node::new();
+        let key = node.key(1, &terms);
+        node.answer(vec![item(&key, 1, given)]);
+        let all = u32::try_from(held(&key).free).unwrap();
+        assert!(node.admits(&key, all - 1));
+        node.ticked();
+        node.holder.set_draining(true);
+        // Though nobody has asked for it for longer than a key is looked at otherwise.
+        let said = node.ticks(terms.window() + 4 * SECOND);
+        let returned = said.iter().map(|item| item.returned).max();
+        assert_eq!(returned, Some(given), "{said:?}");
+    }
 }
