@@ -68,7 +68,7 @@ fn a_wish_whose_ask_is_not_applied_gives_nothing_back() {
     });
     let standing = desk.ledger.standing(&KEY).unwrap();
     assert_eq!(standing.pool, 0, "{standing:?}");
-    let a = i64::from(pool) + 1;
+    let a = pool + 1;
     assert_eq!(standing.extra, [(name(0), a), (name(1), -2)]);
 }
 
