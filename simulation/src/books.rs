@@ -3,12 +3,15 @@
 //! In: what nodes' keepers say, hear and hold, what their replicas of the ledger apply, what requests are charged. Out:
 //! [`TokensSeen`] in the history, in order. Where no limit is in use there is next to nothing to look at.
 
+mod heard;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
+use heard::Heard;
 use meridian_cluster::quota::{
     clock::Clock as _,
     holder::{Holder, Holding},
@@ -51,8 +54,7 @@ struct AtNode {
     life: u64,
     /// What it holds beyond base, of what it was last seen to hold.
     extra: BTreeMap<KeyId, i32>,
-    /// Digests of what it has heard.
-    heard: BTreeSet<u64>,
+    heard: Heard,
 }
 
 /// What a node has said or heard.
@@ -189,20 +191,20 @@ impl Looker {
             let before = std::mem::take(&mut at.extra);
             let holdings = at.holdings();
             let of_another_life = grant.incarnation != at.life;
-            // Under a lease that is over, nothing is taken of it, and it may be taken later.
-            let mut of_it = holdings
-                .0
-                .iter()
-                .filter(|it| grant.items.iter().any(|item| item.key == it.key));
-            let taken = of_it.all(|it| it.valid);
             let digest = repeats.then(|| digest_of(&format!("{grant:?}")));
-            let heard = digest.is_some_and(|digest| at.heard.contains(&digest));
-            at.heard.extend(digest.filter(|_| taken));
-            let again = (of_another_life || heard).then(|| {
+            let over = holdings.0.iter().filter(|it| !it.valid);
+            let over = over.map(|it| it.key);
+            let untaken = digest.and_then(|digest| at.heard.note(digest, over));
+            let again = (of_another_life || untaken.is_some()).then(|| {
+                let may = |key: &KeyId| {
+                    let untaken = untaken.as_ref();
+                    !of_another_life && untaken.is_some_and(|keys| keys.contains(key))
+                };
                 let now = holdings.0.iter().map(|it| (it.key, it.extra));
                 let had = |key: &KeyId| before.get(key).copied().unwrap_or(0);
                 let changes = now.map(|(key, extra)| (key, had(&key), extra));
-                changes.filter(|(_, had, has)| had != has).collect()
+                let changes = changes.filter(|(key, had, has)| had != has && !may(key));
+                changes.collect()
             });
             shared.keep(Message::Grant(grant.clone()));
             (again, holdings)

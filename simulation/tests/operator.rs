@@ -118,6 +118,10 @@ fn tenants_of_a_scenario_that_the_operators_take_the_place_of_are_named() {
     ]);
     let talk = String::from_utf8_lossy(&output.stderr);
     assert!(talk.contains(&format!("note: {says}")), "{talk}");
+    let output = meridian_sim(&["explain", "quota-chaos", "--config", GATEWAY]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let says = "traffic.asks: not played: clients ask for the routes of";
+    assert!(text.contains(&format!("note     {says}")), "{text}");
 }
 
 #[test]

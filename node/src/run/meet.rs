@@ -21,11 +21,12 @@ use tokio::{
     time::{Instant, interval, sleep_until},
 };
 
-/// Waits until this node has looked into a revision (`decided`), if another node has one: clients are served there
-/// meanwhile, and here they would only hear that there is nothing to serve. Where none has, it waits until every node
-/// that it is connected to has said so, at most [`ALONE`]: the cluster may be waiting for its first document.
+/// Waits until this node has looked into a revision (`decided`), or until every node that it is connected to has said
+/// that it has none either: the cluster waits for its first document. While it is connected to nobody it waits as long
+/// as that lasts: clients may be served elsewhere, and here they would only hear that there is nothing to serve.
 pub(super) async fn a_document(cluster: &Cluster, mut decided: watch::Receiver<bool>) {
-    let begun = Instant::now();
+    let alone = Instant::now() + ALONE;
+    let mut said = false;
     let mut view = cluster.membership().watch();
     let mut peers = cluster.fabric().watch_peers();
     loop {
@@ -40,7 +41,13 @@ pub(super) async fn a_document(cluster: &Cluster, mut decided: watch::Receiver<b
         }
         tokio::select! {
             biased;
-            () = sleep_until(begun + ALONE), if others == Others::Unheard => return,
+            () = sleep_until(alone), if others == Others::Unheard && !said => {
+                said = true;
+                tracing::warn!(
+                    "no document yet, and no other node answers: clients are let in once one of both comes; if other \
+                     nodes run, check fabric.join and that UDP passes"
+                );
+            }
             // All three senders live as long as the node.
             _ = decided.changed() => {}
             _ = view.changed() => {}

@@ -104,6 +104,19 @@ fn clients_may_ask_for_some_kinds_alone() {
         let found = mistakes(&with(asks));
         assert!(found.len() == 1 && found[0].contains(told), "{found:#?}");
     }
+    let alone = |asks: &str| {
+        let head = "name: s\nsays: s\nregions: [a]\nnodes_per_region: 3\ncalm: 20s\nnetwork: { within: 1ms, between: [] }\n";
+        let source = Source {
+            name: "s.yaml".to_owned(),
+            text: format!(
+                "{head}traffic: {{ rate: 10/second, asks: {asks} }}\nwrites: {{ every: 5s }}\n"
+            ),
+        };
+        Scenario::parse(&source).map(|scenario| scenario.lines().len())
+    };
+    assert_eq!(alone("[remote, local]").unwrap(), 1);
+    let told = format!("{:?}", alone("[remote]").unwrap_err());
+    assert!(told.contains("there is one region"), "{told}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::world::Place;
 /// What is healthy: the world's own knowledge, not any node's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ground {
-    /// By region: whether a node of it is on.
+    /// By region: whether a node of it is on and hears others.
     pub nodes: Vec<bool>,
     /// By region: whether its upstream is on, and answers as it should.
     pub upstreams: Vec<bool>,
@@ -17,6 +17,10 @@ pub struct Ground {
     pub cuts: BTreeSet<(Place, Place)>,
     /// Nodes that do not run, or hear nobody, by name, with their regions: also where another node of theirs does.
     pub apart: BTreeMap<String, Place>,
+    /// Nodes that hear others and have nothing to serve yet: they let no client in.
+    pub closed: BTreeMap<String, Place>,
+    /// Regions none of whose nodes lets clients in.
+    pub shut: BTreeSet<Place>,
     /// Regions whose clients are owed nothing: a node there takes their connections and does not answer as it should, and
     /// only their own patience ends that.
     pub misled: BTreeSet<Place>,
@@ -47,31 +51,42 @@ impl Ground {
     /// Whether clients of a region that has lost a node may come to one of another region that takes their connection and
     /// does not answer: they dial one of each region in turn, the nearest first.
     fn may_be_misled_elsewhere(&self, from: Place) -> bool {
-        let strays = !self.nodes[from.0] || self.apart.values().any(|place| *place == from);
+        let strays = !self.lets_in(from) || self.away().any(|(_, place)| place == from);
         strays && self.misled.iter().any(|place| self.open(from, *place))
     }
 
     /// Whether nodes of a region reach an upstream in one of `regions`. Across regions a peer there makes the call.
     fn serves(&self, node: Place, regions: &[Place]) -> bool {
         regions.iter().any(|region| {
-            self.upstreams[region.0] && self.nodes[region.0] && self.open(node, *region)
+            self.upstreams[region.0] && self.lets_in(*region) && self.open(node, *region)
         })
     }
 
     /// Whether clients of a region are sent to its own nodes alone: nothing is wrong with any node.
     pub fn is_at_home(&self, from: Place) -> bool {
-        self.nodes[from.0] && self.apart.is_empty()
+        self.lets_in(from) && self.away().next().is_none()
+    }
+
+    /// Nodes that clients cannot come to, with their regions.
+    pub fn away(&self) -> impl Iterator<Item = (&str, Place)> {
+        let all = self.apart.iter().chain(&self.closed);
+        all.map(|(node, place)| (node.as_str(), *place))
+    }
+
+    /// Whether a node of the region takes clients, and sends what others forward to it to its upstream.
+    fn lets_in(&self, place: Place) -> bool {
+        self.nodes[place.0] && !self.shut.contains(&place)
     }
 
     /// Every way on which a client in one region can be served by an upstream in one of `regions`: the node's region, and
     /// the upstream's.
     pub fn ways(&self, from: Place, regions: &[Place]) -> BTreeSet<(Place, Place)> {
         let nodes = (0..self.nodes.len()).map(Place);
-        let nodes = nodes.filter(|node| self.nodes[node.0] && self.open(from, *node));
+        let nodes = nodes.filter(|node| self.lets_in(*node) && self.open(from, *node));
         let mut ways = BTreeSet::new();
         for node in nodes {
             let serves = |region: &&Place| {
-                self.upstreams[region.0] && self.nodes[region.0] && self.open(node, **region)
+                self.upstreams[region.0] && self.lets_in(**region) && self.open(node, **region)
             };
             ways.extend(regions.iter().filter(serves).map(|region| (node, *region)));
         }
@@ -80,13 +95,13 @@ impl Ground {
 
     /// Whether a client in one region can reach the nodes of another.
     pub fn reaches(&self, from: Place, to: Place) -> bool {
-        self.nodes[to.0] && self.open(from, to)
+        self.lets_in(to) && self.open(from, to)
     }
 
     /// The regions whose nodes a client in a region can reach.
     pub(super) fn reach(&self, from: Place) -> impl Iterator<Item = Place> {
         let nodes = (0..self.nodes.len()).map(Place);
-        nodes.filter(move |node| self.nodes[node.0] && self.open(from, *node))
+        nodes.filter(move |node| self.lets_in(*node) && self.open(from, *node))
     }
 
     /// Whether a client in a region can reach any node.
@@ -136,6 +151,27 @@ mod tests {
         // One of two might be the wrong one.
         ground.cuts = BTreeSet::from([(b, c)]);
         assert!(!ground.can_serve(a, &[c]));
+    }
+
+    #[test]
+    fn a_node_that_has_nothing_to_serve_is_none_to_clients_and_is_heard_by_others() {
+        let (a, b, c) = (Place(0), Place(1), Place(2));
+        let mut ground = Ground {
+            nodes: vec![true, true, true],
+            upstreams: vec![true, true, true],
+            cuts: BTreeSet::from([(a, c)]),
+            ..Ground::default()
+        };
+        assert!(ground.is_at_home(a) && ground.can_serve(a, &[a]));
+        ground.closed = BTreeMap::from([("b-1".to_owned(), b)]);
+        assert!(!ground.is_at_home(a), "others of b may take clients of a");
+        ground.shut = BTreeSet::from([b]);
+        assert!(!ground.reaches(a, b) && !ground.can_serve(a, &[b]));
+        assert!(ground.joined(a, c), "by way of b");
+        // Clients of b go to a and c.
+        assert!(ground.can_serve(b, &[a, c]) && ground.can_reach(b));
+        ground.misled = BTreeSet::from([a]);
+        assert!(!ground.can_serve(b, &[a, c]));
     }
 
     #[test]

@@ -152,6 +152,15 @@ async fn the_description_is_true_and_listeners_hear_what_happens() {
         "{}",
         wrong.stderr
     );
+    for (lasting, told) in [("0s", "it is over at once"), ("tomorrow", "\"tomorrow\"")] {
+        let set = ["quota", "set", "acme", "900/hour", "--for", lasting];
+        let wrong = dev.admin(&eu, &set).await.expect(2);
+        assert!(
+            wrong.stderr.contains("--for") && wrong.stderr.contains(told),
+            "{}",
+            wrong.stderr
+        );
+    }
     dev.admin(&eu, &["quota", "clear", "acme"]).await.expect(0);
     dev.admin(&eu, &["quota", "clear", "acme"]).await.expect(1);
     let quota = dev

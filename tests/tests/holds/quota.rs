@@ -162,7 +162,8 @@ async fn the_figures_of_a_limit_add_up_and_its_fields_are_those_of_the_contract(
         .header("retry-after")
         .parse()
         .expect("whole seconds");
-    assert!((1..=4330).contains(&again), "{again}: an hour and a fifth");
+    // Up to a fifth more than what was admitted takes to leave the window, which is an hour and one of its 40 slots.
+    assert!((1..=3690 * 6 / 5).contains(&again), "{again}");
     let problem = refused.json();
     assert_eq!(
         (&problem["type"], &problem["limit"]),

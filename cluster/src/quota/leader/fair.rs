@@ -197,6 +197,13 @@ mod tests {
                     prop_assert!(u64::from(caps[node]) >= it.used);
                 }
             }
+            let all = || wanted.values().flatten();
+            let with_room: u64 = all().map(|(_, it)| it.with_room(SECOND)).sum();
+            if with_room <= u64::from(limit) {
+                for (node, it) in all() {
+                    prop_assert!(u64::from(caps[node]) >= it.base, "{node}");
+                }
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The ledger's side of the model: voters, a leader with its memory, a log, and the real ledger.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use meridian_config::name::{NodeId, RegionName};
 
@@ -10,8 +10,10 @@ use super::{
     node::{UNIX, local},
 };
 use crate::quota::{
+    audit,
+    key::KeyId,
     leader::Leader,
-    ledger::{Ledger, clock::LogClock},
+    ledger::{Ledger, Standing, clock::LogClock},
     message::{Act, Entry, Line, QuotaAsk, QuotaGrant, Stamp},
     params::{Params, Planted},
 };
@@ -51,6 +53,8 @@ pub(super) struct Desk {
     pub(super) lapses: u64,
     /// Entries that counted for nothing: their leader had not applied all before them.
     pub(super) void: u64,
+    /// What was wrong first with the ledger's sums.
+    pub(super) wrong: Option<String>,
 }
 
 impl Desk {
@@ -68,6 +72,7 @@ impl Desk {
             memory: Leader::new(params),
             lapses: 0,
             void: 0,
+            wrong: None,
         }
     }
 
@@ -120,7 +125,9 @@ impl Desk {
         let rows = self.ledger.rows();
         let compared = self.index.is_multiple_of(16);
         let before = compared.then(|| self.ledger.encode());
+        let stood = self.standings();
         let grants = self.ledger.apply(self.index, &entry);
+        self.audit(&stood);
         if matches!(entry.act, Act::Expire) && self.ledger.rows() != rows {
             self.lapses += 1;
         }
@@ -156,6 +163,22 @@ impl Desk {
         }
         check_answers(&entry, &grants);
         grants
+    }
+
+    fn standings(&self) -> BTreeMap<KeyId, Standing> {
+        self.ledger.standings(|_| true).collect()
+    }
+
+    /// Compares how each key stands with how it stood before the entry.
+    fn audit(&mut self, before: &BTreeMap<KeyId, Standing>) {
+        let sound = self.standings().into_iter().try_for_each(|(key, after)| {
+            let told = |why| format!("after entry {} of the ledger, {key:?}: {why}", self.index);
+            audit::sums_up(&after).map_err(told)?;
+            audit::gives_what_is_there(before.get(&key), &after).map_err(told)
+        });
+        if self.wrong.is_none() {
+            self.wrong = sound.err();
+        }
     }
 
     /// Puts the leader's hints into a grant.

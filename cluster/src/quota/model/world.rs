@@ -387,8 +387,11 @@ impl World {
         standing.collect()
     }
 
-    /// No node has lost or made a token, and none acts on more than is booked for it.
+    /// No token is lost or made in the ledger or at a node, and none acts on more than is booked for it.
     pub(super) fn check(&self, standing: &[(KeyId, Standing)]) -> Result<(), String> {
+        if let Some(why) = &self.desk.wrong {
+            return Err(format!("{}: {why}", self.now));
+        }
         for node in &self.nodes {
             let Some(life) = &node.life else {
                 continue;

@@ -90,6 +90,8 @@ struct AtNode {
     life: u64,
     begun: Duration,
     asks: BTreeMap<u64, Sent>,
+    /// Its last tick, of those that were seen.
+    ticked: Option<Sent>,
     /// Since it holds what it holds.
     spends: Spends,
 }
@@ -159,6 +161,7 @@ impl Books {
                         true => std::mem::take(&mut at.asks),
                         false => BTreeMap::new(),
                     },
+                    ticked: None,
                     spends: Spends::new(),
                 };
             }
@@ -193,6 +196,17 @@ impl Books {
                 nth, key, holding, ..
             } => self.charge(seen, *key, holding, &history.charges[*nth]),
             TokensDeed::Applied(applied) => self.apply(applied),
+            TokensDeed::Holds {
+                settled: true,
+                clock_ms,
+                ..
+            } => {
+                let at = self.nodes.entry(seen.node.clone()).or_default();
+                at.ticked = Some(Sent {
+                    at: seen.at,
+                    clock_ms: *clock_ms,
+                });
+            }
             TokensDeed::Granted { .. } | TokensDeed::Holds { .. } | TokensDeed::Apart { .. } => {}
         }
     }
@@ -265,14 +279,16 @@ impl Books {
         self.contacts.get(&(node.clone(), life)).copied()
     }
 
-    /// Whether a node's machine stood still since it was last in contact, and its clock with it: it finds out at its next
-    /// tick, and is excused until then.
+    /// Whether a node's machine stood still since its last tick, or its last contact if that is later, and its clock with
+    /// it: it finds out at its next tick, and is excused until then.
     pub(super) fn stood_still(&self, node: &NodeId, at: Duration, clock_ms: u64) -> bool {
         let life = self.life(node);
         let contact = life.and_then(|(life, _)| self.contact(node, life));
-        contact.is_some_and(|contact| {
-            let counted = Duration::from_millis(clock_ms.saturating_sub(contact.clock_ms));
-            counted + STOOD_STILL < at.saturating_sub(contact.at)
+        let ticked = self.nodes.get(node).and_then(|at| at.ticked);
+        let last = contact.into_iter().chain(ticked).max_by_key(|it| it.at);
+        last.is_some_and(|last| {
+            let counted = Duration::from_millis(clock_ms.saturating_sub(last.clock_ms));
+            counted + STOOD_STILL < at.saturating_sub(last.at)
         })
     }
 

@@ -1,7 +1,7 @@
 //! Lives (docs/quota.md, "Time and leases", "On a running node").
 //!
 //! A life of a node spends nothing before the ledger has agreed on its begin, and no base for a window after it began, if the
-//! node has lived before; but for one that was started where no quorum could tell it what it may spend, and for base that an
+//! node has lived before; but for one that began where no quorum could tell it what it may spend, and for base that an
 //! earlier life, which ended in order, has not spent within a window. What an earlier life has spent, or a node that is gone,
 //! others are given a window after it was spent at the earliest.
 

@@ -2,8 +2,8 @@
 //!
 //! No window admits more than its limit: of a sliding one, charges within any span of its length by the world's clock;
 //! of a fixed one, charges that nodes counted in one window. A limit that was lowered may be passed until those that
-//! knew the old amount have heard, and their spends have cooled. A node that was started where no quorum could tell it
-//! what it may spend goes on with its base share, and the limit may be passed by that, once for each such start: what
+//! knew the old amount have heard, and their spends have cooled. A node that was started, or woke after it was suspended,
+//! where no quorum could tell it what it may spend goes on with its base share, and the limit may be passed by that, once for each such start: what
 //! it had lent before is with others until two windows after the ledger has answered it. And no node spends all of a
 //! limit by itself once the cluster has a ledger, an empty disk or not.
 
@@ -139,7 +139,7 @@ impl Watch {
                     sum,
                     beside,
                     says: format!(
-                        "the limit {} admitted {sum} in {:?}; it is {limit}, and {allowed} with what nodes assumed that were started without a quorum; the last at {}",
+                        "the limit {} admitted {sum} in {:?}; it is {limit}, and {allowed} with what nodes assumed that were started, or woke, without a quorum; the last at {}",
                         charge.key, charge.span, charge.node
                     ),
                 });

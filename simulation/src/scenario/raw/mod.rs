@@ -166,6 +166,17 @@ impl Check<'_> {
             let message = "traffic.asks: name at least one kind, or leave it out for all of them";
             self.mistake(traffic.rate.referenced, message.to_owned());
         }
+        match &mut self.operator {
+            Some(operator) => operator.notes.push(format!(
+                "traffic.asks: not played: clients ask for the routes of {} instead",
+                operator.name
+            )),
+            None if kinds == [Kind::Remote] && self.regions.len() == 1 => {
+                let message = "traffic.asks: remote is what another region serves, and there is one region; add local or order";
+                self.mistake(names[0].referenced, message.to_owned());
+            }
+            None => {}
+        }
         kinds
     }
 

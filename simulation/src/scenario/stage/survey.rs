@@ -9,7 +9,7 @@ use crate::{workload::Ground, world::Place};
 
 impl Stage {
     /// Tells the oracle what is healthy from now on; the upstreams of `flapping` regions are not, be they up just now, and
-    /// `empty` nodes have nothing to serve yet.
+    /// `empty` nodes have nothing to serve yet, and let no client in.
     pub(in crate::scenario) fn survey(&mut self, flapping: &BTreeSet<Place>, empty: &[usize]) {
         let places = (0..self.regions.len()).map(Place);
         let network = self.world.network();
@@ -17,21 +17,28 @@ impl Stage {
             let machine = node.machine;
             self.world.is_on(machine) && !self.world.is_still(machine) && network.hears(machine)
         };
-        let nodes = |place| {
-            let mut here = self.nodes.iter().filter(|node| node.spot.place == place);
-            here.any(hears)
+        let of = |place| {
+            self.nodes
+                .iter()
+                .enumerate()
+                .filter(move |(_, node)| node.spot.place == place)
         };
-        // The kernel of a process that stands still takes connections; a node whose clock is far off refuses good tokens,
-        // and one that has nothing to serve says so.
+        let nodes = |place| of(place).any(|(_, node)| hears(node));
+        let is_shut =
+            |place: &Place| of(*place).all(|(index, node)| !hears(node) || empty.contains(&index));
+        let closed = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(index, node)| hears(node) && empty.contains(index));
+        // The kernel of a process that stands still takes connections; a node whose clock is far off refuses good tokens.
         let takes = |node: &Node| network.is_awake(node.machine) && network.hears(node.machine);
         let lost = |node: &Node| {
             let machine = node.machine;
             self.world.is_still(machine) || self.world.clock_off(machine) > LEEWAY
         };
-        let misled = self.nodes.iter().enumerate().filter(|(index, node)| {
-            let misleads = lost(node) || empty.contains(index);
-            self.world.is_on(node.machine) && takes(node) && misleads
-        });
+        let misleads = |node: &&Node| self.world.is_on(node.machine) && takes(node) && lost(node);
+        let misled = self.nodes.iter().filter(misleads);
         let members = self.nodes.iter().filter(|node| node.member);
         let apart = members.filter(|node| !hears(node));
         let upstream = |place: Place| {
@@ -43,7 +50,9 @@ impl Stage {
             upstreams: places.clone().map(upstream).collect(),
             issuer: self.world.is_on(self.issuer_machine) && self.issuer.manner.ways().are_well(),
             apart: apart.map(|node| (node.name(), node.place)).collect(),
-            misled: misled.map(|(_, node)| node.place).collect(),
+            closed: closed.map(|(_, node)| (node.name(), node.place)).collect(),
+            shut: places.clone().filter(is_shut).collect(),
+            misled: misled.map(|node| node.place).collect(),
             ..Ground::default()
         };
         network.links(|links| {
