@@ -48,10 +48,11 @@ impl Spent {
         self.late(after).map(|spend| spend.cost).sum()
     }
 
-    /// The same beyond the base of that time, the greatest where the limit was lowered or raised meanwhile.
-    fn beyond_base(&self, after: Option<Duration>) -> u64 {
-        let base = self.late(after).map(|spend| u64::from(spend.base)).max();
-        self.after(after).saturating_sub(base.unwrap_or(0))
+    /// The same beyond the base of that time or now, the greatest where the limit was lowered or raised meanwhile.
+    fn beyond_base(&self, after: Option<Duration>, now: u32) -> u64 {
+        let base = self.late(after).map(|spend| spend.base).max();
+        let base = base.unwrap_or(0).max(now);
+        self.after(after).saturating_sub(u64::from(base))
     }
 
     fn late(&self, after: Option<Duration>) -> impl Iterator<Item = &Spend> {
@@ -92,6 +93,8 @@ struct AtNode {
     asks: BTreeMap<u64, Sent>,
     /// Its last tick, of those that were seen.
     ticked: Option<Sent>,
+    /// Its base of each key, as it was seen last.
+    bases: BTreeMap<KeyId, u32>,
     /// Since it holds what it holds.
     spends: Spends,
 }
@@ -162,6 +165,7 @@ impl Books {
                         false => BTreeMap::new(),
                     },
                     ticked: None,
+                    bases: BTreeMap::new(),
                     spends: Spends::new(),
                 };
             }
@@ -197,17 +201,20 @@ impl Books {
             } => self.charge(seen, *key, holding, &history.charges[*nth]),
             TokensDeed::Applied(applied) => self.apply(applied),
             TokensDeed::Holds {
-                settled: true,
+                holdings,
+                settled,
                 clock_ms,
-                ..
             } => {
                 let at = self.nodes.entry(seen.node.clone()).or_default();
-                at.ticked = Some(Sent {
-                    at: seen.at,
-                    clock_ms: *clock_ms,
-                });
+                if *settled {
+                    at.ticked = Some(Sent {
+                        at: seen.at,
+                        clock_ms: *clock_ms,
+                    });
+                }
+                at.bases = holdings.iter().map(|it| (it.key, it.base)).collect();
             }
-            TokensDeed::Granted { .. } | TokensDeed::Holds { .. } | TokensDeed::Apart { .. } => {}
+            TokensDeed::Granted { .. } | TokensDeed::Apart { .. } => {}
         }
     }
 
@@ -323,8 +330,9 @@ impl Books {
             Some(at) => Some(&at.spends),
             None => self.former.get(&(node.clone(), life)),
         };
+        let base = present.and_then(|at| at.bases.get(key)).copied();
         let spent = spends.and_then(|spends| spends.get(key));
-        spent.map_or(0, |spent| spent.beyond_base(after))
+        spent.map_or(0, |spent| spent.beyond_base(after, base.unwrap_or(0)))
     }
 
     /// What earlier lives of a node than this one have spent of a key after that moment.

@@ -381,6 +381,22 @@ fn what_a_life_that_lost_its_lease_twice_has_spent_rests_once() {
 }
 
 #[test]
+fn what_a_grown_base_makes_good_need_not_rest() {
+    let grown = |base: u32| {
+        let mut story = Story::begin();
+        story.charge(30_900, 45, holding(0, 45, 25, 20));
+        story.books(31_010, standing(30, 50, 20, 0));
+        story.holds(31_020, holding(0, 45, base, 45 - base.cast_signed()));
+        story.books(31_100, standing(40, 50, 10, 0));
+        story.broken()
+    };
+    // What it holds beyond its base was booked for it till then, and is judged by another promise.
+    let leases = |broken: Vec<&str>| broken.contains(&LEASES);
+    assert!(!leases(grown(35)));
+    assert!(leases(grown(34)) && leases(grown(25)));
+}
+
+#[test]
 fn a_life_after_one_that_assumed_its_share_has_of_base_what_that_one_left() {
     let base = |base: u32| {
         let mut story = Story(History::default());
