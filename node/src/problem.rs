@@ -9,6 +9,8 @@ use meridian_config::name::TenantId;
 
 pub use answer::{Connection, Facts, full, respond, whole_seconds, without_body_for};
 
+use crate::limit::Why;
+
 /// Why the gateway itself answers a request instead of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -70,12 +72,14 @@ pub enum Refusal {
     #[error("this gateway does not serve {0}")]
     Misdirected(String),
     /// 429.
-    #[error("limit {limit} is used up")]
+    #[error("limit {limit} {}", why.says())]
     RateLimited {
         /// Who is charged, where known.
         tenant: Option<TenantId>,
         /// The limit's id.
         limit: String,
+        /// Why it could not pay.
+        why: Why,
         /// When to try again.
         retry_after: Duration,
     },

@@ -166,7 +166,8 @@ fn caught(play: impl Fn() + Sync + Send + 'static) -> bool {
     catch_unwind(AssertUnwindSafe(|| explore(3, play))).is_err()
 }
 
-/// The paces and amounts that between them use every form of a cell.
+/// The paces and amounts that between them use each form of a cell but the wide one, which threads of the operating
+/// system are played with (`cluster/src/quota/tests/stress.rs`).
 fn forms() -> [(Pace, u32); 3] {
     [
         (Pace::sliding(WINDOW), 1),

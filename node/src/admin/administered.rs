@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use super::body::{EndpointHere, Traffic};
 use crate::{
     explain::{Explainer, Explanation, Question},
+    limit::Former,
     report::{Metrics, health::Health},
     revision::{Compiled, Drafts, Settings},
     upstream::Upstreams,
@@ -76,6 +77,8 @@ pub(crate) trait Administered: Send + Sync + 'static {
     fn quota(&self) -> Quota;
     /// What operators have set in place of plans' limits.
     fn overrides(&self) -> Arc<Overrides>;
+    /// What the limits of a tenant were before, where that still matters here.
+    fn former(&self, tenant: &TenantId) -> Vec<Former>;
     /// Sets limits of a tenant in place of its plan's; the index in the log.
     fn set_quota(
         &self,
@@ -266,6 +269,14 @@ impl Administered for Node {
 
     fn overrides(&self) -> Arc<Overrides> {
         self.directory.overrides().borrow().clone()
+    }
+
+    fn former(&self, tenant: &TenantId) -> Vec<Former> {
+        let compiled = self.serving.load();
+        let tenant = compiled
+            .as_ref()
+            .and_then(|compiled| compiled.tenants.get(tenant));
+        tenant.map_or_else(Vec::new, |tenant| tenant.former.clone())
     }
 
     fn set_quota(

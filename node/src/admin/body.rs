@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use events::{Event, Happening, TYPES};
 pub(crate) use inventory::{
-    EndpointHere, LimitHolder, LimitOvershoot, LimitStand, Place, Quota, QuotaChanged, Service,
-    ServiceList, SetLimits, Tenant, TenantLimit, TenantList, WantedLimit, WantedQuota,
+    EndpointHere, LimitBefore, LimitHolder, LimitOvershoot, LimitStand, Place, Quota, QuotaChanged,
+    Service, ServiceList, SetLimits, Tenant, TenantLimit, TenantList, WantedLimit, WantedQuota,
 };
 
 /// `GET /api/v1/status`.

@@ -35,6 +35,7 @@ use super::{
 };
 use crate::{
     explain::{Explanation, Question},
+    limit::Former,
     report::health::Health,
     revision::Compiled,
 };
@@ -54,6 +55,8 @@ pub(crate) struct Pretend {
     pub(crate) quota_outcome: Result<u64, WriteError>,
     /// What is set.
     pub(crate) overrides: Arc<Overrides>,
+    /// What limits were before.
+    pub(crate) former: Vec<Former>,
     /// The facts that it holds, in the order in which they were made.
     pub(crate) facts: Mutex<Vec<Arc<Fact>>>,
     /// Why it makes no more; none: it does.
@@ -104,6 +107,7 @@ impl Pretend {
             quotas: Mutex::default(),
             quota_outcome: Ok(43),
             overrides: Arc::default(),
+            former: Vec::new(),
             facts: Mutex::default(),
             publish_error: None,
             lane: Standing {
@@ -335,6 +339,10 @@ impl Administered for Pretend {
 
     fn overrides(&self) -> Arc<Overrides> {
         self.overrides.clone()
+    }
+
+    fn former(&self, _: &TenantId) -> Vec<Former> {
+        self.former.clone()
     }
 
     fn set_quota(

@@ -203,13 +203,19 @@ fn stand(quota: &Quota) -> String {
             "\nThe ledger's leader did not answer: this is what the node knows by itself.\n",
         );
     }
-    for one in &quota.stand {
-        if let Some(pool) = one.pool.filter(|pool| *pool < 0) {
-            text.push_str(&format!(
-                "\n{} settles: {} tokens of the higher limit have still to come back.\n",
-                one.id, -pool
-            ));
-        }
+    for one in quota.stand.iter().filter(|one| one.settling > 0) {
+        text.push_str(&format!(
+            "\n{} settles: {} tokens have still to come back before it holds. It was lowered, or a node that had lent its share has started again.\n",
+            one.id, one.settling
+        ));
+    }
+    for before in quota.before.iter().filter(|before| before.counts) {
+        text.push_str(&format!(
+            "\n{} was {}: requests pay that too until {}.\n",
+            before.limit.id,
+            limit_text(&before.limit),
+            before.until
+        ));
     }
     text.push_str(&bound(quota));
     text
@@ -226,18 +232,31 @@ fn bound(quota: &Quota) -> String {
                 part.tokens, part.starts, part.node
             )
         });
-        let starts: Vec<String> = starts.collect();
-        let made = match starts.is_empty() {
+        let before = quota
+            .before
+            .iter()
+            .filter(|before| !before.counts && before.limit.id == one.id);
+        let before = before.map(|before| {
+            format!(
+                "{} by what it was until it was raised, {}, until {}",
+                before.limit.amount,
+                limit_text(&before.limit),
+                before.until
+            )
+        });
+        let parts: Vec<String> = starts.chain(before).collect();
+        let made = match parts.is_empty() {
             true => "the cluster has no ledger yet, and each node admits all of it".to_owned(),
-            false => starts.join(", "),
+            false => parts.join(", "),
         };
         text.push_str(&format!(
             "\nA window of {} may pass it by {}: {made}.\n",
             one.id, one.overshoot
         ));
     }
-    if text.is_empty() && quota.unheard.is_empty() {
-        text.push_str("\nNo window passes its limit.\n");
+    let settles = quota.stand.iter().any(|one| one.settling > 0);
+    if text.is_empty() && quota.unheard.is_empty() && !settles {
+        text.push_str("\nNo window that begins now passes its limit.\n");
     }
     if !quota.unheard.is_empty() {
         text.push_str(&format!(
@@ -322,7 +341,7 @@ mod tests {
         let none = serde_json::json!([]);
         assert_eq!(
             told(stand(0, none.clone()), &[]),
-            "\nNo window passes its limit.\n"
+            "\nNo window that begins now passes its limit.\n"
         );
         let of = serde_json::json!([{ "node": "a", "starts": 2, "tokens": 200 }]);
         assert_eq!(
@@ -330,6 +349,25 @@ mod tests {
             "\nA window of tenant-hour may pass it by 200: 200 by 2 starts of a without a quorum.\n"
         );
         assert!(told(stand(2000, none.clone()), &[]).contains("has no ledger yet"));
+        let raised = serde_json::json!({
+            "stale": false, "revision": 1, "tenant": "acme", "plan": "p", "limits": [], "set": null,
+            "stand": [stand(60, none.clone())], "ledger_answered": true, "unheard": [],
+            "before": [{ "until": "2026-11-28T09:00:00Z", "counts": false, "limit": {
+                "id": "tenant-hour", "amount": 60, "window_s": 3600.0, "window": "sliding", "per": "tenant",
+                "on_empty": "deny", "on_lapse": "base", "priority": 50, "shadow": false,
+            } }],
+        });
+        assert_eq!(
+            bound(&serde_json::from_value(raised).unwrap()),
+            "\nA window of tenant-hour may pass it by 60: 60 by what it was until it was raised, 60/hour, until 2026-11-28T09:00:00Z.\n"
+        );
+        let mut settling = stand(0, none.clone());
+        settling["settling"] = 6.into();
+        assert_eq!(
+            told(settling, &[]),
+            "",
+            "the page says what has to come back"
+        );
         let unheard = told(stand(0, none), &["b"]);
         assert!(unheard.contains("Not in reach: b.") && unheard.contains("nothing else"));
     }

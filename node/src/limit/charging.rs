@@ -10,24 +10,20 @@ use meridian_cluster::quota::{
     charge::{Answer, Denial, Receipt, Why as Cause},
     clock::{Clock as _, Monotonic, Now},
     holder::{self, KeyHandle},
-    key::{Client, KeyId, KeyName},
     service::Charging,
-    terms::{self, Terms},
 };
-use meridian_config::{
-    document::{Limit, OnEmpty, OnLapse, Per, Window},
-    name::TenantId,
-};
+use meridian_config::document::{Limit, OnEmpty, Per, Window};
 
 use tokio::time::Instant;
 
 use super::{
     alarm::{Alarms, Level, Tell},
+    item::{Item, items},
     limiter::{Charge, Charged, Payer},
     outcome::{LimitState, Outcome, Why},
     overload,
     paid::{Bill, Paid},
-    prefix::Prefix,
+    state::{fixed_end, state, states, tighten, untouched},
 };
 
 /// How long a request waits, whatever its limit says, while this node lacks base of it: for a window after its own start,
@@ -36,20 +32,6 @@ const FIRST: Duration = Duration::from_secs(1);
 
 /// How often a request looks again: each grant of its key wakes it, and others may be faster.
 const LOOKS: usize = 64;
-
-/// With so many keys here, clients that have none yet share some: what clients can make up (addresses, subjects) must
-/// not crowd out tenants, here or in the ledger.
-const CROWDED: usize = 1 << 17;
-
-/// Keys that such clients of one limit share.
-const SHARED_KEYS: u8 = 64;
-
-/// One limit of a charge, as the quota knows it.
-struct Item<'a> {
-    limit: &'a Limit,
-    id: KeyId,
-    terms: Terms,
-}
 
 /// Charges all limits or none.
 pub(super) async fn charge(tokens: &Charging<'_>, charge: &Charge<'_>, alarms: &Alarms) -> Charged {
@@ -91,7 +73,7 @@ fn reached(
     };
     let (Outcome::Admit { states, .. } | Outcome::Refuse { states, .. }) = outcome;
     let mut reached = Vec::new();
-    for (item, state) in items.iter().zip(states) {
+    for (item, state) in items.iter().filter(|item| !item.former).zip(states) {
         let limit = item.limit;
         // What is left is never more than what is not used: a limit that is far from used up ends here.
         let near = Level::of(limit.amount.saturating_sub(state.remaining), limit.amount);
@@ -142,19 +124,30 @@ pub(super) fn peek(tokens: &Charging<'_>, charge: &Charge<'_>) -> Outcome {
             Some(key) => state(item.limit, &key, now),
             None => untouched(item.limit),
         };
-        if state.remaining < u64::from(charge.cost) && full.is_none() {
-            full = Some((state.id.clone(), state.reset));
+        let here = tokens.holder.free(item.id, &item.terms, now);
+        // Where requests wait, what is elsewhere comes.
+        let waits = matches!(item.limit.on_empty, OnEmpty::Wait(_));
+        let lacks = match (state.remaining < u64::from(charge.cost), here < charge.cost) {
+            (true, _) => Some((Why::Limit, state.reset)),
+            (false, true) if !waits => Some((Why::Local, GRANT)),
+            _ => None,
+        };
+        if let (Some((why, reset)), None) = (lacks, &full) {
+            full = Some((state.id.clone(), why, reset));
         }
-        states.push(state);
+        match item.former {
+            true => tighten(&mut states, state),
+            false => states.push(state),
+        }
     }
     match full {
         None => Outcome::Admit {
             states,
             shadowed: Vec::new(),
         },
-        Some((limit, retry_after)) => Outcome::Refuse {
+        Some((limit, why, retry_after)) => Outcome::Refuse {
             limit,
-            why: Why::Limit,
+            why,
             retry_after,
             states,
         },
@@ -188,7 +181,7 @@ async fn settle(
             Answer::Admit(receipt) => {
                 tell(tokens, charge, items, &receipt);
                 let outcome = admitted(tokens, charge, items, &keys);
-                return (outcome, Some(Bill { keys, receipt }));
+                return (outcome, Some(bill(items, keys, receipt)));
             }
             Answer::Again => continue,
             Answer::Deny(denial) => denial,
@@ -215,6 +208,16 @@ async fn settle(
         let _ = tokio::time::timeout(until, parked).await;
     }
     (crowded(items[0].limit), None)
+}
+
+/// What limits that may refuse a request have paid; those that were others before have no state of their own.
+fn bill(items: &[Item<'_>], keys: Vec<KeyHandle>, receipt: Receipt) -> Bill {
+    let stated = items.iter().filter(|item| !item.former).count();
+    Bill {
+        keys,
+        receipt,
+        stated,
+    }
 }
 
 fn resolve(
@@ -293,11 +296,7 @@ fn admitted(
     items: &[Item<'_>],
     keys: &[KeyHandle],
 ) -> Outcome {
-    let now = tokens.clock.now();
-    let states = items.iter().zip(keys);
-    let mut states: Vec<LimitState> = states
-        .map(|(item, key)| state(item.limit, key, now))
-        .collect();
+    let mut states = states(items, keys, tokens.clock.now());
     states.extend(overloaded(charge, &states));
     Outcome::Admit {
         states,
@@ -315,20 +314,10 @@ fn refused(
     let limit = items[denial.which].limit;
     let key = &keys[denial.which];
     let soonest = retry_after(limit, key, denial, now);
-    let states = items.iter().zip(keys).enumerate();
-    let mut states: Vec<LimitState> = states
-        .map(|(nth, (item, key))| {
-            let state = state(item.limit, key, now);
-            match nth == denial.which {
-                true => LimitState {
-                    remaining: 0,
-                    reset: soonest,
-                    ..state
-                },
-                false => state,
-            }
-        })
-        .collect();
+    let mut states = states(items, keys, now);
+    for state in states.iter_mut().filter(|state| *state.id == limit.id) {
+        (state.remaining, state.reset) = (0, soonest);
+    }
     states.extend(overloaded(charge, &states));
     Outcome::Refuse {
         limit: Arc::from(limit.id.as_str()),
@@ -395,7 +384,11 @@ fn over(
         let keys = vec![key];
         match pay(tokens, charge, &keys) {
             Answer::Admit(receipt) => {
-                bills.push(Bill { keys, receipt });
+                bills.push(Bill {
+                    keys,
+                    receipt,
+                    stated: 0,
+                });
                 false
             }
             _ => true,
@@ -403,99 +396,4 @@ fn over(
     };
     let over = shadow.iter().filter(|item| denies(item));
     over.map(|item| Arc::from(item.limit.id.as_str())).collect()
-}
-
-/// Every limit of a charge, the standing ones first.
-fn items<'a>(tokens: &Charging<'_>, charge: &Charge<'a>) -> Vec<Item<'a>> {
-    let limits = charge.standing.iter().chain(charge.route_limits);
-    limits
-        .filter_map(|limit| {
-            let terms = terms(limit)?;
-            let id = name(tokens, charge, limit, &terms);
-            Some(Item { limit, id, terms })
-        })
-        .collect()
-}
-
-/// A limit as the quota knows it. The document's check has the same bounds.
-pub(super) fn terms(limit: &Limit) -> Option<Terms> {
-    let kind = match limit.window {
-        Window::Sliding => terms::Kind::Sliding,
-        Window::Fixed => terms::Kind::Fixed,
-    };
-    let on_lapse = match limit.on_lapse {
-        OnLapse::Base => terms::OnLapse::Base,
-        OnLapse::Deny => terms::OnLapse::Deny,
-    };
-    Terms::new(limit.amount, limit.span, kind, on_lapse).ok()
-}
-
-/// What names a limit that a tenant has one count of.
-pub(super) fn key_of(tokens: &Charging<'_>, tenant: &TenantId, limit: &Limit) -> Option<KeyId> {
-    Some(tokens.keys.key(&KeyName {
-        tenant,
-        limit: &limit.id,
-        shape: terms(limit)?.shape(),
-        client: None,
-    }))
-}
-
-fn name(tokens: &Charging<'_>, charge: &Charge<'_>, limit: &Limit, terms: &Terms) -> KeyId {
-    // No tenant has an empty name.
-    let nobody = TenantId::default();
-    let prefix = Prefix::of(charge.client).bytes();
-    let (tenant, client) = match (charge.payer, limit.per) {
-        (Payer::Tenant(tenant), Per::Tenant) => (tenant, None),
-        (Payer::Tenant(tenant), Per::Subject) => (tenant, Some(Client::Subject(charge.subject))),
-        (Payer::Tenant(tenant), Per::ClientIp) => (tenant, Some(Client::Address(&prefix))),
-        (Payer::Nobody, Per::Tenant | Per::Subject) => (&nobody, None),
-        (Payer::Nobody, Per::ClientIp) => (&nobody, Some(Client::Address(&prefix))),
-    };
-    let key = |client| {
-        tokens.keys.key(&KeyName {
-            tenant,
-            limit: &limit.id,
-            shape: terms.shape(),
-            client,
-        })
-    };
-    let own = key(client);
-    let crowds = client.is_some() && tokens.holder.keys() >= CROWDED;
-    if !crowds || tokens.holder.find(own).is_some() {
-        return own;
-    }
-    key(Some(Client::Address(&[own.0[0] % SHARED_KEYS])))
-}
-
-fn state(limit: &Limit, key: &KeyHandle, now: Now) -> LimitState {
-    let (_, remaining) = key.remaining();
-    let reset = match limit.window {
-        Window::Fixed => fixed_end(limit, now),
-        Window::Sliding => key.frees_in(now).unwrap_or(limit.span),
-    };
-    LimitState {
-        id: Arc::from(limit.id.as_str()),
-        amount: limit.amount,
-        span: limit.span,
-        remaining: remaining.into(),
-        reset,
-    }
-}
-
-/// Of a key that this node has not met.
-fn untouched(limit: &Limit) -> LimitState {
-    LimitState {
-        id: Arc::from(limit.id.as_str()),
-        amount: limit.amount,
-        span: limit.span,
-        remaining: limit.amount,
-        reset: limit.span,
-    }
-}
-
-fn fixed_end(limit: &Limit, now: Now) -> Duration {
-    let span = u64::try_from(limit.span.as_nanos())
-        .unwrap_or(u64::MAX)
-        .max(1);
-    Duration::from_nanos(span - now.unix.0 % span)
 }

@@ -9,7 +9,7 @@ use meridian_config::{
     name::TenantId,
 };
 
-use super::charging;
+use super::item;
 
 /// A limit as this node sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +32,8 @@ pub struct Count {
 pub fn counts(tokens: &Charging<'_>, tenant: &TenantId, limits: &[Limit]) -> Vec<Count> {
     let own = limits.iter().filter(|limit| limit.per == Per::Tenant);
     own.filter_map(|limit| {
-        let key = charging::key_of(tokens, tenant, limit)?;
-        let terms = charging::terms(limit);
+        let key = item::key_of(tokens, tenant, limit)?;
+        let terms = item::terms(limit);
         let free = |terms| tokens.holder.free(key, terms, tokens.clock.now());
         let used = tokens.holder.find(key).map_or(0, |key| key.used());
         Some(Count {

@@ -8,6 +8,7 @@ use meridian_config::{document::Limit, name::TenantId};
 use super::{
     alarm::{Alarms, Level},
     charging,
+    former::Former,
     outcome::{LimitState, Outcome},
     paid::Paid,
 };
@@ -25,6 +26,8 @@ pub struct Charge<'a> {
     pub standing: &'a [Limit],
     /// The route's own limits.
     pub route_limits: &'a [Limit],
+    /// What the standing limits and the route's were before.
+    pub former: [&'a [Former]; 2],
     /// What it takes of each.
     pub cost: u32,
     /// How overloaded the worker is, from 0 to 1.
@@ -74,7 +77,7 @@ impl Limiter {
     /// Charges one request to all limits, or to none. Waits where a limit has requests wait, and no longer.
     ///
     /// What was spent stays so when the document changes, as long as a limit keeps its id, kind, window and
-    /// `on_lapse`.
+    /// `on_lapse`; what it was before counts beside it for a window if it does not.
     pub async fn charge(&self, charge: Charge<'_>) -> Charged {
         charging::charge(&self.quota.charging(), &charge, &self.alarms).await
     }
@@ -119,6 +122,7 @@ mod tests {
             client: CLIENT,
             standing,
             route_limits: route,
+            former: [&[], &[]],
             cost: 1,
             overload: 0.0,
             as_of: 1,

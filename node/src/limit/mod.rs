@@ -9,14 +9,18 @@
 mod alarm;
 mod charging;
 mod counts;
+mod former;
+mod item;
 mod limiter;
 mod outcome;
 mod overload;
 mod paid;
 mod prefix;
+mod state;
 
 pub use alarm::Level;
 pub use counts::{Count, counts};
+pub use former::Former;
 pub use limiter::{Charge, Charged, Limiter, Payer};
 pub use outcome::{LimitState, Outcome, Why};
 pub use overload::Pressure;

@@ -25,7 +25,7 @@ pub enum Outcome {
     },
 }
 
-/// Why a limit could not pay. For logs and metrics; a client is told only that, and when to come again.
+/// Why a limit could not pay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
     /// It is used up, as far as this node knows.
@@ -38,6 +38,30 @@ pub enum Why {
     Overload,
     /// This node counts as many keys as it may.
     Crowded,
+}
+
+impl Why {
+    /// In the access log, and as the label of the metric.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Local => "local",
+            Self::Lapsed => "lapsed",
+            Self::Overload => "overload",
+            Self::Crowded => "crowded",
+        }
+    }
+
+    /// What the limit then is, for people.
+    pub fn says(self) -> &'static str {
+        match self {
+            Self::Limit => "is used up",
+            Self::Local => "has too little left at this node",
+            Self::Lapsed => "is not spent at this node, which is out of contact",
+            Self::Overload => "is cut back at this node, which is overloaded",
+            Self::Crowded => "cannot be counted at this node, which counts as many as it may",
+        }
+    }
 }
 
 /// Where one limit stands, for the response's rate-limit fields.

@@ -19,6 +19,8 @@ pub struct Paid {
 pub(super) struct Bill {
     pub(super) keys: Vec<KeyHandle>,
     pub(super) receipt: Receipt,
+    /// So many of the keys have a state, the first ones.
+    pub(super) stated: usize,
 }
 
 impl Paid {
@@ -30,7 +32,12 @@ impl Paid {
     /// Gives it back, and says so in the states that the charge came to. Whether anything came back.
     pub(super) fn give_back(self, tokens: &Charging<'_>, states: &mut [LimitState]) -> bool {
         let mut any = false;
-        for (nth, Bill { keys, receipt }) in self.bills.into_iter().enumerate() {
+        for Bill {
+            keys,
+            receipt,
+            stated,
+        } in self.bills
+        {
             let items: Vec<_> = keys.iter().map(|key| (key, self.cost)).collect();
             let back = tokens.holder.refund(&items, receipt);
             for (key, back) in keys.iter().zip(&back).filter(|(_, back)| **back > 0) {
@@ -43,12 +50,9 @@ impl Paid {
                     "refunded"
                 );
             }
-            if nth == 0 {
-                for ((state, key), back) in states.iter_mut().zip(&keys).zip(&back) {
-                    if *back > 0 {
-                        state.remaining = key.remaining().1.into();
-                    }
-                }
+            let stated = states.iter_mut().zip(&keys).zip(&back).take(stated);
+            for ((state, key), _) in stated.filter(|(_, back)| **back > 0) {
+                state.remaining = key.remaining().1.into();
             }
         }
         any

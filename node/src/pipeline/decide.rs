@@ -255,6 +255,7 @@ async fn charge(
             Err(Refusal::RateLimited {
                 tenant: identity.map(|identity| identity.tenant.clone()),
                 limit: limit.to_string(),
+                why,
                 retry_after,
             })
         }
@@ -278,15 +279,21 @@ fn bill<'a>(
     identity: Option<&'a Identity>,
     client: IpAddr,
 ) -> Charge<'a> {
-    let (payer, standing) = match identity {
+    let (payer, standing, before) = match identity {
         Some(identity) => {
             let tenant = compiled.tenants.get(&identity.tenant);
             let limits = tenant.map(|tenant| tenant.limits.as_slice());
-            (Payer::Tenant(&identity.tenant), limits.unwrap_or_default())
+            let before = tenant.map(|tenant| tenant.former.as_slice());
+            (
+                Payer::Tenant(&identity.tenant),
+                limits.unwrap_or_default(),
+                before.unwrap_or_default(),
+            )
         }
         None => (
             Payer::Nobody,
             compiled.document.defaults.unidentified.as_slice(),
+            compiled.unidentified.as_slice(),
         ),
     };
     Charge {
@@ -295,6 +302,7 @@ fn bill<'a>(
         client,
         standing,
         route_limits: &chosen.route.limits,
+        former: [before, &chosen.former],
         cost: chosen.route.cost,
         overload: 0.0,
         // Not known yet: any other node's limits are newer.

@@ -172,6 +172,10 @@ impl Record {
             served_region: served.map(|served| served.region.as_str()),
             endpoint: served.map(|served| served.endpoint.as_str()),
             decision: self.decision(),
+            limit: match &self.refusal {
+                Some(Refusal::RateLimited { limit, why, .. }) => Some((limit, why.name())),
+                _ => None,
+            },
             retries: served.map_or(0, |served| served.retries),
             tls: self.connection.tls.as_ref().map(|tls| tls.version),
             protocol: self.context.protocol,

@@ -50,6 +50,8 @@ pub struct Entry<'a> {
     pub endpoint: Option<&'a str>,
     /// `admit`, or why it was refused.
     pub decision: &'a str,
+    /// Of a request that a limit refused: the limit's id, and why it could not pay.
+    pub limit: Option<(&'a str, &'a str)>,
     /// Tries after the first.
     pub retries: u32,
     /// The TLS version of the client's connection.
@@ -104,6 +106,10 @@ impl Entry<'_> {
             object.text("endpoint", self.endpoint);
         }
         object.text("decision", Some(self.decision));
+        if let Some((limit, why)) = self.limit.filter(|_| full) {
+            object.text("limit", Some(limit));
+            object.text("why", Some(why));
+        }
         if full {
             object.display("retries", &self.retries);
             object.text("tls", self.tls);
@@ -235,6 +241,7 @@ mod tests {
             served_region: Some("us-east"),
             endpoint: Some("10.0.0.1:80"),
             decision: "admit",
+            limit: None,
             retries: 1,
             tls: Some("TLSv1.3"),
             protocol: "HTTP/2",
@@ -263,6 +270,25 @@ mod tests {
         assert_eq!(value["time"], "2023-11-14T22:13:20.000000042Z");
         assert_eq!(value["duration_ms"], 1.234);
         assert_eq!(value["client_ip"], "203.0.113.0");
+    }
+
+    #[test]
+    fn a_line_of_a_request_that_a_limit_refused_says_which_and_why() {
+        let mut line = Vec::new();
+        let refused = Entry {
+            decision: "rate-limited",
+            limit: Some(("tenant-hour", "local")),
+            ..entry()
+        };
+        refused.write(Detail::Full, &mut line);
+        let value: Value = serde_json::from_slice(&line).expect("JSON");
+        assert_eq!(
+            (&value["limit"], &value["why"]),
+            (&"tenant-hour".into(), &"local".into())
+        );
+        line.clear();
+        refused.write(Detail::Restricted, &mut line);
+        assert!(!keys(&line).contains(&"limit".to_owned()));
     }
 
     #[test]

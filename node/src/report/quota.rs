@@ -11,7 +11,7 @@ use prometheus::{
 use super::family::{counter, description, family, gauge, level};
 
 /// Name, help and labels of every family here.
-const FAMILIES: [(&str, &str, &[&str]); 7] = [
+const FAMILIES: [(&str, &str, &[&str]); 8] = [
     (
         "meridian_quota_tokens",
         "Tokens of all limits at this node: free, and cooling (spent less than a window ago).",
@@ -24,7 +24,7 @@ const FAMILIES: [(&str, &str, &[&str]); 7] = [
     ),
     (
         "meridian_quota_answered",
-        "Whether the ledger has answered this node within ten seconds: 1 yes, 0 no. A node goes on with its base share while it does not.",
+        "Whether the ledger has answered this node within ten seconds, and has given it its base share: 1 yes, 0 no. A node goes on with the base share that it has while it does not.",
         &[],
     ),
     (
@@ -40,6 +40,11 @@ const FAMILIES: [(&str, &str, &[&str]); 7] = [
     (
         "meridian_quota_lives_total",
         "Times that this node gave up what it held and began anew, because its clocks came apart.",
+        &[],
+    ),
+    (
+        "meridian_quota_seatless",
+        "Whether this node, which has started, waits for its base share of all limits: others have spent of it, and it is given what it asks for until that has cooled.",
         &[],
     ),
     (
@@ -114,6 +119,7 @@ impl Collector for QuotaPage {
                 ],
             ),
             (MetricType::COUNTER, vec![counter(&[], tally.lives)]),
+            (MetricType::GAUGE, yes(stage == Stage::Seatless)),
             (MetricType::GAUGE, yes(stage == Stage::Alone)),
         ];
         let families = metrics.into_iter().zip(FAMILIES);

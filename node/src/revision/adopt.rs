@@ -158,7 +158,9 @@ impl Adopter {
         // Before requests see the revision: an issuer or endpoint unknown here would be unavailable.
         self.issuers.adopt(&draft.document);
         let destinations = self.upstreams.adopt(&draft.document, revision.number);
+        let before = self.current.load_full();
         let around = Surroundings {
+            before: before.as_deref(),
             own_region: &self.own_region,
             destinations: &destinations,
             metrics: &self.metrics,

@@ -32,6 +32,7 @@ pub use drafts::Drafts;
 
 use crate::{
     identity,
+    limit::Former,
     report::{
         metrics::{RequestPath, RouteSeries},
         series::{Counts, Durations},
@@ -57,6 +58,8 @@ pub struct Compiled {
     pub identity: Arc<identity::Rules>,
     /// Who is charged how.
     pub tenants: BTreeMap<TenantId, CompiledTenant>,
+    /// What the limits of clients without an identity were before.
+    pub unidentified: Vec<Former>,
     /// The zone of this node's region; none where the document does not list the region.
     pub own_zone: Option<Zone>,
     /// Which limits these tables have; none where it is not known: at a start, before the log is read. The ledger then
@@ -72,6 +75,8 @@ pub struct CompiledRoute {
     pub rules: Rules,
     /// What becomes of its requests.
     pub handling: Handling,
+    /// What its limits were before.
+    pub former: Vec<Former>,
     /// Its counters.
     pub series: Arc<RouteSeries>,
 }
@@ -102,6 +107,8 @@ pub enum Handling {
 pub struct CompiledTenant {
     /// The limits of its plan, or those in their place.
     pub limits: Vec<Limit>,
+    /// What they were before.
+    pub former: Vec<Former>,
     /// What an operator has set in place of the plan.
     pub set: Option<Override>,
     /// Its counters of decisions.
@@ -135,6 +142,8 @@ pub struct Surroundings<'a> {
     pub metrics: &'a RequestPath,
     /// What operators have set in place of plans.
     pub settings: Settings<'a>,
+    /// What was served before.
+    pub before: Option<&'a Compiled>,
 }
 
 impl Compiled {
@@ -146,23 +155,43 @@ impl Compiled {
             table,
             warnings: _,
         } = draft;
+        let settings = around.settings;
+        let before = around.before;
+        let unix_ms = settings.unix_ms;
+        let known: BTreeMap<_, _> = before
+            .iter()
+            .flat_map(|before| before.routes.iter())
+            .map(|known| (&known.route.name, known))
+            .collect();
+        let former = |route: &Route| {
+            let known = known.get(&route.name);
+            known.map_or_else(Vec::new, |known| {
+                Former::after(&known.former, &known.route.limits, &route.limits, unix_ms)
+            })
+        };
         let routes = routes
             .into_iter()
             .map(|(route, rules)| CompiledRoute {
                 handling: Handling::of(&route, &document, around),
+                former: former(&route),
                 series: around.metrics.route(&route.name),
                 route,
                 rules,
             })
             .collect();
-        let settings = around.settings;
+        let unidentified = before.map_or_else(Vec::new, |before| {
+            let was = &before.document.defaults.unidentified;
+            let now = &document.defaults.unidentified;
+            Former::after(&before.unidentified, was, now, unix_ms)
+        });
         Self {
             number: revision.number,
             digest: revision.digest.clone(),
             table: Arc::new(table),
             routes,
             identity: Arc::new(identity::Rules::compile(&document, revision.number)),
-            tenants: tenants(&document, settings, around.metrics),
+            tenants: tenants(&document, settings, around.metrics, before),
+            unidentified,
             as_of: settings.as_of(revision.number),
             own_zone: document
                 .regions
@@ -181,7 +210,8 @@ impl Compiled {
             table: Arc::clone(&self.table),
             routes: Arc::clone(&self.routes),
             identity: Arc::clone(&self.identity),
-            tenants: tenants(&self.document, settings, metrics),
+            tenants: tenants(&self.document, settings, metrics, Some(self)),
+            unidentified: self.unidentified.clone(),
             own_zone: self.own_zone.clone(),
             as_of: settings.as_of(self.number).or(self.as_of),
         }
@@ -216,11 +246,17 @@ fn tenants(
     document: &Document,
     settings: Settings<'_>,
     metrics: &RequestPath,
+    before: Option<&Compiled>,
 ) -> BTreeMap<TenantId, CompiledTenant> {
     let compiled = |name: &TenantId| {
         let (limits, set) = standing(document, name, settings);
+        let known = before.and_then(|before| before.tenants.get(name));
+        let former = known.map_or_else(Vec::new, |known| {
+            Former::after(&known.former, &known.limits, &limits, settings.unix_ms)
+        });
         CompiledTenant {
             limits,
+            former,
             set: set.cloned(),
             decisions: metrics.tenant(name),
             reached: metrics.reached(name),

@@ -102,6 +102,7 @@ fn quota(desk: Desk, asked: Asked) -> BoxFuture<'static, Answer> {
             plan: tenant.plan.as_ref().map(ToString::to_string),
             limits,
             set,
+            before: before(&desk, id, &counted),
             as_of: overrides
                 .as_of(revision, settings.unix_ms)
                 .map(|as_of| as_of.index),
@@ -143,6 +144,7 @@ struct Standings {
 /// started and what it has spent.
 async fn stand(desk: &Desk, tenant: &TenantId, limits: &[Limit]) -> Standings {
     let quota = desk.node.quota();
+    let (former, unix_ms) = (desk.node.former(tenant), desk.unix_ms());
     let (counts, alone) = {
         let charging = quota.charging();
         (limit::counts(&charging, tenant, limits), charging.alone)
@@ -182,6 +184,9 @@ async fn stand(desk: &Desk, tenant: &TenantId, limits: &[Limit]) -> Standings {
         };
         let overshoot_of = overshoot(&count, &heard);
         let starts = overshoot_of.iter().map(|part| part.tokens).sum::<u64>();
+        let former = former.iter().filter(|former| former.limit.id == count.id);
+        let before: u64 = former.map(|former| former.passes(limits, unix_ms)).sum();
+        let pool = holdings.as_ref().map(|holdings| holdings.pool);
         // Without a ledger each node admits all of it.
         let others = u64::try_from(nodes.len().saturating_sub(1)).unwrap_or(u64::MAX);
         let of_all = count.amount.saturating_mul(others);
@@ -191,12 +196,13 @@ async fn stand(desk: &Desk, tenant: &TenantId, limits: &[Limit]) -> Standings {
             used: used.min(count.amount),
             used_in,
             free_here: count.free_here,
-            pool: holdings.as_ref().map(|holdings| holdings.pool),
+            settling: pool.map_or(0, |pool| pool.min(0).unsigned_abs()),
+            pool,
             base: holdings.as_ref().map(|holdings| holdings.base),
             cooling: holdings.as_ref().map(|holdings| holdings.cooling),
             holders,
             regions,
-            overshoot: if alone { of_all } else { starts },
+            overshoot: if alone { of_all } else { starts + before },
             overshoot_of,
         }
     });
@@ -205,6 +211,23 @@ async fn stand(desk: &Desk, tenant: &TenantId, limits: &[Limit]) -> Standings {
         ledger_answered,
         unheard,
     }
+}
+
+/// What a tenant's limits were before, where that still matters.
+fn before(desk: &Desk, tenant: &TenantId, limits: &[Limit]) -> Vec<body::LimitBefore> {
+    let unix_ms = desk.unix_ms();
+    let former = desk.node.former(tenant).into_iter();
+    former
+        .filter_map(|former| {
+            let counts = former.counts_beside(limits, unix_ms);
+            let matters = counts || former.passes(limits, unix_ms) > 0;
+            matters.then(|| body::LimitBefore {
+                limit: limit_body(&former.limit),
+                until: moment::text(former.until_ms),
+                counts,
+            })
+        })
+        .collect()
 }
 
 /// How much of a limit nodes have spent within its window, by region.

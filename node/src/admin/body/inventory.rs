@@ -92,6 +92,9 @@ pub(crate) struct Quota {
     pub(crate) limits: Vec<TenantLimit>,
     /// What an operator has set in place of the plan's limits.
     pub(crate) set: Option<SetLimits>,
+    /// What they were before they became others, where that still matters at this node.
+    #[serde(default)]
+    pub(crate) before: Vec<LimitBefore>,
     /// How those limits stand that the tenant has one count of, in the order above.
     #[serde(default)]
     pub(crate) stand: Vec<LimitStand>,
@@ -106,6 +109,17 @@ pub(crate) struct Quota {
     /// without a quorum.
     #[serde(default)]
     pub(crate) unheard: Vec<String>,
+}
+
+/// What a limit was before it became another one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct LimitBefore {
+    /// As it was.
+    pub(crate) limit: TenantLimit,
+    /// Until when that matters (RFC 3339).
+    pub(crate) until: String,
+    /// Requests pay it beside what it is now. If not, a window may pass what it is now by its amount.
+    pub(crate) counts: bool,
 }
 
 /// How a limit stands over all nodes.
@@ -123,8 +137,11 @@ pub(crate) struct LimitStand {
     pub(crate) used_in: std::collections::BTreeMap<String, u64>,
     /// Tokens that this node could spend now.
     pub(crate) free_here: u64,
-    /// Tokens that nobody holds. Less than 0 after the limit was lowered: so many have still to come back before the
-    /// lower limit holds. None: no node holds more than its base share, all the rest is there.
+    /// Tokens that have still to come back before the limit holds: it was lowered, or what a node had lent is with others
+    /// when that node starts again.
+    #[serde(default)]
+    pub(crate) settling: u64,
+    /// Tokens that nobody holds; less than 0 while it settles. None: no node holds more than its base share, all the rest is there.
     pub(crate) pool: Option<i64>,
     /// Tokens that nodes have as base shares, all together.
     pub(crate) base: Option<u64>,
@@ -134,9 +151,10 @@ pub(crate) struct LimitStand {
     pub(crate) holders: Vec<LimitHolder>,
     /// The same by region.
     pub(crate) regions: std::collections::BTreeMap<String, i64>,
-    /// By how much a window may pass the limit: nothing, but for nodes that were started without a quorum, which go
-    /// on with their base share once for each such start. Of all nodes that could be asked. In a cluster that has no
-    /// ledger yet each node admits all of the limit.
+    /// By how much a window that begins now may pass the limit: nothing, but for nodes that were started without a
+    /// quorum, which go on with their base share once for each such start (of all nodes that could be asked), and for
+    /// what `before` has of the limit that does not count. In a cluster that has no ledger yet each node admits all of
+    /// the limit.
     pub(crate) overshoot: u64,
     /// What of that comes from which node's starts.
     #[serde(default)]

@@ -113,3 +113,50 @@ async fn what_is_set_and_over_holds_no_longer_for_what_is_in_use() {
     gateway.set(&overrides, 999);
     assert_eq!(gateway.ask_as("acme", "/closed").await.status, 429);
 }
+
+/// What an operator sets.
+fn set(gateway: &Gateway, limits: &[&str], unix_ms: u64) {
+    let overrides = Overrides::of_tenant(SetQuota {
+        tenant: "acme".into(),
+        limits: limits.iter().map(|limit| (*limit).to_owned()).collect(),
+        expires_ms: None,
+        reason: String::new(),
+    });
+    gateway.set(&overrides, unix_ms);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_becomes_another_one_is_charged_as_it_was_too_for_a_window() {
+    let gateway = Gateway::start(Some(DOCUMENT)).await;
+    let ask = async || {
+        let answer = gateway.ask_as("acme", "/closed").await;
+        let left = answer.header("x-ratelimit-remaining").to_owned();
+        (answer.status, left)
+    };
+    set(&gateway, &["4/minute"], gateway.unix_ms());
+    assert_eq!(ask().await, (204, "3".to_owned()));
+    assert_eq!(ask().await, (204, "2".to_owned()));
+    // The same number of a fixed window: its count begins anew, and the other one's goes on.
+    let fixed = "{ rate: 4/minute, window: fixed }";
+    set(&gateway, &[fixed], gateway.unix_ms());
+    assert_eq!(ask().await, (204, "1".to_owned()));
+    assert_eq!(ask().await, (204, "0".to_owned()));
+    let refused = gateway.ask_as("acme", "/closed").await;
+    assert_eq!(refused.status, 429);
+    let told = refused.header("ratelimit-policy");
+    assert_eq!(told, "\"tenant-minute\";q=4;w=60", "it is told once");
+    assert!(
+        refused.body.contains("\"tenant-minute\""),
+        "{}",
+        refused.body
+    );
+    // Set again the same way, it is still known what it was.
+    set(&gateway, &[fixed], gateway.unix_ms());
+    assert_eq!(ask().await.0, 429);
+    // A window later it is over.
+    tokio::time::sleep(std::time::Duration::from_secs(65)).await;
+    for left in ["3", "2", "1", "0"] {
+        assert_eq!(ask().await, (204, left.to_owned()));
+    }
+    assert_eq!(ask().await.0, 429);
+}

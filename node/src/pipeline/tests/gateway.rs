@@ -195,6 +195,12 @@ impl Gateway {
         adopter.set(Settings { overrides, unix_ms });
     }
 
+    /// Its clock, in ms since the Unix epoch.
+    pub(super) fn unix_ms(&self) -> u64 {
+        let host: &dyn Host = &*self.host;
+        u64::try_from(host.unix_time().as_millis()).expect("a time of this age")
+    }
+
     pub(super) async fn connect(&self) -> BoxStream {
         self.host.dial(EDGE.into(), &format!("{CLIENT}:4444")).await
     }

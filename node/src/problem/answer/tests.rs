@@ -1,6 +1,7 @@
 //! What clients are told.
 
 use super::*;
+use crate::limit::Why;
 
 fn facts() -> Facts<'static> {
     Facts {
@@ -24,6 +25,7 @@ async fn a_rate_limited_request_says_which_limit_and_when_to_come_back() {
     let refusal = Refusal::RateLimited {
         tenant: Some(TenantId::from("acme")),
         limit: "tenant-hour".to_owned(),
+        why: Why::Local,
         retry_after: Duration::from_millis(1200),
     };
     let response = respond(&refusal, &facts());
@@ -38,6 +40,10 @@ async fn a_rate_limited_request_says_which_limit_and_when_to_come_back() {
     assert_eq!(body["tenant"], "acme");
     assert_eq!(body["limit"], "tenant-hour");
     assert_eq!(body["retry_after"], 2);
+    assert_eq!(
+        body["detail"],
+        "limit tenant-hour has too little left at this node"
+    );
     assert_eq!(body["instance"], "4bf92f3577b34da6a3ce929d0e0e4736");
 }
 

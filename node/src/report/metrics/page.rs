@@ -231,6 +231,7 @@ mod tests {
     use meridian_config::name::{RouteName, TenantId};
 
     use super::super::{Metrics, decision};
+    use crate::limit::Why;
     use crate::problem::{Refusal, TokenFault, UpstreamFault};
 
     #[test]
@@ -295,6 +296,7 @@ mod tests {
             Refusal::RateLimited {
                 tenant: None,
                 limit: text(),
+                why: Why::Limit,
                 retry_after: Duration::ZERO,
             },
             Refusal::UpstreamError(UpstreamFault::Connect),

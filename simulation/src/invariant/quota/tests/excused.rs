@@ -23,7 +23,7 @@ fn a_machine_that_stood_still_is_excused_until_its_next_tick() {
         if let Some(ms) = ticked {
             story.holds_by(ms, clock_ms - 10, true, holding(45, 0, 25, 20));
         }
-        story.charge_by(40_000, clock_ms, 26, late.clone());
+        story.charge_by(40_000, clock_ms, 26, late);
         story.broken()
     };
     assert_eq!(spent(5000, None), [""; 0]);
