@@ -30,12 +30,15 @@ pub(super) struct Books {
     lives: BTreeMap<NodeId, Life>,
     /// When the last answered ask of a life was sent.
     contacts: BTreeMap<(NodeId, u64), Sent>,
-    /// What earlier lives have spent.
-    former: BTreeMap<(NodeId, u64), Spends>,
+    /// What earlier lives have spent, and their bases in the end.
+    former: BTreeMap<(NodeId, u64), (Spends, Bases)>,
 }
 
 /// What was spent of each key.
 type Spends = BTreeMap<KeyId, Spent>;
+
+/// The base of each key, as it was seen last.
+type Bases = BTreeMap<KeyId, u32>;
 
 /// What was spent of a key.
 #[derive(Debug, Default)]
@@ -93,8 +96,7 @@ struct AtNode {
     asks: BTreeMap<u64, Sent>,
     /// Its last tick, of those that were seen.
     ticked: Option<Sent>,
-    /// Its base of each key, as it was seen last.
-    bases: BTreeMap<KeyId, u32>,
+    bases: Bases,
     /// Since it holds what it holds.
     spends: Spends,
 }
@@ -153,8 +155,11 @@ impl Books {
             TokensDeed::Begun { life } => {
                 let at = self.nodes.entry(seen.node.clone()).or_default();
                 if at.life != *life {
-                    let spends = std::mem::take(&mut at.spends);
-                    self.former.insert((seen.node.clone(), at.life), spends);
+                    let left = (
+                        std::mem::take(&mut at.spends),
+                        std::mem::take(&mut at.bases),
+                    );
+                    self.former.insert((seen.node.clone(), at.life), left);
                 }
                 *at = AtNode {
                     life: *life,
@@ -165,7 +170,7 @@ impl Books {
                         false => BTreeMap::new(),
                     },
                     ticked: None,
-                    bases: BTreeMap::new(),
+                    bases: Bases::new(),
                     spends: Spends::new(),
                 };
             }
@@ -326,11 +331,15 @@ impl Books {
         after: Option<Duration>,
     ) -> u64 {
         let present = self.nodes.get(node).filter(|at| at.life == life);
-        let spends = match present {
-            Some(at) => Some(&at.spends),
-            None => self.former.get(&(node.clone(), life)),
+        let (spends, bases) = match present {
+            Some(at) => (Some(&at.spends), Some(&at.bases)),
+            None => self
+                .former
+                .get(&(node.clone(), life))
+                .map(|(spends, bases)| (spends, bases))
+                .unzip(),
         };
-        let base = present.and_then(|at| at.bases.get(key)).copied();
+        let base = bases.and_then(|bases| bases.get(key)).copied();
         let spent = spends.and_then(|spends| spends.get(key));
         spent.map_or(0, |spent| spent.beyond_base(after, base.unwrap_or(0)))
     }
@@ -344,7 +353,7 @@ impl Books {
         after: Option<Duration>,
     ) -> u64 {
         let lives = self.former.range((node.clone(), 0)..(node.clone(), life));
-        let spent = lives.filter_map(|(_, spends)| spends.get(key));
+        let spent = lives.filter_map(|(_, (spends, _))| spends.get(key));
         spent.map(|spent| spent.after(after)).sum()
     }
 

@@ -73,6 +73,25 @@ fn what_a_grown_base_makes_good_need_not_rest() {
         story.books(31_100, standing(40, 50, 10, 0));
         story.broken()
     };
+    // The same of a life that is over.
+    let over = |base: u32| {
+        let mut story = Story::begin();
+        story.charge(4400, 45, holding(0, 45, 25, 20));
+        story.holds(4450, holding(0, 45, base, 45 - base.cast_signed()));
+        story.deed(4500, TokensDeed::Begun { life: 2 });
+        let up = Some((NodeId::from("a"), 2));
+        let changed = vec![(KEY, Some(standing(40, 50, 10, 0)))];
+        story.applied(
+            5000,
+            AppliedSeen {
+                up,
+                changed,
+                ..AppliedSeen::default()
+            },
+        );
+        story.broken().contains(&LIVES)
+    };
+    assert_eq!((over(35), over(34)), (false, true));
     // What it holds beyond its base was booked for it till then, and is judged by another promise.
     let leases = |broken: Vec<&str>| broken.contains(&LEASES);
     assert!(!leases(grown(35)));
