@@ -183,6 +183,44 @@ async fn the_figures_of_a_limit_add_up_and_its_fields_are_those_of_the_contract(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_limit_that_becomes_another_one_no_more_is_admitted_than_of_one() {
+    let dev = Dev::start().await;
+    let eu = dev.node("eu-west");
+    set(&dev, &eu, "300/hour").await;
+    admitted(&dev, &eu, 200).await;
+    set(&dev, &eu, "{ rate: 300/hour, window: fixed }").await;
+    let token = dev.token("acme", &["plants:read"]).await;
+    let call = get("/v1/plants").token(&token);
+    for node in dev.nodes() {
+        until("every node has heard of it", LONG, async || {
+            let before = told(&dev, &node).await["before"].clone();
+            let counts = before[0]["counts"] == true && before[0]["limit"]["window"] == "sliding";
+            counts.then_some(()).ok_or(before.to_string())
+        })
+        .await;
+    }
+    let mut more = 0;
+    until("both are used up", LONG, async || {
+        let mut refused = true;
+        for node in dev.nodes() {
+            while call.try_send(node.http).await?.status == 200 {
+                more += 1;
+                refused = false;
+                assert!(more <= 100, "200 of 300 had been admitted before");
+            }
+        }
+        refused.then_some(()).ok_or(format!("{more} more"))
+    })
+    .await;
+    // What others lend comes within seconds; at least what the pool has is admitted.
+    assert!(more > 30, "{more}");
+    let text = dev.admin(&eu, &["quota", "acme"]).await.expect(0).stdout;
+    let was = "tenant-hour was 300/hour: requests pay that too until ";
+    assert!(text.contains(was), "{text}");
+    dev.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_started_without_a_quorum_shows_in_the_bound_everywhere() {
     let dev = Dev::start().await;
     let eu = dev.node("eu-west");
