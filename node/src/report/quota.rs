@@ -11,7 +11,7 @@ use prometheus::{
 use super::family::{counter, description, family, gauge, level};
 
 /// Name, help and labels of every family here.
-const FAMILIES: [(&str, &str, &[&str]); 8] = [
+const FAMILIES: [(&str, &str, &[&str]); 7] = [
     (
         "meridian_quota_tokens",
         "Tokens of all limits at this node: free, and cooling (spent less than a window ago).",
@@ -29,7 +29,7 @@ const FAMILIES: [(&str, &str, &[&str]); 8] = [
     ),
     (
         "meridian_quota_asks_total",
-        "Asks to the ledger's leader, by what came of them.",
+        "Asks to the ledger's leader, by what came of them; seatless: answered, and the node, which has started, waits for its base share of all limits.",
         &["outcome"],
     ),
     (
@@ -40,11 +40,6 @@ const FAMILIES: [(&str, &str, &[&str]); 8] = [
     (
         "meridian_quota_lives_total",
         "Times that this node gave up what it held and began anew, because its clocks came apart.",
-        &[],
-    ),
-    (
-        "meridian_quota_seatless",
-        "Whether this node, which has started, waits for its base share of all limits: others have spent of it, and it is given what it asks for until that has cooled.",
         &[],
     ),
     (
@@ -84,7 +79,8 @@ impl Collector for QuotaPage {
         let size = |size: usize| level(u64::try_from(size).unwrap_or(u64::MAX));
         let (ledger, _) = self.quota.size();
         let (tally, stage) = (self.quota.tally(), self.quota.stage());
-        let answered = tally.asks.saturating_sub(tally.unanswered);
+        let others = tally.unanswered + tally.seatless;
+        let answered = tally.asks.saturating_sub(others);
         let state = |state, value| gauge(&[("state", state)], level(value));
         let place = |place, keys| gauge(&[("place", place)], size(keys));
         let outcome = |outcome, value| counter(&[("outcome", outcome)], value);
@@ -108,6 +104,7 @@ impl Collector for QuotaPage {
                 vec![
                     outcome("answered", answered),
                     outcome("unanswered", tally.unanswered),
+                    outcome("seatless", tally.seatless),
                 ],
             ),
             (
@@ -119,7 +116,6 @@ impl Collector for QuotaPage {
                 ],
             ),
             (MetricType::COUNTER, vec![counter(&[], tally.lives)]),
-            (MetricType::GAUGE, yes(stage == Stage::Seatless)),
             (MetricType::GAUGE, yes(stage == Stage::Alone)),
         ];
         let families = metrics.into_iter().zip(FAMILIES);

@@ -293,6 +293,7 @@ impl Keeping {
                         Some(_) => Stage::Answered,
                         None => Stage::Seatless,
                     };
+                    add(&self.tallies.seatless, usize::from(grant.base.is_none()));
                     self.stage.send_if_modified(|stage| {
                         let before = std::mem::replace(stage, now);
                         before != now

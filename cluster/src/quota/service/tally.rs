@@ -11,6 +11,8 @@ pub struct Tally {
     pub items: u64,
     /// Asks that the ledger did not answer in time.
     pub unanswered: u64,
+    /// Asks that it answered without a share of base.
+    pub seatless: u64,
     /// Keys that the ledger gave tokens of, or confirmed.
     pub grants: u64,
     /// Keys that it wanted tokens back of.
@@ -25,6 +27,7 @@ pub(super) struct Tallies {
     pub(super) asks: AtomicU64,
     pub(super) items: AtomicU64,
     pub(super) unanswered: AtomicU64,
+    pub(super) seatless: AtomicU64,
     pub(super) grants: AtomicU64,
     pub(super) recalls: AtomicU64,
     pub(super) lives: AtomicU64,
@@ -36,6 +39,7 @@ impl Tallies {
             asks: self.asks.load(Relaxed),
             items: self.items.load(Relaxed),
             unanswered: self.unanswered.load(Relaxed),
+            seatless: self.seatless.load(Relaxed),
             grants: self.grants.load(Relaxed),
             recalls: self.recalls.load(Relaxed),
             lives: self.lives.load(Relaxed),
