@@ -61,6 +61,7 @@ impl Bench {
                 answers: Some(Echo { seq: 0, sent_ms: 0 }),
                 base: Some(BaseRight {
                     share: Share { seat: 0, seats: 1 },
+                    within_ms: u64::MAX,
                     unspent_ms: 500 * 24 * 3_600_000,
                     past: None,
                     waited_ms: u64::MAX,

@@ -167,6 +167,9 @@ pub struct Echo {
 pub struct BaseRight {
     /// Which part is the node's.
     pub share: Share,
+    /// Of keys with windows of at most so many ms; less than the greatest number for a node that waits until longer ones
+    /// are in no deficit, and then of sliding windows alone.
+    pub within_ms: u64,
     /// For how long, in ms of log time, nobody else has spent of this share. A key's base may be spent when
     /// this, and what the node has counted by its own clock since it first was told, is its window
     /// [stretched](super::params::Params::stretched); a fixed window's in the first window that begins

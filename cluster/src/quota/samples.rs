@@ -86,6 +86,7 @@ pub(super) fn grant() -> QuotaGrant {
         }),
         base: Some(BaseRight {
             share: Share { seat: 2, seats: 9 },
+            within_ms: u64::MAX,
             unspent_ms: u64::MAX,
             waited_ms: 70_000,
             firm: true,

@@ -28,6 +28,8 @@ pub(super) struct Base {
 #[derive(Debug, Clone, Copy)]
 struct Right {
     share: Share,
+    /// For windows of at most so many ms.
+    within_ms: u64,
     /// Whether it goes for limits with `on_lapse: deny`.
     firm: bool,
     /// When the node learnt the following.
@@ -128,6 +130,7 @@ impl Base {
         });
         let mut learnt = Right {
             share: new.share,
+            within_ms: new.within_ms,
             firm: new.firm,
             told: now,
             unspent_ms: new.unspent_ms,
@@ -157,6 +160,7 @@ impl Base {
     pub(super) fn assumed(self, share: Share, now: Now) -> Self {
         let right = Some(Right {
             share,
+            within_ms: u64::MAX,
             firm: false,
             told: now,
             unspent_ms: u64::MAX,
@@ -170,16 +174,26 @@ impl Base {
         self.right.map_or(0, |right| right.share.seats)
     }
 
-    /// The share and whether it is firm: what the base of every key changes with.
-    pub(super) fn kind(&self) -> Option<(Share, bool)> {
-        self.right.map(|right| (right.share, right.firm))
+    /// The share, for which windows, and whether it is firm: what the base of every key changes with.
+    pub(super) fn kind(&self) -> Option<(Share, u64, bool)> {
+        self.right
+            .map(|right| (right.share, right.within_ms, right.firm))
+    }
+
+    /// Whether it is of all keys.
+    pub(super) fn is_whole(&self) -> bool {
+        let right = self.right.filter(|right| right.within_ms == u64::MAX);
+        self.alone || right.is_some()
     }
 
     /// What may be spent of a key of these terms once others' spending of it has cooled off.
     pub(super) fn in_time(&self, terms: &Terms) -> u32 {
         match self.alone {
             true => terms.limit(),
-            false => self.right.map_or(0, |right| terms.base(right.share)),
+            false => {
+                let right = self.right.filter(|right| right.covers(terms));
+                right.map_or(0, |right| terms.base(right.share))
+            }
         }
     }
 
@@ -188,7 +202,7 @@ impl Base {
         if self.alone {
             return terms.limit();
         }
-        let Some(right) = self.right else {
+        let Some(right) = self.right.filter(|right| right.covers(terms)) else {
             return 0;
         };
         if terms.on_lapse() == OnLapse::Deny && !right.firm {
@@ -219,6 +233,12 @@ impl Base {
 }
 
 impl Right {
+    /// Whether it goes for keys of these terms.
+    fn covers(&self, terms: &Terms) -> bool {
+        let whole = self.within_ms == u64::MAX;
+        whole || terms.kind() == Kind::Sliding && terms.window_ms() <= self.within_ms
+    }
+
     /// For how long nobody else has spent of it.
     fn unspent(&self, now: Now) -> Duration {
         passed(self.told, self.unspent_ms, now)
@@ -277,6 +297,7 @@ mod tests {
     fn right(seat: u16, seats: u16, unspent: u64, firm: bool) -> Option<BaseRight> {
         Some(BaseRight {
             share: Share { seat, seats },
+            within_ms: u64::MAX,
             unspent_ms: unspent * 1000,
             waited_ms: u64::MAX,
             firm,
@@ -310,6 +331,32 @@ mod tests {
         base.told(right(1, 4, 3, true), at(3));
         assert_eq!(base.of(&KEY, &fixed, at(99)), 0);
         assert_eq!(base.of(&KEY, &fixed, at(100)), 125);
+    }
+
+    #[test]
+    fn a_right_to_shorter_windows_is_none_to_longer_and_fixed_ones() {
+        let of = |seconds: u64, kind| {
+            Terms::new(1000, Duration::from_secs(seconds), kind, OnLapse::Base).unwrap()
+        };
+        let mut base = Base::new(Params::DEFAULT);
+        let part = right(1, 4, 9999, true).map(|right| BaseRight {
+            within_ms: 99_999,
+            ..right
+        });
+        base.told(part, at(0));
+        assert!(!base.is_whole());
+        for (terms, expected) in [
+            (of(99, Kind::Sliding), 125),
+            (of(100, Kind::Sliding), 0),
+            (of(99, Kind::Fixed), 0),
+        ] {
+            assert_eq!(base.of(&KEY, &terms, at(0)), expected, "{terms:?}");
+            assert_eq!(base.in_time(&terms), expected);
+        }
+        let before = base.kind();
+        base.told(right(1, 4, 9999, true), at(1));
+        assert!(base.is_whole() && base.kind() != before);
+        assert_eq!(base.of(&KEY, &of(100, Kind::Sliding), at(1)), 125);
     }
 
     #[test]

@@ -228,10 +228,10 @@ impl Keeper {
             }
         }
         self.look_at_resting(clock);
-        // Without base it waits for a word on that.
-        let heartbeat = match self.base.kind() {
-            Some(_) => self.holder.params.heartbeat,
-            None => self.holder.params.heartbeat / 4,
+        // Without all of its base it waits for a word on that.
+        let heartbeat = match self.base.is_whole() {
+            true => self.holder.params.heartbeat,
+            false => self.holder.params.heartbeat / 4,
         };
         let silent = self
             .sent
@@ -245,7 +245,7 @@ impl Keeper {
     /// The share of every limit's base that this node has; none while it has none.
     #[must_use]
     pub fn share(&self) -> Option<Share> {
-        self.base.kind().map(|(share, _)| share)
+        self.base.kind().map(|(share, ..)| share)
     }
 
     /// How many keys are in use.

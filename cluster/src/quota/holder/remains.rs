@@ -186,6 +186,7 @@ mod tests {
         let remains = remains();
         let right = |incarnation, seq, seat| BaseRight {
             share: Share { seat, seats: 4 },
+            within_ms: u64::MAX,
             unspent_ms: 0,
             waited_ms: 0,
             firm: true,

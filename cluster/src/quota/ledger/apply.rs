@@ -81,9 +81,12 @@ impl Ledger {
         if due && self.roster.waiting() {
             self.scanned = Some(self.now.log_ms);
             self.shorts = self.search_shorts();
-            if self.shorts.is_empty() {
-                let held = !self.books.is_empty();
-                self.roster.confirm(held.then_some(self.now));
+            match self.shortest_short() {
+                Some(window_ms) => self.roster.confirm_within(window_ms - 1),
+                None => {
+                    let held = !self.books.is_empty();
+                    self.roster.confirm(held.then_some(self.now));
+                }
             }
         }
     }

@@ -142,9 +142,18 @@ impl Ledger {
 
     /// Some of the keys that are in deficit.
     fn search_shorts(&self) -> Vec<KeyId> {
-        let short = |book: &Book| book.pool(&self.booked(book), self.now) < 0;
-        let books = self.books.iter().filter(|(_, book)| short(book));
+        let books = self.books.iter().filter(|(_, book)| self.is_short(book));
         books.map(|(key, _)| *key).take(SHORTS_MOST).collect()
+    }
+
+    /// The shortest window of a key that is in deficit, in ms.
+    fn shortest_short(&self) -> Option<u64> {
+        let books = self.books.values().filter(|book| self.is_short(book));
+        books.map(|book| book.terms.window_ms()).min()
+    }
+
+    fn is_short(&self, book: &Book) -> bool {
+        book.pool(&self.booked(book), self.now) < 0
     }
 
     /// Keys that a node waits for to have no deficit, as of the last search.

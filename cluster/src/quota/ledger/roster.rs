@@ -40,6 +40,8 @@ pub(super) struct Member {
     pub(super) seat: Option<u16>,
     /// It may spend base: no key was in deficit at some moment since its part counts as taken.
     seated: bool,
+    /// Until then it may of keys with windows of at most so many ms, of which that was so.
+    within_ms: u64,
     /// That goes for keys whose base was given to others while it was out of contact, too.
     firm: bool,
 }
@@ -218,6 +220,7 @@ impl Roster {
             waited: None,
             seat: None,
             seated: false,
+            within_ms: 0,
             firm: true,
         };
         match vacant {
@@ -229,11 +232,11 @@ impl Roster {
         Some(number)
     }
 
-    /// A life is over that had lent of its base, which the next one does not know: it has none of any key before no
-    /// key is in deficit.
+    /// A life is over that had lent of its base, which the next one does not know: it has none of a key before no key with
+    /// a window as long as that or shorter is in deficit.
     pub(super) fn unseat(&mut self, number: u16) {
         if let Some(member) = self.member_mut(number) {
-            member.seated = false;
+            (member.seated, member.within_ms) = (false, 0);
         }
     }
 
@@ -353,7 +356,7 @@ impl Roster {
         for ((number, member), (at, seat)) in waiting.zip(vacant) {
             seat.holder = Some(number);
             member.seat = Some(at);
-            member.seated = false;
+            (member.seated, member.within_ms) = (false, 0);
         }
     }
 
@@ -376,10 +379,23 @@ impl Roster {
         }
     }
 
+    /// No key with a window of at most so many ms is in deficit, with all base counted as taken: of these the waiting ones
+    /// have base.
+    pub(super) fn confirm_within(&mut self, ms: u64) {
+        let members = self.members.iter_mut().flatten();
+        for member in members.filter(|member| member.seat.is_some() && !member.seated) {
+            member.within_ms = member.within_ms.max(ms);
+        }
+    }
+
     /// A node's right to base.
     pub(super) fn right(&self, number: u16, now: Stamp) -> Option<BaseRight> {
         let member = self.member(number)?;
-        let at = member.seat.filter(|_| member.seated)?;
+        let within_ms = match member.seated {
+            true => u64::MAX,
+            false => member.within_ms,
+        };
+        let at = member.seat.filter(|_| within_ms > 0)?;
         let seat = self.seats.get(usize::from(at))?;
         let ago = |then: Option<Stamp>| {
             then.map_or(u64::MAX, |then| now.log_ms.saturating_sub(then.log_ms))
@@ -393,6 +409,7 @@ impl Roster {
                 seat: at,
                 seats: self.split(),
             },
+            within_ms,
             unspent_ms: ago(since),
             waited_ms: ago(waited),
             firm: member.firm,

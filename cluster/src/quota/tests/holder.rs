@@ -131,6 +131,7 @@ impl Node {
             base: Some(BaseRight {
                 share: Share { seat: 1, seats: 9 },
                 past: None,
+                within_ms: u64::MAX,
                 unspent_ms: 400 * 24 * 3_600_000,
                 waited_ms: u64::MAX,
                 firm: true,

@@ -96,7 +96,7 @@ fn a_wish_from_before_does_not_hide_that_base_was_lent() {
 }
 
 #[test]
-fn a_new_life_of_a_node_that_had_lent_has_no_base_before_it_is_there_again() {
+fn a_new_life_of_a_node_that_had_lent_has_base_of_shorter_windows_before_it_is_there_again() {
     let mut desk = Desk::with(2);
     desk.hear(lending("b", 1, 200, 200, 0));
     desk.hear(ask("a", 1, 0, 700));
@@ -112,12 +112,35 @@ fn a_new_life_of_a_node_that_had_lent_has_no_base_before_it_is_there_again() {
         ..ask("b", seq, 0, 0)
     };
     desk.log_ms += 5000;
-    assert_eq!(desk.hear(second(1)).unwrap().base, None);
+    let window_ms = desk.ledger.standing(&KEY).unwrap().terms.window_ms();
+    let right = desk.hear(second(1)).unwrap().base.unwrap();
+    assert_eq!((right.share.seat, right.within_ms), (1, window_ms - 1));
     desk.hear(ask("a", 2, 200, 700));
     desk.log_ms += 1000;
     desk.hear(second(2));
     let right = desk.hear(second(3)).unwrap().base.unwrap();
     assert_eq!((right.share.seat, right.unspent_ms), (1, 6000));
+    assert_eq!(right.within_ms, u64::MAX);
+    // What the next life goes on with; one of a node that had lent again waits again.
+    desk.act(Act::NodeUp {
+        node: name(1),
+        incarnation: 3,
+    });
+    assert_eq!(desk.ledger.right(&name(1)).unwrap().within_ms, u64::MAX);
+    let third = |mut ask: QuotaAsk| {
+        ask.incarnation = 3;
+        ask
+    };
+    desk.hear(third(lending("b", 1, 200, 200, 0)));
+    desk.hear(ask("a", 3, 200, 900));
+    desk.act(Act::NodeUp {
+        node: name(1),
+        incarnation: 4,
+    });
+    assert_eq!(
+        desk.ledger.right(&name(1)).unwrap().within_ms,
+        window_ms - 1
+    );
 }
 
 #[test]
