@@ -16,7 +16,7 @@ use meridian_cluster::quota::{
     holder::{Holder, Keeper, KeyHandle, OnEmpty, Who},
     key::KeyId,
     message::{BaseRight, Echo, QuotaGrant},
-    terms::{Kind, OnLapse, Share, Terms},
+    terms::{Kind, OnLapse, Scope, Share, Terms},
 };
 
 /// The machine's clock; the wall clock is an offset, as a node has it.
@@ -61,11 +61,10 @@ impl Bench {
                 answers: Some(Echo { seq: 0, sent_ms: 0 }),
                 base: Some(BaseRight {
                     share: Share { seat: 0, seats: 1 },
-                    within_ms: u64::MAX,
+                    scope: Scope::WHOLE,
                     unspent_ms: 500 * 24 * 3_600_000,
                     past: None,
                     waited_ms: u64::MAX,
-                    firm: true,
                 }),
                 items: Vec::new(),
                 recalls: Vec::new(),

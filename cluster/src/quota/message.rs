@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     key::KeyId,
-    terms::{Share, Terms, Unkept},
+    terms::{Scope, Share, Terms, Unkept},
 };
 use crate::wire::{self, Unreadable};
 
@@ -167,9 +167,8 @@ pub struct Echo {
 pub struct BaseRight {
     /// Which part is the node's.
     pub share: Share,
-    /// Of keys with windows of at most so many ms; less than the greatest number for a node that waits until longer ones
-    /// are in no deficit, and then of sliding windows alone.
-    pub within_ms: u64,
+    /// Of which keys.
+    pub scope: Scope,
     /// For how long, in ms of log time, nobody else has spent of this share. A key's base may be spent when
     /// this, and what the node has counted by its own clock since it first was told, is its window
     /// [stretched](super::params::Params::stretched); a fixed window's in the first window that begins
@@ -179,9 +178,6 @@ pub struct BaseRight {
     /// had it; the greatest number: neither. Base of a fixed window may be spent in the first window that begins after
     /// that moment, too: what others handed back just then they may have spent in the one before.
     pub waited_ms: u64,
-    /// Whether that goes for limits with `on_lapse: deny` too: not for a node that was out of contact for so
-    /// long that their base was given to others, until it is whole again.
-    pub firm: bool,
     /// The life before this one; none: the node is new, or was declared gone since.
     pub past: Option<Past>,
 }

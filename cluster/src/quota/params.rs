@@ -48,6 +48,8 @@ pub struct Planted {
     pub gives_beyond_pool: bool,
     /// A node says that it has handed tokens back, and keeps them.
     pub keeps_returns: bool,
+    /// The ledger gives base to nodes that wait while keys with windows as long are in deficit.
+    pub base_in_deficit: bool,
     /// A node spends its base share at once after a start.
     pub base_at_once: bool,
     /// A node takes all that an earlier life has spent of its base for cool.
@@ -75,6 +77,7 @@ impl Planted {
         slot_early: false,
         gives_beyond_pool: false,
         keeps_returns: false,
+        base_in_deficit: false,
         base_at_once: false,
         forgets_remains: false,
         always_fits: false,

@@ -9,7 +9,7 @@ use super::{
         Act, AskItem, BaseRight, Echo, Entry, GrantItem, Line, Past, QuotaAsk, QuotaGrant, Recall,
         Rests, Span, Stamp, Wish,
     },
-    terms::{Kind, OnLapse, Share, Terms},
+    terms::{Kind, OnLapse, Scope, Share, Terms},
 };
 use crate::{
     corpus::{Sample, all, every, first},
@@ -86,10 +86,9 @@ pub(super) fn grant() -> QuotaGrant {
         }),
         base: Some(BaseRight {
             share: Share { seat: 2, seats: 9 },
-            within_ms: u64::MAX,
+            scope: Scope::WHOLE,
             unspent_ms: u64::MAX,
             waited_ms: 70_000,
-            firm: true,
             past: Some(Past {
                 incarnation: 1_779_999_000_000,
                 seq: 4000,

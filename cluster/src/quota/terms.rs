@@ -158,6 +158,54 @@ pub struct Shape {
     pub(crate) pooled: bool,
 }
 
+/// For which limits a node has its share of base: for all, or while it waits, for those with windows that are shorter than
+/// those in deficit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// Windows of at most so many ms.
+    pub within_ms: u64,
+    /// The same, of limits with `on_lapse: deny`, whose base was given to others while the node was out of contact.
+    pub firm_ms: u64,
+}
+
+impl Scope {
+    /// All limits.
+    pub const WHOLE: Self = Self {
+        within_ms: u64::MAX,
+        firm_ms: u64::MAX,
+    };
+
+    /// None yet, of a node that nothing was given to others of.
+    pub(crate) const AWAITED: Self = Self {
+        within_ms: 0,
+        ..Self::WHOLE
+    };
+
+    /// Whether a limit of these terms is one of them.
+    #[must_use]
+    pub fn covers(self, terms: &Terms) -> bool {
+        let most = match terms.on_lapse() {
+            OnLapse::Base => self.within_ms,
+            OnLapse::Deny => self.within_ms.min(self.firm_ms),
+        };
+        terms.window_ms() <= most
+    }
+
+    /// Whether all limits are.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self == Self::WHOLE
+    }
+
+    /// With those of windows of at most so many ms.
+    pub(crate) fn and_within(self, ms: u64) -> Self {
+        Self {
+            within_ms: self.within_ms.max(ms),
+            firm_ms: self.firm_ms.max(ms),
+        }
+    }
+}
+
 /// One of so many equal parts of every limit's base half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Share {

@@ -29,7 +29,7 @@ const FAMILIES: [(&str, &str, &[&str]); 7] = [
     ),
     (
         "meridian_quota_asks_total",
-        "Asks to the ledger's leader, by what came of them; seatless: answered, and the node, which has started, waits for its base share of all limits.",
+        "Asks to the ledger's leader, by what came of them; seatless: answered, and the node, which has started, waits for its base share of limits with windows as long as that of one whose tokens others hold.",
         &["outcome"],
     ),
     (

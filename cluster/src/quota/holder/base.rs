@@ -10,7 +10,7 @@ use super::{
         key::KeyId,
         message::{BaseRight, Past},
         params::Params,
-        terms::{Kind, OnLapse, Share, Terms},
+        terms::{Kind, Scope, Share, Terms},
     },
     remains::Remains,
 };
@@ -28,10 +28,7 @@ pub(super) struct Base {
 #[derive(Debug, Clone, Copy)]
 struct Right {
     share: Share,
-    /// For windows of at most so many ms.
-    within_ms: u64,
-    /// Whether it goes for limits with `on_lapse: deny`.
-    firm: bool,
+    scope: Scope,
     /// When the node learnt the following.
     told: Now,
     /// For how long nobody else had spent of the share by then, in ms.
@@ -130,8 +127,7 @@ impl Base {
         });
         let mut learnt = Right {
             share: new.share,
-            within_ms: new.within_ms,
-            firm: new.firm,
+            scope: new.scope,
             told: now,
             unspent_ms: new.unspent_ms,
             waited: (now, new.waited_ms),
@@ -160,8 +156,10 @@ impl Base {
     pub(super) fn assumed(self, share: Share, now: Now) -> Self {
         let right = Some(Right {
             share,
-            within_ms: u64::MAX,
-            firm: false,
+            scope: Scope {
+                firm_ms: 0,
+                ..Scope::WHOLE
+            },
             told: now,
             unspent_ms: u64::MAX,
             waited: (now, u64::MAX),
@@ -174,16 +172,14 @@ impl Base {
         self.right.map_or(0, |right| right.share.seats)
     }
 
-    /// The share, for which windows, and whether it is firm: what the base of every key changes with.
-    pub(super) fn kind(&self) -> Option<(Share, u64, bool)> {
-        self.right
-            .map(|right| (right.share, right.within_ms, right.firm))
+    /// The share, and of which keys: what the base of every key changes with.
+    pub(super) fn kind(&self) -> Option<(Share, Scope)> {
+        self.right.map(|right| (right.share, right.scope))
     }
 
     /// Whether it is of all keys.
     pub(super) fn is_whole(&self) -> bool {
-        let right = self.right.filter(|right| right.within_ms == u64::MAX);
-        self.alone || right.is_some()
+        self.alone || self.right.is_some_and(|right| right.scope.is_whole())
     }
 
     /// What may be spent of a key of these terms once others' spending of it has cooled off.
@@ -191,7 +187,7 @@ impl Base {
         match self.alone {
             true => terms.limit(),
             false => {
-                let right = self.right.filter(|right| right.covers(terms));
+                let right = self.right.filter(|right| right.scope.covers(terms));
                 right.map_or(0, |right| terms.base(right.share))
             }
         }
@@ -202,12 +198,9 @@ impl Base {
         if self.alone {
             return terms.limit();
         }
-        let Some(right) = self.right.filter(|right| right.covers(terms)) else {
+        let Some(right) = self.right.filter(|right| right.scope.covers(terms)) else {
             return 0;
         };
-        if terms.on_lapse() == OnLapse::Deny && !right.firm {
-            return 0;
-        }
         let base = terms.base(right.share);
         if self.params.planted.base_at_once || right.rested(terms, now, &self.params) {
             return base;
@@ -233,12 +226,6 @@ impl Base {
 }
 
 impl Right {
-    /// Whether it goes for keys of these terms.
-    fn covers(&self, terms: &Terms) -> bool {
-        let whole = self.within_ms == u64::MAX;
-        whole || terms.kind() == Kind::Sliding && terms.window_ms() <= self.within_ms
-    }
-
     /// For how long nobody else has spent of it.
     fn unspent(&self, now: Now) -> Duration {
         passed(self.told, self.unspent_ms, now)
@@ -279,7 +266,10 @@ fn begun(told: Now, ms: u64, params: &Params) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quota::clock::{Monotonic, Unix};
+    use crate::quota::{
+        clock::{Monotonic, Unix},
+        terms::OnLapse,
+    };
 
     fn at(seconds: u64) -> Now {
         Now {
@@ -297,10 +287,12 @@ mod tests {
     fn right(seat: u16, seats: u16, unspent: u64, firm: bool) -> Option<BaseRight> {
         Some(BaseRight {
             share: Share { seat, seats },
-            within_ms: u64::MAX,
+            scope: Scope {
+                firm_ms: if firm { u64::MAX } else { 0 },
+                ..Scope::WHOLE
+            },
             unspent_ms: unspent * 1000,
             waited_ms: u64::MAX,
-            firm,
             past: None,
         })
     }
@@ -334,21 +326,26 @@ mod tests {
     }
 
     #[test]
-    fn a_right_to_shorter_windows_is_none_to_longer_and_fixed_ones() {
-        let of = |seconds: u64, kind| {
-            Terms::new(1000, Duration::from_secs(seconds), kind, OnLapse::Base).unwrap()
+    fn a_right_to_shorter_windows_is_none_to_longer_ones() {
+        let of = |seconds: u64, on_lapse| {
+            let window = Duration::from_secs(seconds);
+            Terms::new(1000, window, Kind::Sliding, on_lapse).unwrap()
         };
         let mut base = Base::new(Params::DEFAULT);
         let part = right(1, 4, 9999, true).map(|right| BaseRight {
-            within_ms: 99_999,
+            scope: Scope {
+                within_ms: 99_999,
+                firm_ms: 49_999,
+            },
             ..right
         });
         base.told(part, at(0));
         assert!(!base.is_whole());
         for (terms, expected) in [
-            (of(99, Kind::Sliding), 125),
-            (of(100, Kind::Sliding), 0),
-            (of(99, Kind::Fixed), 0),
+            (of(99, OnLapse::Base), 125),
+            (of(100, OnLapse::Base), 0),
+            (of(49, OnLapse::Deny), 125),
+            (of(50, OnLapse::Deny), 0),
         ] {
             assert_eq!(base.of(&KEY, &terms, at(0)), expected, "{terms:?}");
             assert_eq!(base.in_time(&terms), expected);
@@ -356,7 +353,7 @@ mod tests {
         let before = base.kind();
         base.told(right(1, 4, 9999, true), at(1));
         assert!(base.is_whole() && base.kind() != before);
-        assert_eq!(base.of(&KEY, &of(100, Kind::Sliding), at(1)), 125);
+        assert_eq!(base.of(&KEY, &of(100, OnLapse::Deny), at(1)), 125);
     }
 
     #[test]

@@ -245,7 +245,7 @@ impl Keeper {
     /// The share of every limit's base that this node has; none while it has none.
     #[must_use]
     pub fn share(&self) -> Option<Share> {
-        self.base.kind().map(|(share, ..)| share)
+        self.base.kind().map(|(share, _)| share)
     }
 
     /// How many keys are in use.

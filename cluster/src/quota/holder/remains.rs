@@ -148,7 +148,7 @@ fn fewer(spans: &[Span]) -> Vec<Span> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quota::terms::Share;
+    use crate::quota::terms::{Scope, Share};
 
     const KEY: KeyId = KeyId([1; 16]);
 
@@ -186,10 +186,9 @@ mod tests {
         let remains = remains();
         let right = |incarnation, seq, seat| BaseRight {
             share: Share { seat, seats: 4 },
-            within_ms: u64::MAX,
+            scope: Scope::WHOLE,
             unspent_ms: 0,
             waited_ms: 0,
-            firm: true,
             past: Some(Past {
                 incarnation,
                 seq,

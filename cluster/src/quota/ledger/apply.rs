@@ -12,7 +12,7 @@ use std::{
 use meridian_config::name::NodeId;
 
 use super::{
-    KEYS_MOST, Ledger, ROWS_MOST,
+    KEYS_MOST, Ledger, ROWS_MOST, SHORTS_MOST,
     book::{Book, Row},
     roster::{Heard, Roster},
 };
@@ -80,14 +80,15 @@ impl Ledger {
             .is_none_or(|then| self.now.log_ms >= then + SCAN_MS);
         if due && self.roster.waiting() {
             self.scanned = Some(self.now.log_ms);
-            self.shorts = self.search_shorts();
-            match self.shortest_short() {
-                Some(window_ms) => self.roster.confirm_within(window_ms - 1),
-                None => {
-                    let held = !self.books.is_empty();
-                    self.roster.confirm(held.then_some(self.now));
-                }
-            }
+            let shorts = self.search_shorts();
+            let shorter = u64::from(!self.params.planted.base_in_deficit);
+            let within_ms = shorts
+                .first()
+                .map_or(u64::MAX, |(window_ms, _)| window_ms.saturating_sub(shorter));
+            let held = !self.books.is_empty();
+            self.roster.confirm(within_ms, held.then_some(self.now));
+            let keys = shorts.into_iter().map(|(_, key)| key);
+            self.shorts = keys.take(SHORTS_MOST).collect();
         }
     }
 

@@ -27,7 +27,7 @@ use super::{
     key::KeyId,
     message::{BaseRight, GrantItem, Line, Stamp},
     params::Params,
-    terms::{OnLapse, Terms},
+    terms::Terms,
 };
 use book::{Book, Booked};
 use roster::Roster;
@@ -140,20 +140,15 @@ impl Ledger {
         keys.filter_map(|(key, _)| Some((*key, self.standing(key)?)))
     }
 
-    /// Some of the keys that are in deficit.
-    fn search_shorts(&self) -> Vec<KeyId> {
-        let books = self.books.iter().filter(|(_, book)| self.is_short(book));
-        books.map(|(key, _)| *key).take(SHORTS_MOST).collect()
-    }
-
-    /// The shortest window of a key that is in deficit, in ms.
-    fn shortest_short(&self) -> Option<u64> {
-        let books = self.books.values().filter(|book| self.is_short(book));
-        books.map(|book| book.terms.window_ms()).min()
-    }
-
-    fn is_short(&self, book: &Book) -> bool {
-        book.pool(&self.booked(book), self.now) < 0
+    /// The keys that are in deficit, each with its window in ms, the shortest first.
+    fn search_shorts(&self) -> Vec<(u64, KeyId)> {
+        let short = |book: &Book| book.pool(&self.booked(book), self.now) < 0;
+        let books = self.books.iter().filter(|(_, book)| short(book));
+        let mut shorts: Vec<_> = books
+            .map(|(key, book)| (book.terms.window_ms(), *key))
+            .collect();
+        shorts.sort_unstable();
+        shorts
     }
 
     /// Keys that a node waits for to have no deficit, as of the last search.
@@ -225,7 +220,7 @@ impl Ledger {
     /// What a node may spend of a key as base, now or once it has rested.
     fn base_of(&self, number: u16, book: &Book) -> u32 {
         let right = self.roster.right(number, self.now);
-        let right = right.filter(|right| right.firm || book.terms.on_lapse() == OnLapse::Base);
+        let right = right.filter(|right| right.scope.covers(&book.terms));
         right.map_or(0, |right| book.terms.base(right.share))
     }
 

@@ -12,7 +12,7 @@ use super::book::{Book, Booked, offset_ms};
 use crate::quota::{
     message::{BaseRight, Past, Stamp},
     params::Params,
-    terms::{Kind, OnLapse, Share},
+    terms::{Kind, OnLapse, Scope, Share},
 };
 
 /// Seats at most.
@@ -38,21 +38,23 @@ pub(super) struct Member {
     /// When it was last given the right to base after a wait.
     waited: Option<Stamp>,
     pub(super) seat: Option<u16>,
-    /// It may spend base: no key was in deficit at some moment since its part counts as taken.
-    seated: bool,
-    /// Until then it may of keys with windows of at most so many ms, of which that was so.
-    within_ms: u64,
-    /// That goes for keys whose base was given to others while it was out of contact, too.
-    firm: bool,
+    /// Of which keys it may spend base: no key with a window as long or shorter was in deficit at some moment since its part
+    /// counts as taken.
+    scope: Scope,
 }
 
 impl Member {
+    /// Whether it waits for a moment without a deficit.
+    fn waits(&self) -> bool {
+        self.seat.is_some() && !self.scope.is_whole()
+    }
+
     /// After so long without contact some of its base may be others'.
     fn doubt(&mut self, now: Stamp, params: &Params) {
         let lease = params.base_lease_least.as_millis();
         let lease = params.stretched_ms(lease.try_into().unwrap_or(u64::MAX));
         if now.log_ms >= self.contact.saturating_add(lease) {
-            self.firm = false;
+            self.scope.firm_ms = 0;
         }
     }
 }
@@ -219,9 +221,7 @@ impl Roster {
             past: None,
             waited: None,
             seat: None,
-            seated: false,
-            within_ms: 0,
-            firm: true,
+            scope: Scope::AWAITED,
         };
         match vacant {
             Some(vacant) => self.members[vacant] = Some(member),
@@ -236,7 +236,7 @@ impl Roster {
     /// a window as long as that or shorter is in deficit.
     pub(super) fn unseat(&mut self, number: u16) {
         if let Some(member) = self.member_mut(number) {
-            (member.seated, member.within_ms) = (false, 0);
+            member.scope.within_ms = 0;
         }
     }
 
@@ -356,46 +356,34 @@ impl Roster {
         for ((number, member), (at, seat)) in waiting.zip(vacant) {
             seat.holder = Some(number);
             member.seat = Some(at);
-            (member.seated, member.within_ms) = (false, 0);
+            member.scope.within_ms = 0;
         }
     }
 
     /// Whether somebody waits for a moment without a deficit.
     pub(super) fn waiting(&self) -> bool {
-        self.members()
-            .any(|member| member.seat.is_some() && !(member.seated && member.firm))
+        self.members().any(Member::waits)
     }
 
-    /// No key is in deficit, with all base counted as taken.
+    /// No key with a window of at most so many ms is in deficit, with all base counted as taken: of these the waiting ones have
+    /// base.
     ///
-    /// `now`: something may have been held and spent of what the waiting ones are given.
-    pub(super) fn confirm(&mut self, now: Option<Stamp>) {
-        for member in self.members.iter_mut().flatten() {
-            if member.seat.is_some() && !(member.seated && member.firm) {
+    /// `now`: something may have been held and spent of what they are given.
+    pub(super) fn confirm(&mut self, within_ms: u64, now: Option<Stamp>) {
+        let members = self.members.iter_mut().flatten();
+        for member in members.filter(|member| member.waits()) {
+            let scope = member.scope.and_within(within_ms);
+            if scope != member.scope {
+                member.scope = scope;
                 member.waited = now.or(member.waited);
             }
-            member.seated = member.seat.is_some();
-            member.firm = true;
-        }
-    }
-
-    /// No key with a window of at most so many ms is in deficit, with all base counted as taken: of these the waiting ones
-    /// have base.
-    pub(super) fn confirm_within(&mut self, ms: u64) {
-        let members = self.members.iter_mut().flatten();
-        for member in members.filter(|member| member.seat.is_some() && !member.seated) {
-            member.within_ms = member.within_ms.max(ms);
         }
     }
 
     /// A node's right to base.
     pub(super) fn right(&self, number: u16, now: Stamp) -> Option<BaseRight> {
         let member = self.member(number)?;
-        let within_ms = match member.seated {
-            true => u64::MAX,
-            false => member.within_ms,
-        };
-        let at = member.seat.filter(|_| within_ms > 0)?;
+        let at = member.seat.filter(|_| member.scope.within_ms > 0)?;
         let seat = self.seats.get(usize::from(at))?;
         let ago = |then: Option<Stamp>| {
             then.map_or(u64::MAX, |then| now.log_ms.saturating_sub(then.log_ms))
@@ -409,10 +397,9 @@ impl Roster {
                 seat: at,
                 seats: self.split(),
             },
-            within_ms,
+            scope: member.scope,
             unspent_ms: ago(since),
             waited_ms: ago(waited),
-            firm: member.firm,
             past: member.past.map(|(incarnation, seq, log_ms)| Past {
                 incarnation,
                 seq,

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::quota::{
     message::{Act, AskItem, Entry, Line, QuotaAsk, QuotaGrant, Rests, Span, Wish},
-    terms::{Kind, OnLapse},
+    terms::{Kind, OnLapse, Scope},
 };
 
 const KEY: KeyId = KeyId([1; 16]);

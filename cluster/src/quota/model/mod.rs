@@ -129,6 +129,20 @@ fn a_lapse_without_cooling_is_caught() {
 }
 
 #[test]
+fn base_that_is_given_while_others_hold_it_is_caught() {
+    caught(
+        0,
+        Bugs {
+            ledger: Planted {
+                base_in_deficit: true,
+                ..Planted::default()
+            },
+            ..Bugs::default()
+        },
+    );
+}
+
+#[test]
 fn a_word_on_what_cools_that_is_believed_beyond_a_lease_is_caught() {
     caught(
         100,

@@ -25,10 +25,13 @@ use crate::quota::{
     ledger::Standing,
     message::Act,
     params::Params,
-    terms::{Kind, OnLapse, Share, Terms},
+    terms::{Kind, OnLapse, Scope, Share, Terms},
 };
 
 const KEY: KeyId = KeyId([7; 16]);
+
+/// Of 900 a day, in the scenes that [ask](Happening::Ask) for it.
+const DAY: KeyId = KeyId([8; 16]);
 
 /// Nodes of a scene: the first three are in the first region, and so on.
 pub(super) const NODES: usize = 9;
@@ -58,6 +61,8 @@ pub(super) enum Happening {
     Lead(usize),
     /// The document has another limit, or none.
     Publish(Option<u64>),
+    /// A hundred requests of the day's limit come to this node.
+    Ask(usize),
 }
 
 #[derive(Debug, Clone)]
@@ -85,6 +90,15 @@ impl Scene {
         self.terms().base(Share { seat: 0, seats }).into()
     }
 
+    /// The document that all begin with.
+    fn document(&self) -> BTreeMap<KeyId, Terms> {
+        let asked = |(_, happening): &(u64, Happening)| matches!(happening, Happening::Ask(_));
+        let day = Duration::from_secs(24 * 3600);
+        let day = Terms::new(900, day, Kind::Sliding, self.on_lapse).expect("within bounds");
+        let day = self.script.iter().any(asked).then_some((DAY, day));
+        day.into_iter().chain([(KEY, self.terms())]).collect()
+    }
+
     fn terms_of(&self, limit: u64) -> Terms {
         Terms::new(limit, self.window, Kind::Sliding, self.on_lapse).expect("within bounds")
     }
@@ -100,8 +114,10 @@ pub(super) struct Outcome {
     pub(super) strict: u64,
     pub(super) messages: u64,
     pub(super) seconds: u64,
-    /// Looks, three a second, at which a node that lives had no right to base.
+    /// Looks, three a second, at which a node that lives had no right to base of the limit.
     pub(super) without_base: u64,
+    /// The same, of all limits that may be.
+    pub(super) without_whole: u64,
     /// Where the tokens were in each third of it.
     pub(super) whereabouts: [Whereabouts; 3],
 }
@@ -164,7 +180,7 @@ impl Stage {
             nodes,
             voters,
             seats: u16::try_from(scene.seats).expect("few"),
-            document: [(KEY, scene.terms())].into(),
+            document: scene.document(),
             paths: paths(0),
             wait: scene.wait,
             wild: 0,
@@ -198,7 +214,7 @@ impl Stage {
                 Event::Load(node) => self.load(node)?,
                 Event::Fault(at) => {
                     let (_, happening) = self.scene.script[at].clone();
-                    self.happen(happening);
+                    self.happen(happening)?;
                 }
                 Event::Wake(node) => self.wake(node)?,
                 Event::Grant(node, _) => {
@@ -206,11 +222,19 @@ impl Stage {
                     self.wake(node)?;
                 }
                 Event::Look => {
-                    let standing = self.world.standing(&[KEY]);
+                    let standing = self.world.standing(&[KEY, DAY]);
                     self.world.note_documents(&standing);
                     self.world.check(&standing)?;
                     self.look(&standing);
-                    self.outcome.without_base += u64::from(self.is_one_without_base());
+                    let terms = self.scene.terms();
+                    let lacks =
+                        |covers: &dyn Fn(Scope) -> bool| u64::from(self.is_one_without(covers));
+                    let (base, whole) = (
+                        lacks(&|scope| scope.covers(&terms)),
+                        lacks(&|scope| scope.is_whole()),
+                    );
+                    self.outcome.without_base += base;
+                    self.outcome.without_whole += whole;
                     self.world.happen(event);
                 }
                 event => self.world.happen(event),
@@ -252,7 +276,7 @@ impl Stage {
         self.outcome.ideal += u64::from(self.ideal.admits(node, now));
         self.outcome.strict += u64::from(self.strict.admits(node, now));
         match self.world.nodes[node].decide(KEY, 1, now) {
-            Decision::Pass { terms, window } => self.admit(&terms, window)?,
+            Decision::Pass { terms, window } => self.admit(KEY, &terms, window)?,
             Decision::Deny(key, denial) => {
                 let clock = self.world.nodes[node].clock(now);
                 if let Ok(parked) = key.park(clock.now(), &denial) {
@@ -271,11 +295,11 @@ impl Stage {
         Ok(())
     }
 
-    fn admit(&mut self, terms: &Terms, window: u64) -> Result<(), String> {
-        self.outcome.admitted += 1;
+    fn admit(&mut self, key: KeyId, terms: &Terms, window: u64) -> Result<(), String> {
+        self.outcome.admitted += u64::from(key == KEY);
         let (now, params) = (self.world.now, self.world.params);
         let oracle = &mut self.world.oracle;
-        oracle.admit(KEY, terms, 1, window, now, &params)
+        oracle.admit(key, terms, 1, window, now, &params)
     }
 
     /// Those that wait at a node look again.
@@ -297,7 +321,7 @@ impl Stage {
                 continue;
             }
             match self.world.nodes[node].decide(KEY, 1, now) {
-                Decision::Pass { terms, window } => self.admit(&terms, window)?,
+                Decision::Pass { terms, window } => self.admit(KEY, &terms, window)?,
                 Decision::Deny(key, denial) if now < waiter.deadline => {
                     let clock = self.world.nodes[node].clock(now);
                     // It gives up its place, and takes another.
@@ -320,22 +344,28 @@ impl Stage {
         Ok(())
     }
 
-    fn is_one_without_base(&self) -> bool {
+    fn is_one_without(&self, covers: &dyn Fn(Scope) -> bool) -> bool {
         // Not as all begin.
         let begun = self.world.now > 5_000_000;
         let ledger = &self.world.desk.ledger;
         let mut living = self.world.nodes.iter().filter(|node| node.life.is_some());
-        begun && living.any(|node| ledger.right(&node.id).is_none())
+        let lacks = |node: &Node| {
+            !ledger
+                .right(&node.id)
+                .is_some_and(|right| covers(right.scope))
+        };
+        begun && living.any(lacks)
     }
 
     fn look(&mut self, standing: &[(KeyId, Standing)]) {
         let third = self.world.now * 3 / (self.scene.seconds * 1_000_000 + 1);
-        let [(_, standing)] = standing else {
+        let Some((_, standing)) = standing.iter().find(|(key, _)| *key == KEY) else {
             return;
         };
         let (mut free, mut used, mut base) = (0.0, 0.0, 0.0);
         for node in &self.world.nodes {
-            for holding in node.holdings(self.world.now) {
+            let holdings = node.holdings(self.world.now);
+            for holding in holdings.iter().filter(|holding| holding.key == KEY) {
                 free += f64::from(holding.held.free);
                 used += f64::from(holding.held.cool);
                 base += f64::from(holding.base);
@@ -353,7 +383,19 @@ impl Stage {
         node.born + u64::try_from(real).unwrap_or(0) + 2
     }
 
-    fn happen(&mut self, happening: Happening) {
+    fn ask(&mut self, node: usize) -> Result<(), String> {
+        for _ in 0..100 {
+            if let Decision::Pass { terms, window } =
+                self.world.nodes[node].decide(DAY, 1, self.world.now)
+            {
+                self.admit(DAY, &terms, window)?;
+            }
+        }
+        self.world.after_request(node);
+        Ok(())
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), String> {
         let world = &mut self.world;
         match happening {
             Happening::Cut(nodes) => nodes.iter().for_each(|at| world.nodes[*at].cut = true),
@@ -396,6 +438,7 @@ impl Stage {
                     world.propose(Act::NodeGone { node, incarnation });
                 }
             }
+            Happening::Ask(node) => return self.ask(node),
             Happening::Leaderless => world.desk.leader = None,
             Happening::Lead(region) => {
                 world.paths = paths(region);
@@ -415,6 +458,7 @@ impl Stage {
                 }
             }
         }
+        Ok(())
     }
 }
 

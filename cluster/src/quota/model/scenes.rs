@@ -334,6 +334,26 @@ fn a_node_that_comes_to_a_limit_in_full_use_has_its_base_soon() {
     }
 }
 
+/// Two nodes lend what they have of a day's limit to another, which uses it up; then they crash. What they lent does not come
+/// back for a day; of other limits they have base as soon as they begin.
+#[test]
+fn a_node_that_crashes_after_it_lent_of_a_days_limit_has_its_base_of_others_soon() {
+    use Happening::{Ask, Crash, Start};
+    let then = SECOND.span / 3;
+    let mut script: Vec<_> = (5..45).map(|second| (second, Ask(0))).collect();
+    script.push((then, Crash(vec![4, 8])));
+    script.push((then + 2, Start(vec![4, 8])));
+    let outcome = play(&SECOND.scene(vec![vec![(1, ALL / 9.0)]; NODES], script), 1);
+    let seconds = outcome.without_base as f64 / 3.0;
+    println!(
+        "without base for {seconds:.1} s, {:.1} % of strict",
+        outcome.strict_part() * 100.0,
+    );
+    assert!(outcome.without_whole > 300, "it is to the end: {outcome:?}");
+    assert!(seconds < 5.0, "{seconds} s");
+    assert!(outcome.strict_part() > SECOND.floor, "{outcome:?}");
+}
+
 /// In a cluster that has just begun base is split anew as nodes come. Nobody has spent of the coarser parts, and none of
 /// them is missing for a window.
 #[test]

@@ -293,7 +293,8 @@ impl Keeping {
                         Some(_) => Stage::Answered,
                         None => Stage::Seatless,
                     };
-                    add(&self.tallies.seatless, usize::from(grant.base.is_none()));
+                    let whole = grant.base.is_some_and(|right| right.scope.is_whole());
+                    add(&self.tallies.seatless, usize::from(!whole));
                     self.stage.send_if_modified(|stage| {
                         let before = std::mem::replace(stage, now);
                         before != now

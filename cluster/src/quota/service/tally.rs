@@ -11,7 +11,7 @@ pub struct Tally {
     pub items: u64,
     /// Asks that the ledger did not answer in time.
     pub unanswered: u64,
-    /// Asks that it answered without a share of base.
+    /// Asks that it answered without a share of base, or with one of some limits only.
     pub seatless: u64,
     /// Keys that the ledger gave tokens of, or confirmed.
     pub grants: u64,

@@ -12,7 +12,7 @@ use crate::quota::{
     holder::{Crowded, Holder, Keeper, KeyHandle, OnEmpty, Turn, Unparked, Who},
     key::KeyId,
     message::{AskItem, BaseRight, Echo, GrantItem, QuotaAsk, QuotaGrant, Recall, Span},
-    terms::{Kind, OnLapse, Share, Terms},
+    terms::{Kind, OnLapse, Scope, Share, Terms},
 };
 
 mod asking;
@@ -131,10 +131,9 @@ impl Node {
             base: Some(BaseRight {
                 share: Share { seat: 1, seats: 9 },
                 past: None,
-                within_ms: u64::MAX,
+                scope: Scope::WHOLE,
                 unspent_ms: 400 * 24 * 3_600_000,
                 waited_ms: u64::MAX,
-                firm: true,
             }),
             items,
             recalls: Vec::new(),

@@ -114,19 +114,22 @@ fn a_new_life_of_a_node_that_had_lent_has_base_of_shorter_windows_before_it_is_t
     desk.log_ms += 5000;
     let window_ms = desk.ledger.standing(&KEY).unwrap().terms.window_ms();
     let right = desk.hear(second(1)).unwrap().base.unwrap();
-    assert_eq!((right.share.seat, right.within_ms), (1, window_ms - 1));
+    assert_eq!(
+        (right.share.seat, right.scope.within_ms),
+        (1, window_ms - 1)
+    );
     desk.hear(ask("a", 2, 200, 700));
     desk.log_ms += 1000;
     desk.hear(second(2));
     let right = desk.hear(second(3)).unwrap().base.unwrap();
     assert_eq!((right.share.seat, right.unspent_ms), (1, 6000));
-    assert_eq!(right.within_ms, u64::MAX);
+    assert_eq!(right.scope, Scope::WHOLE);
     // What the next life goes on with; one of a node that had lent again waits again.
     desk.act(Act::NodeUp {
         node: name(1),
         incarnation: 3,
     });
-    assert_eq!(desk.ledger.right(&name(1)).unwrap().within_ms, u64::MAX);
+    assert_eq!(desk.ledger.right(&name(1)).unwrap().scope, Scope::WHOLE);
     let third = |mut ask: QuotaAsk| {
         ask.incarnation = 3;
         ask
@@ -138,7 +141,7 @@ fn a_new_life_of_a_node_that_had_lent_has_base_of_shorter_windows_before_it_is_t
         incarnation: 4,
     });
     assert_eq!(
-        desk.ledger.right(&name(1)).unwrap().within_ms,
+        desk.ledger.right(&name(1)).unwrap().scope.within_ms,
         window_ms - 1
     );
 }

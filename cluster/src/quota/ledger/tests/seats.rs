@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_node_that_comes_has_base_when_no_key_is_in_deficit() {
+fn a_node_that_comes_has_base_of_a_key_when_none_with_such_a_window_is_in_deficit() {
     let mut desk = Desk::with(2);
     desk.act(Act::Split { seats: 4 });
     let split = |node: &str, seq, returned, want| QuotaAsk {
@@ -18,7 +18,13 @@ fn a_node_that_comes_has_base_when_no_key_is_in_deficit() {
         incarnation: 1,
     });
     assert_eq!(desk.pool(), -125);
-    assert_eq!(desk.hear(ask("c", 1, 0, 0)).unwrap().base, None);
+    let right = desk.hear(ask("c", 1, 0, 0)).unwrap().base.unwrap();
+    assert!(
+        !right
+            .scope
+            .covers(&desk.ledger.standing(&KEY).unwrap().terms)
+    );
+    assert_eq!(right.scope.within_ms, 59_999);
     desk.hear(split("a", 2, 130, 500));
     desk.pass(1);
     let right = desk.hear(ask("c", 2, 0, 0)).unwrap().base.unwrap();
@@ -126,11 +132,12 @@ fn a_node_out_of_contact_gets_its_firm_base_back_when_nothing_is_short() {
     let standing = desk.ledger.standing(&KEY).unwrap();
     assert_eq!(standing.base, 250, "b's went to a");
     let grant = desk.hear(denying("b", 1, 0, 0)).unwrap();
-    assert!(!grant.base.unwrap().firm);
+    assert!(!grant.base.unwrap().scope.covers(&deny));
     assert_eq!(desk.pool(), -250);
     seq += 1;
     returned += 250;
     desk.log_ms += 1000;
     desk.hear(denying("a", seq, returned, 750));
-    assert!(desk.hear(denying("b", 2, 0, 0)).unwrap().base.unwrap().firm);
+    let right = desk.hear(denying("b", 2, 0, 0)).unwrap().base.unwrap();
+    assert!(right.scope.is_whole());
 }
