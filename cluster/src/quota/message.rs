@@ -91,6 +91,10 @@ pub struct AskItem {
     pub rate: u32,
     /// Tokens it could spend now; a hint.
     pub free: u32,
+    /// How many tokens a request of its takes, where all take about the same, else 1: fewer are of no use; a hint.
+    pub unit: u32,
+    /// Nothing is kept at hand: what it asks for somebody waits for; a hint.
+    pub fetched: bool,
     /// Which of the tokens handed back last are still cooling: a node that ends leaves nothing to wait for
     /// that it could tell.
     pub cooling: Vec<Span>,
@@ -429,6 +433,8 @@ mod tests {
             window: u64::MAX,
             rate: u32::MAX,
             free: u32::MAX,
+            unit: u32::MAX,
+            fetched: false,
             cooling: Vec::new(),
             rests: None,
             ..ask().items[0].clone()

@@ -31,6 +31,8 @@ pub(super) fn ask() -> QuotaAsk {
         window: 0,
         rate: 12_500,
         free: 9,
+        unit: 7,
+        fetched: false,
         cooling: Vec::new(),
         rests: None,
     };

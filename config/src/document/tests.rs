@@ -450,6 +450,26 @@ routes:
 }
 
 #[test]
+fn a_request_that_costs_a_great_part_of_a_limit_had_better_wait() {
+    let text = "\
+meridian: 1
+issuers: { i: { issuer: https://i, audiences: [a] } }
+plans:
+  a: { limits: [1000/minute, 900/5m, { rate: 500/hour, name: w, on_empty: { wait: 1s } }, { rate: 100/day, shadow: true }] }
+tenants: { t: { issuers: [i], plan: a } }
+routes:
+  fits: { match: { path: /fits }, respond: { status: 204 }, cost: 13 }
+  great: { match: { path: /great }, respond: { status: 204 }, cost: 14, limits: [60/minute] }
+";
+    assert_eq!(
+        warnings(text),
+        [
+            "g.yaml:8:69: routes.great.cost: 14 is a great part of plans.a.limits[1] (900/5m, g.yaml:4:30), of which each node has a share: a request that finds less there is denied, though others have enough; add on_empty: { wait: 400ms } to the limit"
+        ]
+    );
+}
+
+#[test]
 fn aliases_cannot_make_a_small_file_large() {
     let mut text = "meridian: 1\nl0: &l0 [x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..8 {

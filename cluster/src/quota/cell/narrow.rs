@@ -327,10 +327,10 @@ impl Cell {
         }
     }
 
-    /// `cost` was asked for and not there.
-    pub fn note_denied(&self, cost: u32) {
+    /// `cost` was asked for and not there. Says what [`Cell::take_wanted`] would have said before.
+    pub fn note_denied(&self, cost: u32) -> u32 {
         self.narrow.denied.fetch_add(cost, Relaxed);
-        self.narrow.wanted.fetch_max(cost, Relaxed);
+        self.narrow.wanted.fetch_max(cost, Relaxed)
     }
 
     /// What was denied waits, and is counted when that is over: it will come again.

@@ -130,7 +130,7 @@ impl Holder {
             }
             return Ok(key);
         }
-        self.meet(id, (terms, on_empty, as_of), clock)
+        self.meet(id, (terms, Some(on_empty), as_of), clock)
     }
 
     /// Charges a request to all of its keys, or to none. [`Answer::Again`]: resolve the keys again, and
@@ -238,7 +238,7 @@ impl Holder {
         as_of: u64,
         clock: &impl Clock,
     ) -> Result<KeyHandle, Crowded> {
-        self.meet(id, (terms, OnEmpty::Deny, as_of), clock)
+        self.meet(id, (terms, None, as_of), clock)
     }
 
     fn follow(
@@ -266,7 +266,7 @@ impl Holder {
     fn meet(
         &self,
         id: KeyId,
-        (terms, on_empty, as_of): (&Terms, OnEmpty, u64),
+        (terms, on_empty, as_of): (&Terms, Option<OnEmpty>, u64),
         clock: &impl Clock,
     ) -> Result<KeyHandle, Crowded> {
         let form = self.form(terms);

@@ -23,6 +23,7 @@ use super::{
         terms::{Kind, OnLapse, Terms},
     },
     holding::Bell,
+    row::unit::differ,
     waiting::Waiting,
 };
 
@@ -44,7 +45,7 @@ impl OnEmpty {
     fn milliseconds(self) -> u32 {
         match self {
             Self::Deny => 0,
-            Self::Wait(time) => u32::try_from(time.as_millis()).unwrap_or(u32::MAX),
+            Self::Wait(time) => u32::try_from(time.as_millis()).unwrap_or(UNSAID - 1),
         }
     }
 }
@@ -59,7 +60,7 @@ pub(super) struct Key {
     as_of: AtomicU64,
     /// The limit's amount; follows the newest document.
     limit: AtomicU32,
-    /// Milliseconds that a request may wait.
+    /// Milliseconds that a request may wait, or [`UNSAID`].
     wait: AtomicU32,
     /// What the ledger has given, and what was handed back, as the messages have them. The keeper's.
     pub(super) given: AtomicU32,
@@ -76,6 +77,10 @@ pub(super) struct Key {
     pub(super) withheld: AtomicU32,
     /// What had been spent, of the cell's traffic, when the key went out of use. The keeper's.
     pub(super) counted: AtomicU32,
+    /// How many tokens a request takes, if all take about the same. The keeper's.
+    pub(super) unit: AtomicU32,
+    /// The most that one has taken since the last tick; nothing, where each took one.
+    paid: AtomicU32,
     /// Hints of the last grant: tokens in the pool, and free at others.
     pub(super) pool: AtomicU32,
     pub(super) others: AtomicU32,
@@ -140,6 +145,12 @@ pub(super) const HUNGRY: u32 = 2;
 /// it has not said yet whether it did. Only the base is spent.
 pub(super) const DOUBTED: u32 = 4;
 
+/// A bit of the cell's marks: since the last tick requests of different costs found too little.
+pub(super) const VARIOUS: u32 = 8;
+
+/// Of the wait: no request has come yet to say it.
+const UNSAID: u32 = u32::MAX;
+
 /// Of the pool: nothing was heard of it lately. There may be something.
 pub(super) const UNKNOWN: u32 = u32::MAX;
 
@@ -147,7 +158,7 @@ impl Key {
     pub(super) fn new(
         id: KeyId,
         terms: &Terms,
-        on_empty: OnEmpty,
+        on_empty: Option<OnEmpty>,
         as_of: u64,
         form: Arc<Form>,
         born: u32,
@@ -159,13 +170,15 @@ impl Key {
             form,
             as_of: AtomicU64::new(as_of),
             limit: AtomicU32::new(terms.limit()),
-            wait: AtomicU32::new(on_empty.milliseconds()),
+            wait: AtomicU32::new(on_empty.map_or(UNSAID, OnEmpty::milliseconds)),
             given: AtomicU32::new(0),
             returned: AtomicU32::new(0),
             born,
             lent: AtomicU32::new(0),
             withheld: AtomicU32::new(0),
             counted: AtomicU32::new(0),
+            unit: AtomicU32::new(1),
+            paid: AtomicU32::new(0),
             pool: AtomicU32::new(terms.limit()),
             others: AtomicU32::new(0),
             owed: AtomicU32::new(0),
@@ -174,9 +187,9 @@ impl Key {
         }
     }
 
-    /// Whether a document is newer than the one that its terms are from.
+    /// Whether a document is newer than the one that its terms are from, or says of it for the first time whether requests wait.
     pub(super) fn is_behind(&self, as_of: u64) -> bool {
-        as_of > self.as_of.load(Acquire)
+        as_of > self.as_of.load(Acquire) || self.wait.load(Relaxed) == UNSAID
     }
 
     /// Takes over what a newer document says; for one thread at a time. True if it is another amount.
@@ -185,6 +198,9 @@ impl Key {
             return false;
         }
         self.wait.store(on_empty.milliseconds(), Relaxed);
+        if as_of <= self.as_of.load(Acquire) {
+            return false;
+        }
         let before = self.limit.swap(terms.limit(), Relaxed);
         // Last: whoever sees the number sees the amount.
         self.as_of.store(as_of, Release);
@@ -197,7 +213,10 @@ impl Key {
 
     /// How long a request may wait.
     pub(super) fn wait(&self) -> Duration {
-        Duration::from_millis(self.wait.load(Relaxed).into())
+        match self.wait.load(Relaxed) {
+            UNSAID => Duration::ZERO,
+            ms => Duration::from_millis(ms.into()),
+        }
     }
 
     /// The terms, and the number of the document that they are from; the amount may be of a newer one.
@@ -225,6 +244,14 @@ impl Key {
     pub(super) fn repay(&self) {
         let missing = u32::try_from(-i64::from(self.extra())).unwrap_or(0);
         self.lent.fetch_min(missing, Relaxed);
+    }
+
+    /// The most that one request has taken since this was called last; nothing, where each took one.
+    pub(super) fn take_paid(&self) -> u32 {
+        match self.paid.load(Relaxed) {
+            0 => 0,
+            _ => self.paid.swap(0, Relaxed),
+        }
     }
 
     /// How many units of cost requests wait for.
@@ -320,15 +347,21 @@ impl Account for KeyHandle {
         self.0.pool.load(Relaxed) > 0 || self.0.others.load(Relaxed) > 0
     }
 
-    fn spent(&self, _: u32, left: i32) {
+    fn spent(&self, cost: u32, left: i32) {
         self.note_use();
+        if cost > 1 {
+            self.0.paid.fetch_max(cost, Relaxed);
+        }
         if self.0.cell.is_low(left) {
             self.note_hunger();
         }
     }
 
     fn denied(&self, cost: u32) {
-        self.0.cell.note_denied(cost);
+        let most = self.0.cell.note_denied(cost);
+        if most > 0 && differ(most, cost) {
+            self.0.cell.mark(VARIOUS);
+        }
         self.note_use();
         self.note_hunger();
     }

@@ -108,6 +108,8 @@ pub(super) fn gone(id: KeyId, item: &GrantItem) -> AskItem {
         window: item.window,
         rate: 0,
         free: 0,
+        unit: 1,
+        fetched: false,
         cooling: Vec::new(),
         rests: None,
     }

@@ -6,6 +6,7 @@
 
 mod excess;
 mod need;
+pub(super) mod unit;
 
 use std::{collections::VecDeque, sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -15,17 +16,19 @@ use super::{
         clock::{Clock, Now},
         message::{AskItem, Recall},
         rate::{Rate, chance},
-        terms::{Kind, POOLED_MOST},
+        terms::Kind,
     },
     base::Base,
-    key::{DOUBTED, HUNGRY, IN_USE, Key, KeyHandle, UNKNOWN},
+    key::{DOUBTED, HUNGRY, IN_USE, Key, KeyHandle, UNKNOWN, VARIOUS},
 };
+use unit::Unit;
 
 /// One key in use.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) key: KeyHandle,
     rate: Rate,
+    unit: Unit,
     seen: Traffic,
     /// What waited then.
     waited: u32,
@@ -102,6 +105,7 @@ impl Row {
     pub(super) fn new(key: KeyHandle, now: Now, index: u64) -> Self {
         Self {
             rate: Rate::known(key.0.form.window, key.0.cell.held().cool),
+            unit: Unit::known(key.0.unit.load(Relaxed), key.0.form.window, now.monotonic.0),
             // What brought it into use counts: it is seen at the first tick.
             seen: Traffic::default(),
             waited: 0,
@@ -152,6 +156,13 @@ impl Row {
         let traffic = key.cell.traffic();
         let denied = since(self.seen.denied, traffic.denied);
         let wanted = key.cell.take_wanted();
+        let various = key.cell.marks() & VARIOUS != 0;
+        if various {
+            key.cell.unmark(VARIOUS);
+        }
+        let now = around.now.monotonic.0;
+        self.unit.see(wanted.max(key.take_paid()), various, now);
+        key.unit.store(self.unit.count(), Relaxed);
         let parked = key.parked();
         // Who waits was counted when it came, and not when it is served or sent away.
         let came = since(
@@ -263,11 +274,11 @@ impl Row {
         let held = key.cell.held();
         let free = i64::from(held.free);
         let limit = key.limit();
-        let pooled = limit <= POOLED_MOST;
+        let fetched = self.fetched();
         if around.draining {
             self.spare_since = None;
             // For requests that are on their way here still.
-            let few = match pooled || elapsed(self.used, now) >= DRAINED {
+            let few = match fetched || elapsed(self.used, now) >= DRAINED {
                 true => 0,
                 false => whole(self.rate.fast() * DRAINED.as_secs_f64()),
             };
@@ -276,14 +287,14 @@ impl Row {
         let high = whole(self.high(around));
         let floor = i64::from(limit) / (16 * i64::from(around.nodes));
         let high = high.max(self.instead_of_base(around));
-        let enough = if pooled { 0 } else { 2 * high + floor };
+        let enough = if fetched { 0 } else { 2 * high + floor };
         if free > enough {
             let since = *self.spare_since.get_or_insert(now);
-            let idle = match pooled {
+            let idle = match fetched {
                 true => elapsed(self.used, now).min(elapsed(since, now)),
                 false => elapsed(since, now),
             };
-            let patience = match pooled {
+            let patience = match fetched {
                 true => Duration::from_millis(200),
                 false => {
                     (key.form.window / 10).clamp(Duration::from_secs(2), Duration::from_secs(60))
@@ -291,7 +302,7 @@ impl Row {
             };
             if idle >= patience {
                 self.spare_since = None;
-                let keep = if pooled { 0 } else { high };
+                let keep = if fetched { 0 } else { high };
                 return self.give(free - keep, 0);
             }
         } else {
@@ -350,6 +361,8 @@ impl Row {
                 .try_into()
                 .unwrap_or(u32::MAX),
             free: u32::try_from(key.cell.held().free).unwrap_or(0),
+            unit: self.unit.count(),
+            fetched: self.fetched(),
             cooling: Vec::new(),
             rests,
         }

@@ -27,7 +27,10 @@ const WISHED_MOST: usize = 16 * 1024;
 /// Recalls that are remembered at most.
 const RECALLED_MOST: usize = 64 * 1024;
 
-/// How long requests of small limits wait, about, in ms.
+/// A turn's least and greatest length, in ms of log time; a window, else.
+const TURN_MS: (u64, u64) = (2000, 10_000);
+
+/// How long requests wait that [fetch](AskItem::fetched) what they need, about, in ms.
 const WAIT_MS: u64 = 500;
 
 /// A leader's memory.
@@ -49,15 +52,26 @@ struct Word {
     item: AskItem,
     /// A wish was proposed when it had been given so many.
     proposed: Option<u32>,
-    pooled: bool,
+    /// Somebody waits for what is asked for, and nothing is kept at hand.
+    fetched: bool,
     /// When, by the leader's own clock in ms.
     at_ms: u64,
 }
 
 impl Word {
-    /// For how long it is remembered, in ms. Of a small limit nothing is kept at hand: whoever waited is gone.
+    /// Whether it asks for one request that takes more than a token, and waits: what is kept for others at nodes where nobody
+    /// asks is wanted now.
+    fn is_for_one(&self) -> bool {
+        self.item.fetched && self.item.unit > 1
+    }
+
+    /// For how long it is remembered, in ms. Whoever waited is gone then.
     fn lasts(&self, wish: u64) -> u64 {
-        if self.pooled { WAIT_MS.min(wish) } else { wish }
+        if self.fetched {
+            WAIT_MS.min(wish)
+        } else {
+            wish
+        }
     }
 }
 
@@ -90,7 +104,7 @@ impl Leader {
             }
             let terms = item.terms.and_then(|at| ask.terms.get(usize::from(at)));
             let word = Word {
-                pooled: terms.is_some_and(Terms::pooled),
+                fetched: item.fetched || terms.is_some_and(Terms::pooled),
                 incarnation: ask.incarnation,
                 region: region.clone(),
                 item: item.clone(),
@@ -128,10 +142,12 @@ impl Leader {
                 true => self.left_for_those_that_hear(key, &standing, &mut uses, ledger),
                 false => standing.terms.limit(),
             };
-            Scarcity {
-                caps: fair::caps(there, standing.terms.window(), &uses),
-                standing,
-            }
+            let turn = turn(&standing, ledger);
+            let caps = match words.values().any(Word::is_for_one) {
+                true => fair::parts(there, &uses, turn),
+                false => fair::caps(there, standing.terms.window(), &uses, turn),
+            };
+            Scarcity { caps, standing }
         })
     }
 
@@ -166,14 +182,17 @@ impl Leader {
             .into_iter()
             .filter_map(|key| Some((key, self.scarcity(&key, ledger)?)))
             .collect();
+        let pool = |(key, it): (&KeyId, &Scarcity)| (*key, pool(&it.standing));
+        let mut pools: BTreeMap<KeyId, u32> = scarce.iter().map(pool).collect();
         for ask in asks {
             for item in &mut ask.items {
                 if idle(item) && self.scarce.contains_key(&item.key) {
                     item.want = item.returned.wrapping_sub(item.lent);
                 }
                 let cap = scarce.get(&item.key);
-                if let Some(cap) = cap.and_then(|scarcity| scarcity.caps.get(&ask.node)) {
-                    cut(item, &ask.node, *cap, ledger);
+                let cap = cap.and_then(|scarcity| scarcity.caps.get(&ask.node));
+                if let (Some(cap), Some(pool)) = (cap, pools.get_mut(&item.key)) {
+                    cut(item, &ask.node, *cap, pool, ledger);
                 }
             }
         }
@@ -192,6 +211,7 @@ impl Leader {
                 continue;
             }
             let scarcity = self.scarcity(&key, ledger);
+            let mut pool = scarcity.as_ref().map_or(0, |it| pool(&it.standing));
             let Some(words) = self.keys.get_mut(&key) else {
                 continue;
             };
@@ -203,7 +223,7 @@ impl Leader {
                 let mut item = word.item.clone();
                 let caps = scarcity.as_ref().map(|scarcity| &scarcity.caps);
                 if let Some(cap) = caps.and_then(|caps| caps.get(node)) {
-                    cut(&mut item, node, *cap, ledger);
+                    cut(&mut item, node, *cap, &mut pool, ledger);
                 }
                 if short_of(item.want, given) == 0 {
                     continue;
@@ -259,7 +279,9 @@ impl Leader {
                 let Some(incarnation) = ledger.life(&node) else {
                     continue;
                 };
-                let beyond = match owed {
+                let words = self.keys.get(&key);
+                let word = words.and_then(|words| words.get(&node));
+                let beyond = match owed || word.is_some_and(|word| word.item.unit > 1) {
                     true => held > cap,
                     false => over(held.into(), cap, standing.terms.window()),
                 };
@@ -323,11 +345,28 @@ fn short_of(want: u32, given: u32) -> u32 {
         .cast_unsigned()
 }
 
-/// Cuts a wish, so that its node would hold no more than its cap.
-fn cut(item: &mut AskItem, node: &NodeId, cap: u32, ledger: &Ledger) {
+/// Cuts a wish, so that its node would hold no more than its cap, and nothing that makes no whole request. What it is likely
+/// to get is not in the pool any more.
+fn cut(item: &mut AskItem, node: &NodeId, cap: u32, pool: &mut u32, ledger: &Ledger) {
     let given = given(node, item, ledger);
     let room = cap.saturating_sub(ledger.held(node, &item.key));
-    item.want = given.wrapping_add(short_of(item.want, given).min(room));
+    let mut more = short_of(item.want, given).min(room);
+    if item.unit > 1 {
+        let there = item.free.saturating_add(more.min(*pool));
+        more = (there - there % item.unit).saturating_sub(item.free);
+    }
+    *pool = pool.saturating_sub(more);
+    item.want = given.wrapping_add(more);
+}
+
+/// What is there to give.
+fn pool(standing: &Standing) -> u32 {
+    u32::try_from(standing.pool.max(0)).unwrap_or(u32::MAX)
+}
+
+/// Counts whose turn it is to have what is too little for everybody's next request: long enough for tokens to be gathered.
+fn turn(standing: &Standing, ledger: &Ledger) -> u64 {
+    ledger.now().log_ms / standing.terms.window_ms().clamp(TURN_MS.0, TURN_MS.1)
 }
 
 /// What each node uses in a window, by the rate that it has said. One that has said nothing lately is taken to use
@@ -341,19 +380,32 @@ fn uses(
     let window_ms = standing.terms.window_ms();
     let mut uses = fair::Uses::new();
     for (node, word) in words {
-        let used = u64::from(word.item.rate).saturating_mul(window_ms) / 1_000_000;
         let missing = u64::from(missing(node, word, ledger));
+        let used = match word.is_for_one() {
+            true => u64::from(ledger.held(node, key)) + missing,
+            false => u64::from(word.item.rate).saturating_mul(window_ms) / 1_000_000,
+        };
         let used = used.max(missing.min(1));
+        // As whole requests, if any is possible.
+        let unit = u64::from(word.item.unit.clamp(1, standing.terms.limit().max(1)));
+        let used = used.next_multiple_of(unit);
         let used = used.min(standing.terms.limit().into());
         let base = ledger.base(node, key).into();
         let region = uses.entry(word.region.clone()).or_default();
-        region.insert(node.clone(), fair::Use { used, base });
+        region.insert(node.clone(), fair::Use { used, unit, base });
     }
     for (node, _, _) in ledger.nodes() {
         if !words.contains_key(node) {
             let base = ledger.base(node, key).into();
             let region = uses.entry(RegionName::default()).or_default();
-            region.insert(node.clone(), fair::Use { used: 0, base });
+            region.insert(
+                node.clone(),
+                fair::Use {
+                    used: 0,
+                    unit: 1,
+                    base,
+                },
+            );
         }
     }
     uses

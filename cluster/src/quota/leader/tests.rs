@@ -47,6 +47,8 @@ fn ask(node: &str, seq: u64, returned: u32, want: u32) -> QuotaAsk {
             window: 0,
             rate: 0,
             free: 0,
+            unit: 1,
+            fetched: false,
             cooling: Vec::new(),
             rests: None,
         }],

@@ -23,6 +23,7 @@ pub(super) struct Ideal {
 #[derive(Debug, Clone, Copy)]
 struct Spend {
     at: u64,
+    cost: u64,
     node: usize,
     life: u32,
 }
@@ -51,7 +52,7 @@ impl Ideal {
         self.limit = limit;
     }
 
-    pub(super) fn admits(&mut self, node: usize, now: u64) -> bool {
+    pub(super) fn admits(&mut self, node: usize, cost: u64, now: u64) -> bool {
         let Some(limit) = self.limit else {
             return false;
         };
@@ -60,8 +61,8 @@ impl Ideal {
         {
             self.spends.pop_front();
             match self.lives[spend.node] == spend.life {
-                true => self.living -= 1,
-                false => self.dead[spend.node] -= 1,
+                true => self.living -= spend.cost,
+                false => self.dead[spend.node] -= spend.cost,
             }
         }
         let kept = self.kept.iter().zip(self.dead);
@@ -72,15 +73,16 @@ impl Ideal {
                 false => dead,
             })
             .sum();
-        let admits = self.living + taken < limit;
+        let admits = self.living + taken + cost <= limit;
         if admits {
             let life = self.lives[node];
             self.spends.push_back(Spend {
                 at: now,
+                cost,
                 node,
                 life,
             });
-            self.living += 1;
+            self.living += cost;
         }
         admits
     }
@@ -90,7 +92,7 @@ impl Ideal {
         let life = self.lives[node];
         let spends = self.spends.iter();
         let spent = spends.filter(|spend| (spend.node, spend.life) == (node, life));
-        let spent = spent.count() as u64;
+        let spent: u64 = spent.map(|spend| spend.cost).sum();
         self.living -= spent;
         self.dead[node] += spent;
         self.lives[node] += 1;

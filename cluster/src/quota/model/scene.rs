@@ -68,6 +68,8 @@ pub(super) enum Happening {
 #[derive(Debug, Clone)]
 pub(super) struct Scene {
     pub(super) limit: u64,
+    /// Of each request.
+    pub(super) cost: u32,
     pub(super) window: Duration,
     pub(super) wait: Duration,
     pub(super) on_lapse: OnLapse,
@@ -273,9 +275,10 @@ impl Stage {
     fn request(&mut self, node: usize) -> Result<(), String> {
         let now = self.world.now;
         self.outcome.came += 1;
-        self.outcome.ideal += u64::from(self.ideal.admits(node, now));
-        self.outcome.strict += u64::from(self.strict.admits(node, now));
-        match self.world.nodes[node].decide(KEY, 1, now) {
+        let cost = u64::from(self.scene.cost);
+        self.outcome.ideal += u64::from(self.ideal.admits(node, cost, now));
+        self.outcome.strict += u64::from(self.strict.admits(node, cost, now));
+        match self.world.nodes[node].decide(KEY, self.scene.cost, now) {
             Decision::Pass { terms, window } => self.admit(KEY, &terms, window)?,
             Decision::Deny(key, denial) => {
                 let clock = self.world.nodes[node].clock(now);
@@ -296,10 +299,14 @@ impl Stage {
     }
 
     fn admit(&mut self, key: KeyId, terms: &Terms, window: u64) -> Result<(), String> {
-        self.outcome.admitted += u64::from(key == KEY);
+        let (counts, cost) = match key == KEY {
+            true => (1, self.scene.cost),
+            false => (0, 1),
+        };
+        self.outcome.admitted += counts;
         let (now, params) = (self.world.now, self.world.params);
         let oracle = &mut self.world.oracle;
-        oracle.admit(key, terms, 1, window, now, &params)
+        oracle.admit(key, terms, cost, window, now, &params)
     }
 
     /// Those that wait at a node look again.
@@ -320,7 +327,7 @@ impl Stage {
                 left.push(waiter);
                 continue;
             }
-            match self.world.nodes[node].decide(KEY, 1, now) {
+            match self.world.nodes[node].decide(KEY, self.scene.cost, now) {
                 Decision::Pass { terms, window } => self.admit(KEY, &terms, window)?,
                 Decision::Deny(key, denial) if now < waiter.deadline => {
                     let clock = self.world.nodes[node].clock(now);

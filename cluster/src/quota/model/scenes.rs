@@ -93,6 +93,7 @@ impl Kept {
         });
         Scene {
             limit: self.limit,
+            cost: 1,
             window: self.window,
             wait: self.wait,
             on_lapse: OnLapse::Base,
@@ -352,6 +353,77 @@ fn a_node_that_crashes_after_it_lent_of_a_days_limit_has_its_base_of_others_soon
     assert!(outcome.without_whole > 300, "it is to the end: {outcome:?}");
     assert!(seconds < 5.0, "{seconds} s");
     assert!(outcome.strict_part() > SECOND.floor, "{outcome:?}");
+}
+
+/// Requests that cost more than one, under a limit of which a node's share is little beside that. Where they wait, they get what
+/// there is; where not, those that come to one node do, once it is known there what they take.
+fn measure_great_costs(limit: u64, seconds: u64, cost: u32) {
+    let whole = limit as f64 / seconds as f64 / f64::from(cost);
+    let mut low = Vec::new();
+    for (name, nodes, part, wait, floor) in [
+        ("all", 0..NODES, ALL, 400, 0.9),
+        ("three", 3..6, ALL, 400, 0.92),
+        ("three, too much", 3..6, 9.0, 400, 0.92),
+        ("three, too much", 3..6, 9.0, 0, 0.85),
+        ("one", 4..5, ALL, 400, 0.92),
+        ("one", 4..5, ALL, 0, 0.92),
+        ("one, rarely", 4..5, 0.3, 400, 0.85),
+        ("one, rarely", 4..5, 0.3, 0, 0.85),
+    ] {
+        if wait == 0 && limit <= SMALL {
+            continue;
+        }
+        let each = part * whole / nodes.len() as f64;
+        let stream = |at| nodes.contains(&at).then_some((1, each));
+        let scene = Scene {
+            limit,
+            cost,
+            window: Duration::from_secs(seconds),
+            wait: Duration::from_millis(wait),
+            on_lapse: OnLapse::Base,
+            seats: NODES,
+            seconds: 300 + 10 * seconds,
+            streams: (0..NODES)
+                .map(|at| stream(at).into_iter().collect())
+                .collect(),
+            script: vec![],
+        };
+        let outcome = play(&scene, 1);
+        println!(
+            "{limit} in {seconds} s, cost {cost}, {name}, waiting {wait} ms: {} of {} ({:.1} %), {:.2} messages a second",
+            outcome.admitted,
+            outcome.ideal,
+            outcome.part() * 100.0,
+            outcome.messages_a_second()
+        );
+        if outcome.part() < floor {
+            low.push((name, wait, outcome.part(), floor));
+        }
+    }
+    assert!(low.is_empty(), "less than the floor: {low:?}");
+}
+
+/// Limits up to this amount always wait.
+const SMALL: u64 = 64;
+
+#[test]
+fn requests_that_cost_about_a_nodes_share_are_admitted() {
+    measure_great_costs(100, 60, 7);
+}
+
+#[test]
+fn requests_that_cost_more_than_half_of_a_limit_are_admitted() {
+    measure_great_costs(100, 10, 60);
+}
+
+#[test]
+fn requests_that_cost_more_than_one_of_a_small_limit_are_admitted() {
+    measure_great_costs(60, 60, 7);
+}
+
+#[test]
+fn requests_that_cost_most_of_a_nodes_share_are_admitted() {
+    measure_great_costs(1000, 60, 50);
 }
 
 /// In a cluster that has just begun base is split anew as nodes come. Nobody has spent of the coarser parts, and none of

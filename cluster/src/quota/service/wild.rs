@@ -4,12 +4,14 @@
 
 use crate::quota::message::{QuotaAsk, QuotaGrant};
 
-/// Rate and free tokens of what a node asks.
+/// Rate, free tokens and how many a request takes of what a node asks.
 pub(super) fn scramble_ask(ask: &mut QuotaAsk) {
     let mut number = Number(ask.seq ^ (ask.incarnation << 32));
     for item in &mut ask.items {
         item.rate = number.below(1_000_000);
         item.free = number.below(200);
+        item.unit = number.below(100);
+        item.fetched = number.below(2) == 0;
     }
 }
 
@@ -67,6 +69,8 @@ mod tests {
         let same = |(item, before): (AskItem, AskItem)| AskItem {
             rate: before.rate,
             free: before.free,
+            unit: before.unit,
+            fetched: before.fetched,
             ..item
         };
         said.items = said.items.into_iter().zip(ask().items).map(same).collect();

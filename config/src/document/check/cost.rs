@@ -1,14 +1,15 @@
-//! Checks what requests cost: a request that costs more than a limit holds would never be admitted.
+//! Checks what requests cost: a request that costs more than a limit holds would never be admitted, and one that costs a good
+//! part of it finds too little at most nodes.
 //!
 //! In: raw and checked document. Out: a mistake for each route, with the place of the least limit that it
-//! cannot pass.
+//! cannot pass; or a warning, with that of the least limit under which it would better wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{super::raw::*, each, items};
 use crate::{
     diagnose::{Findings, Path, Place},
-    document::{Document, Limit, Route},
+    document::{Document, Limit, OnEmpty, Route, SMALL_MOST},
     name::{IssuerName, PlanName, RouteName},
     read::{Field, List},
     units::Rate,
@@ -24,15 +25,25 @@ pub(super) fn costs(raw: &DocumentRaw, document: &Document, findings: &mut Findi
             continue;
         };
         let path_of_cost = path.key("cost");
-        let mut too_much = |least: Option<Least<'_>>| {
-            let Some(least) = least.filter(|least| least.limit.amount < cost.value) else {
+        let mut too_much = |limits: Vec<Charged<'_>>| {
+            let least = |fits: &dyn Fn(&Limit) -> bool| {
+                let limits = limits.iter().filter(|it| fits(it.limit));
+                limits.min_by_key(|it| it.limit.amount)
+            };
+            let Some(least) = least(&|limit| limit.amount < cost.value) else {
+                if let Some(it) = least(&|limit| is_denied_early(limit, cost.value)) {
+                    let (rate, place) = (it.rate(), findings.name(it.place));
+                    findings.warn(
+                        cost.place,
+                        format!(
+                            "{path_of_cost}: {} is a great part of {} ({rate}, {place}), of which each node has a share: a request that finds less there is denied, though others have enough; add on_empty: {{ wait: 400ms }} to the limit",
+                            cost.value, it.path
+                        ),
+                    );
+                }
                 return;
             };
-            let rate = Rate {
-                amount: least.limit.amount,
-                span: least.limit.span,
-            };
-            let place = findings.name(least.place);
+            let (rate, place) = (least.rate(), findings.name(least.place));
             findings.mistake(
                 cost.place,
                 format!(
@@ -41,62 +52,80 @@ pub(super) fn costs(raw: &DocumentRaw, document: &Document, findings: &mut Findi
                 ),
             );
         };
-        too_much(least(&route.limits, &at.limits, &path.key("limits")));
+        too_much(charged(&route.limits, &at.limits, &path.key("limits")));
         if route.exempt.auth {
             let path = Path::default().key("defaults").key("unidentified");
             if let Some(unidentified) = raw.defaults.given().and_then(|d| d.unidentified.given()) {
                 let all = &document.defaults.unidentified;
                 let each = unidentified.limits.given().map_or(0, |l| l.items().count());
                 let (each, together) = all.split_at(each.min(all.len()));
-                too_much(least(each, &unidentified.limits, &path.key("limits")));
-                too_much(least(together, &unidentified.cap, &path.key("cap")));
+                too_much(charged(each, &unidentified.limits, &path.key("limits")));
+                too_much(charged(together, &unidentified.cap, &path.key("cap")));
             }
         } else {
             let plans = plans.get_or_insert_with(|| issuers_of_plans(document));
-            too_much(least_of_plans(raw, document, plans, route));
+            too_much(charged_by_plans(raw, document, plans, route));
         }
     }
 }
 
-/// The least limit of some, and where it stands.
-struct Least<'a> {
+/// Whether nodes have so little of a limit that a request of this cost is denied at one where another would admit it.
+fn is_denied_early(limit: &Limit, cost: u64) -> bool {
+    cost > 1
+        && limit.amount > SMALL_MOST
+        && limit.amount / cost <= SMALL_MOST
+        && limit.on_empty == OnEmpty::Deny
+}
+
+/// A limit that a route's requests are charged to, and where it stands.
+struct Charged<'a> {
     limit: &'a Limit,
     path: Path,
     place: Place,
 }
 
-fn least<'a>(
+impl Charged<'_> {
+    fn rate(&self) -> Rate {
+        Rate {
+            amount: self.limit.amount,
+            span: self.limit.span,
+        }
+    }
+}
+
+fn charged<'a>(
     limits: &'a [Limit],
     raw: &'a Field<List<LimitRaw>>,
     path: &Path,
-) -> Option<Least<'a>> {
+) -> Vec<Charged<'a>> {
     limits
         .iter()
         .zip(items(path, raw))
         // It turns nobody away.
         .filter(|(limit, _)| !limit.shadow)
-        .map(|(limit, (path, item))| Least {
+        .map(|(limit, (path, item))| Charged {
             limit,
             path,
             place: item.place,
         })
-        .min_by_key(|least| least.limit.amount)
+        .collect()
 }
 
-fn least_of_plans<'a>(
+fn charged_by_plans<'a>(
     raw: &'a DocumentRaw,
     document: &'a Document,
     issuers: &BTreeMap<&PlanName, Issuers<'_>>,
     route: &Route,
-) -> Option<Least<'a>> {
+) -> Vec<Charged<'a>> {
     each("plans", &raw.plans)
         .filter_map(|(path, name, at)| {
             let name = PlanName::new(name);
-            let charged = issuers.get(&name)?.open(route);
-            let plan = document.plans.get(&name).filter(|_| charged)?;
-            least(&plan.limits, &at.limits, &path.key("limits"))
+            let may = issuers.get(&name)?.open(route);
+            let plan = document.plans.get(&name).filter(|_| may)?;
+            Some(charged(&plan.limits, &at.limits, &path.key("limits")))
         })
-        .min_by_key(|least| least.limit.amount)
+        .flatten()
+        .collect()
 }
 
 /// Whose tokens the tenants of a plan may carry.

@@ -63,6 +63,8 @@ impl Keeper {
                 },
                 rate: 0,
                 free: 0,
+                unit: 1,
+                fetched: false,
                 cooling: goes,
                 rests: None,
             };

@@ -64,12 +64,14 @@ impl Row {
             false => 0,
         };
         let most = i64::from(most).max(used);
-        let most = match wants && !owed {
+        // Of what makes no whole request nothing is worth keeping.
+        let whole = self.unit.count() > 1;
+        let most = match wants && !owed && !whole {
             true => most + most / 2,
             false => most,
         };
         let cap = u32::try_from(most).unwrap_or(u32::MAX);
-        let beyond = owed || over(held, cap, self.key.0.form.window);
+        let beyond = owed || whole && held > most || over(held, cap, self.key.0.form.window);
         (most, if beyond { held - most } else { 0 })
     }
 }

@@ -25,12 +25,9 @@ impl Row {
         let held = key.cell.held();
         let all = all(held);
         let short = i64::from(short) - i64::from(held.free.max(0));
-        if around.draining {
+        let ahead = if self.fetched() || around.draining {
+            // What would come to a node that drains comes to others.
             key.cell.set_low(0);
-        }
-        let ahead = if limit <= POOLED_MOST || around.draining {
-            // Nothing is kept at hand: of a small limit each token is a part that others feel, and what would come to a node
-            // that drains comes to others.
             0
         } else {
             self.ahead(around, held, short > 0)
@@ -43,6 +40,14 @@ impl Row {
         };
         let missing = ahead.max(short).max(lent).min(most);
         u32::try_from(missing).unwrap_or(0)
+    }
+
+    /// Whether nothing is kept at hand, and a request fetches what it needs: of a small limit each token is a part that others
+    /// feel, and so is what one request takes of a limit of few such requests, where they wait.
+    pub(super) fn fetched(&self) -> bool {
+        let (limit, unit) = (self.key.0.limit(), self.unit.count());
+        let few = limit / unit <= POOLED_MOST && !self.key.0.wait().is_zero();
+        limit <= POOLED_MOST || unit > 1 && few
     }
 
     /// How many it should hold for what comes until a grant can, and is not held yet.
@@ -71,7 +76,7 @@ impl Row {
         let instead = self.instead_of_base(around);
         let target = whole(self.high(around).max(floor).max(soon_used)).max(instead);
         // What it can use in a window at all, with room for chance.
-        let most = self.need().max(instead) - all(held);
+        let most = self.need().max(instead).max(self.at_once()) - all(held);
         (target - soon).min(most).max(for_others)
     }
 
@@ -131,7 +136,16 @@ impl Row {
     }
 
     fn low(&self, around: &Surroundings<'_>) -> f64 {
-        self.rate.fast() * around.grant_time.as_secs_f64() * LEAD
+        let soon = self.rate.fast() * around.grant_time.as_secs_f64() * LEAD;
+        soon.max(self.at_once() as f64)
+    }
+
+    /// What the next request takes, if that is more than one token.
+    fn at_once(&self) -> i64 {
+        match self.unit.count() {
+            1 => 0,
+            unit => unit.into(),
+        }
     }
 
     /// Whether it is time to say how what it holds cools, which it does so many times in a window: of windows that are

@@ -125,6 +125,33 @@ fn a_small_limit_is_fetched_when_it_is_wanted_and_waited_for() {
     assert_eq!(said.last().unwrap().returned, 2, "{said:?}");
 }
 
+/// Requests of 150, of a limit of which the base is 100: what one takes is asked for and kept at hand; where they wait, it is
+/// fetched.
+#[test]
+fn what_one_request_takes_is_asked_for_and_kept_at_hand() {
+    for (wait, kept) in [(0, true), (400, false)] {
+        let mut node = Node::new();
+        let terms = sliding(1800, SECOND * 60);
+        let on_empty = match wait {
+            0 => OnEmpty::Deny,
+            _ => OnEmpty::Wait(Duration::from_millis(wait)),
+        };
+        let key = node
+            .holder
+            .resolve(KeyId([1; 16]), &terms, on_empty, 1, &node.clock);
+        let key = key.unwrap();
+        node.denied(&key, 150);
+        let said = node.ticked();
+        assert_eq!((said[0].want, said[0].unit), (50, 150), "{said:?}");
+        assert_eq!(said[0].fetched, !kept);
+        node.answer(vec![item(&key, said[0].born, 50)]);
+        assert!(node.admits(&key, 150));
+        let said = node.ticks(SECOND);
+        let wanted = said.iter().map(|item| item.want).max().unwrap_or(0);
+        assert_eq!(wanted >= 50 + 150, kept, "{said:?}");
+    }
+}
+
 #[test]
 fn no_more_wait_than_may_and_none_without_hope() {
     let mut node = Node::new();
