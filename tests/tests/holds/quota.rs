@@ -220,6 +220,42 @@ async fn of_a_limit_that_becomes_another_one_no_more_is_admitted_than_of_one() {
     dev.stop().await;
 }
 
+/// A request takes 90 of 100, of which each node has a share of 16 or 17: the rest is fetched, other nodes' shares included. It
+/// comes to one node after another, a limit each, so that nodes have lent before any request came to them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_takes_most_of_a_limit_is_admitted_once_wherever_it_comes() {
+    let dev = Dev::start().await;
+    let path = dev.folder().join("gateway.yaml");
+    let text = std::fs::read_to_string(&path).expect("the applied document");
+    let more = format!(
+        "{text}  much: {{ match: {{ path: /v1/much }}, respond: {{ status: 204 }}, cost: 90 }}\n"
+    );
+    std::fs::write(&path, more).expect("written");
+    let file = path.to_str().expect("a plain path");
+    let token = dev.token("acme", &["plants:read"]).await;
+    let call = get("/v1/much").token(&token);
+    for (at, node) in dev.nodes().iter().enumerate() {
+        let limit = format!("{{ rate: 100/hour, name: n{at}, on_empty: {{ wait: 1s }} }}");
+        set(&dev, node, &limit).await;
+        dev.admin(node, &["apply", "-f", file]).await.expect(0);
+        for other in dev.nodes() {
+            until("every node has heard of it", LONG, async || {
+                let page = told(&dev, &other).await;
+                let heard = page["limits"][0]["id"] == format!("n{at}");
+                heard.then_some(()).ok_or(page.to_string())
+            })
+            .await;
+        }
+        node.eventually(&call, LONG, |answer| answer.status == 204)
+            .await;
+        for other in dev.nodes() {
+            let answer = call.send(other.http).await;
+            assert_eq!(answer.status, 429, "90 of 100 are spent: {answer:?}");
+        }
+    }
+    dev.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_started_without_a_quorum_shows_in_the_bound_everywhere() {
     let dev = Dev::start().await;
