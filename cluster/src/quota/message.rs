@@ -91,10 +91,12 @@ pub struct AskItem {
     pub rate: u32,
     /// Tokens it could spend now; a hint.
     pub free: u32,
+    /// `given` as far as the node had seen it then; a hint.
+    pub given: u32,
     /// How many tokens a request of its takes, where all take about the same, else 1: fewer are of no use; a hint.
     pub unit: u32,
-    /// Nothing is kept at hand: what it asks for somebody waits for; a hint.
-    pub fetched: bool,
+    /// Where nothing is kept at hand: how long, in ms, somebody waits for what it asks for, else 0; a hint.
+    pub waits_ms: u32,
     /// Which of the tokens handed back last are still cooling: a node that ends leaves nothing to wait for
     /// that it could tell.
     pub cooling: Vec<Span>,
@@ -153,7 +155,7 @@ pub struct Recall {
     pub as_of: u64,
     /// More than this, base included, is not to be held for now, but for what is needed soon.
     pub cap: u32,
-    /// And what is needed soon neither, and not a token more: while the key is in deficit, nodes have no base.
+    /// And what is needed soon neither, and not a token more: while the key is in deficit, nodes may have no base of it and of longer windows.
     pub owed: bool,
 }
 
@@ -433,8 +435,9 @@ mod tests {
             window: u64::MAX,
             rate: u32::MAX,
             free: u32::MAX,
+            given: u32::MAX,
             unit: u32::MAX,
-            fetched: false,
+            waits_ms: 0,
             cooling: Vec::new(),
             rests: None,
             ..ask().items[0].clone()

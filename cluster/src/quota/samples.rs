@@ -31,8 +31,9 @@ pub(super) fn ask() -> QuotaAsk {
         window: 0,
         rate: 12_500,
         free: 9,
+        given: 40,
         unit: 7,
-        fetched: false,
+        waits_ms: 0,
         cooling: Vec::new(),
         rests: None,
     };

@@ -184,17 +184,26 @@ impl Scope {
     /// Whether a limit of these terms is one of them.
     #[must_use]
     pub fn covers(self, terms: &Terms) -> bool {
-        let most = match terms.on_lapse() {
-            OnLapse::Base => self.within_ms,
-            OnLapse::Deny => self.within_ms.min(self.firm_ms),
-        };
-        terms.window_ms() <= most
+        let firm = terms.on_lapse() == OnLapse::Base || terms.window_ms() <= self.firm_ms;
+        firm && self.reaches(terms)
+    }
+
+    /// The same, but for what may have been given to others while the node was out of contact.
+    #[must_use]
+    pub fn reaches(self, terms: &Terms) -> bool {
+        terms.window_ms() <= self.within_ms
     }
 
     /// Whether all limits are.
     #[must_use]
     pub fn is_whole(self) -> bool {
         self == Self::WHOLE
+    }
+
+    /// Whether limits of all windows are, but for what may have been given to others while the node was out of contact.
+    #[must_use]
+    pub fn reaches_all(self) -> bool {
+        self.within_ms == u64::MAX
     }
 
     /// With those of windows of at most so many ms.

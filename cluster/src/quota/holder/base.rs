@@ -177,9 +177,10 @@ impl Base {
         self.right.map(|right| (right.share, right.scope))
     }
 
-    /// Whether it is of all keys.
-    pub(super) fn is_whole(&self) -> bool {
-        self.alone || self.right.is_some_and(|right| right.scope.is_whole())
+    /// The share, if it is of all windows.
+    pub(super) fn whole_share(&self) -> Option<Share> {
+        let right = self.right.filter(|right| right.scope.reaches_all())?;
+        Some(right.share)
     }
 
     /// What may be spent of a key of these terms once others' spending of it has cooled off.
@@ -187,7 +188,7 @@ impl Base {
         match self.alone {
             true => terms.limit(),
             false => {
-                let right = self.right.filter(|right| right.scope.covers(terms));
+                let right = self.right.filter(|right| right.scope.reaches(terms));
                 right.map_or(0, |right| terms.base(right.share))
             }
         }
@@ -340,19 +341,21 @@ mod tests {
             ..right
         });
         base.told(part, at(0));
-        assert!(!base.is_whole());
+        assert_eq!(base.whole_share(), None);
         for (terms, expected) in [
             (of(99, OnLapse::Base), 125),
             (of(100, OnLapse::Base), 0),
             (of(49, OnLapse::Deny), 125),
             (of(50, OnLapse::Deny), 0),
+            (of(100, OnLapse::Deny), 0),
         ] {
             assert_eq!(base.of(&KEY, &terms, at(0)), expected, "{terms:?}");
-            assert_eq!(base.in_time(&terms), expected);
+            let in_time = if terms.window_ms() < 100_000 { 125 } else { 0 };
+            assert_eq!(base.in_time(&terms), in_time);
         }
         let before = base.kind();
         base.told(right(1, 4, 9999, true), at(1));
-        assert!(base.is_whole() && base.kind() != before);
+        assert!(base.whole_share().is_some() && base.kind() != before);
         assert_eq!(base.of(&KEY, &of(100, OnLapse::Deny), at(1)), 125);
     }
 

@@ -228,10 +228,10 @@ impl Keeper {
             }
         }
         self.look_at_resting(clock);
-        // Without all of its base it waits for a word on that.
-        let heartbeat = match self.base.is_whole() {
-            true => self.holder.params.heartbeat,
-            false => self.holder.params.heartbeat / 4,
+        // Without base it waits for a word on that.
+        let heartbeat = match self.base.kind() {
+            Some(_) => self.holder.params.heartbeat,
+            None => self.holder.params.heartbeat / 4,
         };
         let silent = self
             .sent
@@ -242,10 +242,10 @@ impl Keeper {
         Turn::Ask(self.asks(items, now))
     }
 
-    /// The share of every limit's base that this node has; none while it has none.
+    /// The share of every limit's base that this node has; none while it has none, or none of some.
     #[must_use]
     pub fn share(&self) -> Option<Share> {
-        self.base.kind().map(|(share, _)| share)
+        self.base.whole_share()
     }
 
     /// How many keys are in use.

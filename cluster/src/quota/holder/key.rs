@@ -189,7 +189,8 @@ impl Key {
 
     /// Whether a document is newer than the one that its terms are from, or says of it for the first time whether requests wait.
     pub(super) fn is_behind(&self, as_of: u64) -> bool {
-        as_of > self.as_of.load(Acquire) || self.wait.load(Relaxed) == UNSAID
+        let mine = self.as_of.load(Acquire);
+        as_of > mine || as_of == mine && self.wait.load(Relaxed) == UNSAID
     }
 
     /// Takes over what a newer document says; for one thread at a time. True if it is another amount.
@@ -349,7 +350,8 @@ impl Account for KeyHandle {
 
     fn spent(&self, cost: u32, left: i32) {
         self.note_use();
-        if cost > 1 {
+        // Most of the time it is known.
+        if cost > 1 && self.0.paid.load(Relaxed) < cost {
             self.0.paid.fetch_max(cost, Relaxed);
         }
         if self.0.cell.is_low(left) {

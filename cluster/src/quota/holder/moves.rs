@@ -108,8 +108,9 @@ pub(super) fn gone(id: KeyId, item: &GrantItem) -> AskItem {
         window: item.window,
         rate: 0,
         free: 0,
+        given: 0,
         unit: 1,
-        fetched: false,
+        waits_ms: 0,
         cooling: Vec::new(),
         rests: None,
     }

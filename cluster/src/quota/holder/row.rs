@@ -70,7 +70,7 @@ struct Cap {
     until: u64,
     /// It was set though the leader may not know what the key needs here.
     blind: bool,
-    /// Nodes wait for what is beyond it, and may have no base of any key till it comes.
+    /// Nodes wait for what is beyond it, and may have no base of such windows till it comes.
     owed: bool,
 }
 
@@ -361,8 +361,12 @@ impl Row {
                 .try_into()
                 .unwrap_or(u32::MAX),
             free: u32::try_from(key.cell.held().free).unwrap_or(0),
-            unit: self.unit.count(),
-            fetched: self.fetched(),
+            given,
+            unit: self.unit(),
+            waits_ms: match self.fetched() {
+                true => u32::try_from(key.wait().as_millis()).map_or(u32::MAX, |ms| ms.max(1)),
+                false => 0,
+            },
             cooling: Vec::new(),
             rests,
         }
@@ -468,6 +472,14 @@ impl Row {
         cell.unmark(IN_USE);
         // A charge before this saw the mark and told nobody.
         cell.traffic() == self.seen || !cell.mark(IN_USE)
+    }
+
+    /// How many tokens one request takes; 1 if it could never have as many.
+    fn unit(&self) -> u32 {
+        match self.unit.count() {
+            unit if unit <= self.key.0.limit() => unit,
+            _ => 1,
+        }
     }
 
     fn silent_for(&self, around: &Surroundings<'_>) -> Duration {

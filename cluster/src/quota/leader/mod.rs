@@ -14,7 +14,7 @@ use meridian_config::name::{NodeId, RegionName};
 
 use super::{
     key::KeyId,
-    ledger::{Ledger, Standing},
+    ledger::{Ledger, Level},
     message::{AskItem, ITEMS, QuotaAsk, QuotaGrant, RECALLS, Recall, Wish},
     params::Params,
     rate::over,
@@ -30,14 +30,16 @@ const RECALLED_MOST: usize = 64 * 1024;
 /// A turn's least and greatest length, in ms of log time; a window, else.
 const TURN_MS: (u64, u64) = (2000, 10_000);
 
-/// How long requests wait that [fetch](AskItem::fetched) what they need, about, in ms.
-const WAIT_MS: u64 = 500;
+/// How long an ask is on its way, about, in ms.
+const WAY_MS: u64 = 100;
 
 /// A leader's memory.
 #[derive(Debug, Clone)]
 pub struct Leader {
     params: Params,
     keys: BTreeMap<KeyId, BTreeMap<NodeId, Word>>,
+    /// Those of them of which somebody missed something when that was looked at last, or has said so since.
+    wanting: BTreeSet<KeyId>,
     /// What was asked back, and until when that is not said again.
     recalled: BTreeMap<(KeyId, NodeId), u64>,
     /// Keys that were scarce, and until when nobody is given back what it has lent and does not use.
@@ -48,12 +50,12 @@ pub struct Leader {
 #[derive(Debug, Clone)]
 struct Word {
     incarnation: u64,
+    /// The ask that it was in.
+    seq: u64,
     region: RegionName,
     item: AskItem,
     /// A wish was proposed when it had been given so many.
     proposed: Option<u32>,
-    /// Somebody waits for what is asked for, and nothing is kept at hand.
-    fetched: bool,
     /// When, by the leader's own clock in ms.
     at_ms: u64,
 }
@@ -62,26 +64,25 @@ impl Word {
     /// Whether it asks for one request that takes more than a token, and waits: what is kept for others at nodes where nobody
     /// asks is wanted now.
     fn is_for_one(&self) -> bool {
-        self.item.fetched && self.item.unit > 1
+        self.item.waits_ms > 0 && self.item.unit > 1
     }
 
-    /// For how long it is remembered, in ms. Whoever waited is gone then.
+    /// For how long it is remembered, in ms: where somebody waits for it, little longer than that.
     fn lasts(&self, wish: u64) -> u64 {
-        if self.fetched {
-            WAIT_MS.min(wish)
-        } else {
-            wish
+        match self.item.waits_ms {
+            0 => wish,
+            waits => wish.min(u64::from(waits) + WAY_MS),
         }
     }
 }
 
 /// A key that its holders want more of than there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scarcity {
+struct Scarcity {
     /// How much each node should hold at most, base included.
-    pub caps: BTreeMap<NodeId, u32>,
+    caps: BTreeMap<NodeId, u32>,
     /// How it stands.
-    pub standing: Standing,
+    level: Level,
 }
 
 impl Leader {
@@ -90,6 +91,7 @@ impl Leader {
         Self {
             params,
             keys: BTreeMap::new(),
+            wanting: BTreeSet::new(),
             recalled: BTreeMap::new(),
             scarce: BTreeMap::new(),
         }
@@ -102,10 +104,9 @@ impl Leader {
             if item.terms.is_none() || idle(item) || !(known || self.keys.len() < WISHED_MOST) {
                 continue;
             }
-            let terms = item.terms.and_then(|at| ask.terms.get(usize::from(at)));
             let word = Word {
-                fetched: item.fetched || terms.is_some_and(Terms::pooled),
                 incarnation: ask.incarnation,
+                seq: ask.seq,
                 region: region.clone(),
                 item: item.clone(),
                 proposed: None,
@@ -113,6 +114,7 @@ impl Leader {
             };
             let words = self.keys.entry(item.key).or_default();
             words.insert(ask.node.clone(), word);
+            self.wanting.insert(item.key);
         }
     }
 
@@ -123,31 +125,32 @@ impl Leader {
             words.retain(|_, word| now_ms < word.at_ms.saturating_add(word.lasts(wish)));
             !words.is_empty()
         });
+        self.wanting.retain(|key| self.keys.contains_key(key));
         self.recalled.retain(|_, until| now_ms < *until);
         self.scarce.retain(|_, until| now_ms < *until);
     }
 
     /// How a key is divided; none where there is enough for all that want more.
-    pub fn scarcity(&self, key: &KeyId, ledger: &Ledger) -> Option<Scarcity> {
+    fn scarcity(&self, key: &KeyId, ledger: &Ledger) -> Option<Scarcity> {
         let none = BTreeMap::new();
         let words = self.keys.get(key).unwrap_or(&none);
-        let standing = ledger.standing(key)?;
+        let level = ledger.level(key)?;
         let missing: i64 = words
             .iter()
             .map(|(node, word)| i64::from(missing(node, word, ledger)))
             .sum();
-        (missing > standing.pool).then(|| {
-            let mut uses = uses(key, words, &standing, ledger);
-            let there = match standing.pool < 0 {
-                true => self.left_for_those_that_hear(key, &standing, &mut uses, ledger),
-                false => standing.terms.limit(),
+        (missing > level.pool).then(|| {
+            let mut uses = uses(key, words, &level, ledger);
+            let there = match level.pool < 0 {
+                true => self.left_for_those_that_hear(key, &level, &mut uses, ledger),
+                false => level.terms.limit(),
             };
-            let turn = turn(&standing, ledger);
+            let turn = turn(&level, ledger);
             let caps = match words.values().any(Word::is_for_one) {
                 true => fair::parts(there, &uses, turn),
-                false => fair::caps(there, standing.terms.window(), &uses, turn),
+                false => fair::caps(there, level.terms.window(), &uses, turn),
             };
-            Scarcity { caps, standing }
+            Scarcity { caps, level }
         })
     }
 
@@ -156,7 +159,7 @@ impl Leader {
     fn left_for_those_that_hear(
         &self,
         key: &KeyId,
-        standing: &Standing,
+        level: &Level,
         uses: &mut fair::Uses,
         ledger: &Ledger,
     ) -> u32 {
@@ -169,12 +172,13 @@ impl Leader {
         }
         uses.retain(|_, nodes| !nodes.is_empty());
         let away = silent.iter().map(|node| u64::from(ledger.held(node, key)));
-        let away = away.sum::<u64>() + standing.cooling + ledger.base_withheld(key);
+        let away = away.sum::<u64>() + level.cooling + ledger.base_withheld(key);
         let away = u32::try_from(away).unwrap_or(u32::MAX);
-        standing.terms.limit().saturating_sub(away)
+        level.terms.limit().saturating_sub(away)
     }
 
-    /// Cuts what asks want of scarce keys to their caps, so that the order in a batch decides nothing.
+    /// Cuts what asks want of scarce keys to their caps, so that the order in a batch decides no more than who has what is too little
+    /// for two requests.
     pub fn cut(&self, asks: &mut [QuotaAsk], ledger: &Ledger) {
         let items = asks.iter().flat_map(|ask| &ask.items);
         let keys: BTreeSet<KeyId> = items.map(|item| item.key).collect();
@@ -182,7 +186,7 @@ impl Leader {
             .into_iter()
             .filter_map(|key| Some((key, self.scarcity(&key, ledger)?)))
             .collect();
-        let pool = |(key, it): (&KeyId, &Scarcity)| (*key, pool(&it.standing));
+        let pool = |(key, it): (&KeyId, &Scarcity)| (*key, pool(&it.level));
         let mut pools: BTreeMap<KeyId, u32> = scarce.iter().map(pool).collect();
         for ask in asks {
             for item in &mut ask.items {
@@ -202,22 +206,31 @@ impl Leader {
     /// was given of it, or it would be proposed again before it is applied; or when its node asks again.
     pub(crate) fn wishes(&mut self, ledger: &Ledger) -> Vec<Wish> {
         let mut wishes = Vec::new();
-        let keys: Vec<KeyId> = self.keys.keys().copied().collect();
+        let keys: Vec<KeyId> = self.wanting.iter().copied().collect();
         for key in keys {
-            if ledger
-                .standing(&key)
-                .is_none_or(|standing| standing.pool <= 0)
+            let Some(words) = self.keys.get(&key) else {
+                continue;
+            };
+            if words
+                .iter()
+                .all(|(node, word)| missing(node, word, ledger) == 0)
             {
+                self.wanting.remove(&key);
+                continue;
+            }
+            if ledger.level(&key).is_none_or(|level| level.pool <= 0) {
                 continue;
             }
             let scarcity = self.scarcity(&key, ledger);
-            let mut pool = scarcity.as_ref().map_or(0, |it| pool(&it.standing));
+            let mut pool = scarcity.as_ref().map_or(0, |it| pool(&it.level));
             let Some(words) = self.keys.get_mut(&key) else {
                 continue;
             };
             for (node, word) in words {
                 let given = given(node, &word.item, ledger);
-                if wishes.len() == ITEMS || word.proposed == Some(given) {
+                // What its ask wanted is in an entry that is not applied yet.
+                let asked = ledger.heard(node) < Some((word.incarnation, word.seq));
+                if wishes.len() == ITEMS || word.proposed == Some(given) || asked {
                     continue;
                 }
                 let mut item = word.item.clone();
@@ -241,21 +254,35 @@ impl Leader {
         wishes
     }
 
-    /// Puts the caps and what others have free into a grant.
-    pub fn dress(&self, grant: &mut QuotaGrant, ledger: &Ledger) {
-        for item in &mut grant.items {
-            let scarcity = self.scarcity(&item.key, ledger);
-            item.cap = scarcity.and_then(|scarcity| scarcity.caps.get(&grant.node).copied());
-            let words = self.keys.get(&item.key);
-            let word = |node: &NodeId| words.and_then(|words| words.get(node));
-            let free = ledger.nodes().map(|(node, ..)| match word(node) {
-                _ if *node == grant.node => 0,
-                Some(word) => u64::from(word.item.free),
-                None => u64::from(ledger.unsaid(node, &item.key)),
-            });
-            let free = free.sum::<u64>();
-            item.others_free = u32::try_from(free).unwrap_or(u32::MAX);
+    /// Puts the caps and what others have free into the grants of an entry.
+    pub fn dress(&self, grants: &mut [QuotaGrant], ledger: &Ledger) {
+        let mut known = BTreeMap::new();
+        for grant in grants {
+            for item in &mut grant.items {
+                let key = item.key;
+                let (caps, free) = known.entry(key).or_insert_with(|| {
+                    let caps = self.scarcity(&key, ledger).map(|scarcity| scarcity.caps);
+                    (caps, self.free(&key, ledger))
+                });
+                let others = free.iter().filter(|(node, _)| **node != grant.node);
+                let others: u64 = others.map(|(_, free)| free).sum();
+                item.cap = caps
+                    .as_ref()
+                    .and_then(|caps| caps.get(&grant.node).copied());
+                item.others_free = u32::try_from(others).unwrap_or(u32::MAX);
+            }
         }
+    }
+
+    /// What nodes have free of a key, as far as they have said or the ledger can tell.
+    fn free<'a>(&self, key: &KeyId, ledger: &'a Ledger) -> Vec<(&'a NodeId, u64)> {
+        let words = self.keys.get(key);
+        let free = |node| match words.and_then(|words| words.get(node)) {
+            Some(word) => u64::from(word.item.free),
+            None => u64::from(ledger.unsaid(node, key)),
+        };
+        let nodes = ledger.nodes().map(|(node, ..)| (node, free(node)));
+        nodes.filter(|(_, free)| *free > 0).collect()
     }
 
     /// News for those that hold a tenth more of a scarce key than their cap, or more of one in deficit: they hand back what
@@ -263,15 +290,18 @@ impl Leader {
     /// a base of it, too. The same is not said again for a while.
     pub fn recalls(&mut self, index: u64, ledger: &Ledger, now_ms: u64) -> Vec<QuotaGrant> {
         let mut news: BTreeMap<NodeId, QuotaGrant> = BTreeMap::new();
-        let keys: BTreeSet<KeyId> = self.keys.keys().chain(ledger.shorts()).copied().collect();
+        let in_deficit = |key: &&KeyId| ledger.level(key).is_some_and(|level| level.pool < 0);
+        let known = self.keys.keys().filter(|key| !self.wanting.contains(key));
+        let short = known.filter(in_deficit).chain(ledger.shorts());
+        let keys: BTreeSet<KeyId> = short.chain(&self.wanting).copied().collect();
         for key in keys {
-            let Some(Scarcity { caps, standing }) = self.scarcity(&key, ledger) else {
+            let Some(Scarcity { caps, level }) = self.scarcity(&key, ledger) else {
                 continue;
             };
-            let owed = standing.pool < 0;
-            let again = again_ms(&standing.terms);
+            let owed = level.pool < 0;
+            let again = again_ms(&level.terms);
             if self.scarce.len() < RECALLED_MOST {
-                let calm = (standing.terms.window_ms() / 6).clamp(60_000, 600_000);
+                let calm = (level.terms.window_ms() / 6).clamp(60_000, 600_000);
                 self.scarce.insert(key, now_ms.saturating_add(calm));
             }
             for (node, cap) in caps {
@@ -283,7 +313,7 @@ impl Leader {
                 let word = words.and_then(|words| words.get(&node));
                 let beyond = match owed || word.is_some_and(|word| word.item.unit > 1) {
                     true => held > cap,
-                    false => over(held.into(), cap, standing.terms.window()),
+                    false => over(held.into(), cap, level.terms.window()),
                 };
                 let grant = news.get(&node);
                 let full = grant.is_some_and(|grant| grant.recalls.len() >= RECALLS)
@@ -306,8 +336,8 @@ impl Leader {
                 grant.items.extend(ledger.word(&node, &key));
                 grant.recalls.push(Recall {
                     key,
-                    terms: standing.terms,
-                    as_of: standing.as_of,
+                    terms: level.terms,
+                    as_of: level.as_of,
                     cap,
                     owed,
                 });
@@ -334,8 +364,7 @@ fn missing(node: &NodeId, word: &Word, ledger: &Ledger) -> u32 {
 
 /// What a node has been given of a key, by the ledger or its own word.
 fn given(node: &NodeId, item: &AskItem, ledger: &Ledger) -> u32 {
-    let row = ledger.word(node, &item.key);
-    row.map_or(item.returned, |row| row.given)
+    ledger.given(node, &item.key).unwrap_or(item.returned)
 }
 
 fn short_of(want: u32, given: u32) -> u32 {
@@ -352,32 +381,28 @@ fn cut(item: &mut AskItem, node: &NodeId, cap: u32, pool: &mut u32, ledger: &Led
     let room = cap.saturating_sub(ledger.held(node, &item.key));
     let mut more = short_of(item.want, given).min(room);
     if item.unit > 1 {
-        let there = item.free.saturating_add(more.min(*pool));
-        more = (there - there % item.unit).saturating_sub(item.free);
+        let free = item.free.saturating_add(short_of(given, item.given));
+        let there = free.saturating_add(more.min(*pool));
+        more = (there - there % item.unit).saturating_sub(free);
     }
     *pool = pool.saturating_sub(more);
     item.want = given.wrapping_add(more);
 }
 
 /// What is there to give.
-fn pool(standing: &Standing) -> u32 {
-    u32::try_from(standing.pool.max(0)).unwrap_or(u32::MAX)
+fn pool(level: &Level) -> u32 {
+    u32::try_from(level.pool.max(0)).unwrap_or(u32::MAX)
 }
 
 /// Counts whose turn it is to have what is too little for everybody's next request: long enough for tokens to be gathered.
-fn turn(standing: &Standing, ledger: &Ledger) -> u64 {
-    ledger.now().log_ms / standing.terms.window_ms().clamp(TURN_MS.0, TURN_MS.1)
+fn turn(level: &Level, ledger: &Ledger) -> u64 {
+    ledger.now().log_ms / level.terms.window_ms().clamp(TURN_MS.0, TURN_MS.1)
 }
 
 /// What each node uses in a window, by the rate that it has said. One that has said nothing lately is taken to use
 /// nothing: it hands back no more than it can spare.
-fn uses(
-    key: &KeyId,
-    words: &BTreeMap<NodeId, Word>,
-    standing: &Standing,
-    ledger: &Ledger,
-) -> fair::Uses {
-    let window_ms = standing.terms.window_ms();
+fn uses(key: &KeyId, words: &BTreeMap<NodeId, Word>, level: &Level, ledger: &Ledger) -> fair::Uses {
+    let window_ms = level.terms.window_ms();
     let mut uses = fair::Uses::new();
     for (node, word) in words {
         let missing = u64::from(missing(node, word, ledger));
@@ -387,9 +412,9 @@ fn uses(
         };
         let used = used.max(missing.min(1));
         // As whole requests, if any is possible.
-        let unit = u64::from(word.item.unit.clamp(1, standing.terms.limit().max(1)));
+        let unit = u64::from(word.item.unit.clamp(1, level.terms.limit().max(1)));
         let used = used.next_multiple_of(unit);
-        let used = used.min(standing.terms.limit().into());
+        let used = used.min(level.terms.limit().into());
         let base = ledger.base(node, key).into();
         let region = uses.entry(word.region.clone()).or_default();
         region.insert(node.clone(), fair::Use { used, unit, base });

@@ -47,8 +47,9 @@ fn ask(node: &str, seq: u64, returned: u32, want: u32) -> QuotaAsk {
             window: 0,
             rate: 0,
             free: 0,
+            given: 0,
             unit: 1,
-            fetched: false,
+            waits_ms: 0,
             cooling: Vec::new(),
             rests: None,
         }],
@@ -146,4 +147,84 @@ fn the_rest_of_a_wish_is_met_without_another_ask() {
         assert_eq!(grants[0].items[0].given, given);
     }
     assert_eq!(leader.wishes(&ledger), [], "it is met");
+}
+
+/// Of 100, of which base is 50, two nodes want 60 at once for a request each, again and again: one has all of it, the other
+/// hands its base back, and in another turn it is the other's.
+#[test]
+fn what_is_too_little_for_two_requests_is_one_nodes_in_its_turn() {
+    let minute = Duration::from_secs(60);
+    let terms = Terms::new(100, minute, Kind::Sliding, OnLapse::Base).unwrap();
+    for (turn, winner) in [(0, "a"), (1, "b")] {
+        let at = turn * TURN_MS.1;
+        let mut ledger = Ledger::new(Params::DEFAULT);
+        let mut leader = Leader::new(Params::DEFAULT);
+        apply(&mut ledger, Act::Split { seats: 2 });
+        for node in ["a", "b"] {
+            let node = node.into();
+            let up = Act::NodeUp {
+                node,
+                incarnation: 1,
+            };
+            apply(&mut ledger, up);
+        }
+        let wanting = |node: &str| {
+            let mut ask = ask(node, 1, 0, 35);
+            ask.terms = vec![terms];
+            (ask.items[0].free, ask.items[0].unit) = (25, 60);
+            ask
+        };
+        let mut asks = vec![wanting("a"), wanting("b")];
+        for ask in &asks {
+            leader.hear(ask, &ask.node.as_str().into(), at);
+        }
+        // So that there is a record, and the log's time.
+        let mut first = wanting("a");
+        first.items[0].want = 1;
+        let act = Act::Batch {
+            asks: vec![first],
+            wishes: Vec::new(),
+        };
+        apply_at(&mut ledger, at, act);
+        leader.cut(&mut asks, &ledger);
+        let wants: Vec<u32> = asks.iter().map(|ask| ask.items[0].want).collect();
+        assert_eq!(wants, if winner == "a" { [35, 0] } else { [1, 35] });
+        let recalls = leader.recalls(1, &ledger, at);
+        let recalled: Vec<_> = recalls
+            .iter()
+            .map(|grant| (grant.node.as_str(), grant.recalls[0].cap))
+            .collect();
+        assert_eq!(recalled, [(if winner == "a" { "b" } else { "a" }, 0)]);
+    }
+}
+
+/// What comes over the network may be anything.
+#[test]
+fn a_request_that_takes_nothing_or_more_than_there_is_breaks_nothing() {
+    let mut ledger = Ledger::new(Params::DEFAULT);
+    let mut leader = Leader::new(Params::DEFAULT);
+    apply(&mut ledger, Act::Split { seats: 1 });
+    let up = Act::NodeUp {
+        node: "a".into(),
+        incarnation: 1,
+    };
+    apply(&mut ledger, up);
+    for (unit, waits_ms) in [(0, 0), (u32::MAX, 0), (u32::MAX, u32::MAX), (0, u32::MAX)] {
+        let mut wild = ask("a", 1, 0, 2000);
+        (wild.items[0].unit, wild.items[0].waits_ms) = (unit, waits_ms);
+        wild.items[0].rate = u32::MAX;
+        leader.hear(&wild, &"eu".into(), 0);
+        let mut asks = vec![wild.clone()];
+        apply(
+            &mut ledger,
+            Act::Batch {
+                asks: vec![wild],
+                wishes: Vec::new(),
+            },
+        );
+        leader.cut(&mut asks, &ledger);
+        leader.recalls(1, &ledger, 0);
+        leader.wishes(&ledger);
+        leader.forget(0);
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 use meridian_config::name::NodeId;
 
 use super::{
-    KEYS_MOST, Ledger, ROWS_MOST, SHORTS_MOST,
+    KEYS_MOST, Ledger, ROWS_MOST,
     book::{Book, Row},
     roster::{Heard, Roster},
 };
@@ -87,8 +87,7 @@ impl Ledger {
                 .map_or(u64::MAX, |(window_ms, _)| window_ms.saturating_sub(shorter));
             let held = !self.books.is_empty();
             self.roster.confirm(within_ms, held.then_some(self.now));
-            let keys = shorts.into_iter().map(|(_, key)| key);
-            self.shorts = keys.take(SHORTS_MOST).collect();
+            self.shorts = shorts.into_iter().map(|(_, key)| key).collect();
         }
     }
 

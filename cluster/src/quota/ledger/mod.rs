@@ -79,6 +79,18 @@ pub struct Standing {
     pub extra: Vec<(NodeId, i64)>,
 }
 
+/// What of a key is nobody's, as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Level {
+    /// Its terms, and the document that they are from.
+    pub(crate) terms: Terms,
+    pub(crate) as_of: u64,
+    /// Tokens that nobody holds; less than 0: how many must come back before any is given.
+    pub(crate) pool: i64,
+    /// Tokens that cool in the ledger.
+    pub(crate) cooling: u64,
+}
+
 impl Ledger {
     /// An empty one.
     pub fn new(params: Params) -> Self {
@@ -128,6 +140,17 @@ impl Ledger {
         })
     }
 
+    /// What of a key is nobody's; none where it has no record.
+    pub(crate) fn level(&self, key: &KeyId) -> Option<Level> {
+        let book = self.books.get(key)?;
+        Some(Level {
+            terms: book.terms,
+            as_of: book.as_of,
+            pool: book.pool(&self.booked(book), self.now),
+            cooling: book.cooling_sum(self.now),
+        })
+    }
+
     /// Keys that have a record, of limits that are wanted, and how each stands.
     pub fn standings(
         &self,
@@ -140,13 +163,17 @@ impl Ledger {
         keys.filter_map(|(key, _)| Some((*key, self.standing(key)?)))
     }
 
-    /// The keys that are in deficit, each with its window in ms, the shortest first.
+    /// Keys that are in deficit, each with its window in ms: those with the shortest, of which the first is the shortest.
     fn search_shorts(&self) -> Vec<(u64, KeyId)> {
         let short = |book: &Book| book.pool(&self.booked(book), self.now) < 0;
         let books = self.books.iter().filter(|(_, book)| short(book));
         let mut shorts: Vec<_> = books
             .map(|(key, book)| (book.terms.window_ms(), *key))
             .collect();
+        if shorts.len() > SHORTS_MOST {
+            shorts.select_nth_unstable(SHORTS_MOST);
+            shorts.truncate(SHORTS_MOST);
+        }
         shorts.sort_unstable();
         shorts
     }
@@ -154,6 +181,20 @@ impl Ledger {
     /// Keys that a node waits for to have no deficit, as of the last search.
     pub(crate) fn shorts(&self) -> &[KeyId] {
         &self.shorts
+    }
+
+    /// What a node has been given of a key; none where it holds nothing beyond base.
+    pub(crate) fn given(&self, node: &NodeId, key: &KeyId) -> Option<u32> {
+        let number = self.roster.find(node)?;
+        let book = self.books.get(key)?;
+        let at = book.rows.binary_search_by_key(&number, |row| row.holder);
+        Some(book.rows[at.ok()?].given)
+    }
+
+    /// The last ask of a node that has counted.
+    pub(crate) fn heard(&self, node: &NodeId) -> Option<(u64, u64)> {
+        let member = self.roster.member(self.roster.find(node)?)?;
+        Some((member.incarnation, member.seq))
     }
 
     /// What a node holds of a key as the ledger has it, for news; none where it holds nothing beyond base.

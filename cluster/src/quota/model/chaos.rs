@@ -103,7 +103,8 @@ impl Chaos {
                 doubled: dice.below(100),
                 late: dice.below(60) / if orderly { 10 } else { 1 },
             },
-            wait: Duration::ZERO,
+            // In another third.
+            wait: ms(if seed % 3 == 1 { 400 } else { 0 }),
             wild: 400,
             hints: dice.chance(500) && !told,
             bugs,

@@ -183,7 +183,7 @@ impl Desk {
 
     /// Puts the leader's hints into a grant.
     pub(super) fn dress(&self, grant: &mut QuotaGrant) {
-        self.memory.dress(grant, &self.ledger);
+        self.memory.dress(std::slice::from_mut(grant), &self.ledger);
     }
 
     /// Another leader: what a majority has stays, the rest is lost; nobody is answered.

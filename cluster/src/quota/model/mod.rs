@@ -145,7 +145,7 @@ fn base_that_is_given_while_others_hold_it_is_caught() {
 #[test]
 fn a_word_on_what_cools_that_is_believed_beyond_a_lease_is_caught() {
     caught(
-        100,
+        250,
         Bugs {
             ledger: Planted {
                 rests_without_deadline: true,

@@ -229,6 +229,9 @@ fn wild(ask: &mut QuotaAsk, dice: &mut Dice) {
         if dice.chance(400) {
             item.rate = number(dice, 1_000_000);
             item.free = number(dice, limit + 1);
+            // As they come: dice that fall once more would be another play of each seed.
+            item.unit = item.rate % 9;
+            item.waits_ms = item.free * 30;
         }
     }
 }

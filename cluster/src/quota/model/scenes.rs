@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::scene::{Happening, NODES, Outcome, Scene, Stage};
-use crate::quota::terms::OnLapse;
+use crate::quota::terms::{OnLapse, POOLED_MOST};
 
 /// A limit, and how its requests wait.
 #[derive(Debug, Clone, Copy)]
@@ -298,7 +298,7 @@ fn a_tiny_limit_is_used_up_in_all_scenes() {
 }
 
 /// A node that was declared gone comes back when the others have had its base for long, and use all of a limit, or ask
-/// for much more than that: they give it back, and it is not left without base of any key.
+/// for much more than that: they give it back, and it is not left without base of that.
 #[test]
 fn a_node_that_comes_to_a_limit_in_full_use_has_its_base_soon() {
     use Happening::{Crash, Gone, Start};
@@ -364,13 +364,15 @@ fn measure_great_costs(limit: u64, seconds: u64, cost: u32) {
         ("all", 0..NODES, ALL, 400, 0.9),
         ("three", 3..6, ALL, 400, 0.92),
         ("three, too much", 3..6, 9.0, 400, 0.92),
+        ("all", 0..NODES, ALL, 0, 0.1),
+        ("three", 3..6, ALL, 0, 0.25),
         ("three, too much", 3..6, 9.0, 0, 0.85),
         ("one", 4..5, ALL, 400, 0.92),
         ("one", 4..5, ALL, 0, 0.92),
-        ("one, rarely", 4..5, 0.3, 400, 0.85),
+        ("one, rarely", 4..5, 0.3, 400, 0.8),
         ("one, rarely", 4..5, 0.3, 0, 0.85),
     ] {
-        if wait == 0 && limit <= SMALL {
+        if wait == 0 && limit <= POOLED_MOST.into() {
             continue;
         }
         let each = part * whole / nodes.len() as f64;
@@ -403,9 +405,6 @@ fn measure_great_costs(limit: u64, seconds: u64, cost: u32) {
     assert!(low.is_empty(), "less than the floor: {low:?}");
 }
 
-/// Limits up to this amount always wait.
-const SMALL: u64 = 64;
-
 #[test]
 fn requests_that_cost_about_a_nodes_share_are_admitted() {
     measure_great_costs(100, 60, 7);
@@ -424,6 +423,12 @@ fn requests_that_cost_more_than_one_of_a_small_limit_are_admitted() {
 #[test]
 fn requests_that_cost_most_of_a_nodes_share_are_admitted() {
     measure_great_costs(1000, 60, 50);
+}
+
+/// Of a short window, of which tokens are kept at hand.
+#[test]
+fn requests_that_cost_a_part_of_a_seconds_limit_are_admitted() {
+    measure_great_costs(200, 1, 4);
 }
 
 /// In a cluster that has just begun base is split anew as nodes come. Nobody has spent of the coarser parts, and none of

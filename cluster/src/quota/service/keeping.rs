@@ -71,10 +71,20 @@ pub enum Stage {
     Unanswered,
     /// No quorum has answered this life yet: the node spends the base share it had before.
     Assumed,
-    /// The ledger has answered, and this node has no base yet: extra is all that it can get.
+    /// The ledger has answered, and this node has no base yet, or none of long windows: extra is all that it can get of those.
     Seatless,
     /// The ledger has answered, and this node has its base share.
     Answered,
+}
+
+impl Stage {
+    /// Of a node that was answered so.
+    fn of(grant: &QuotaGrant) -> Self {
+        match grant.base {
+            Some(right) if right.scope.reaches_all() => Self::Answered,
+            _ => Self::Seatless,
+        }
+    }
 }
 
 /// What the task stands on.
@@ -214,11 +224,10 @@ impl Keeping {
             match self.courier.say(Said::Ask(ask)).await {
                 Some(Reply::Granted(grant)) => {
                     let since = *answered.get_or_insert_with(Instant::now);
-                    let stage = match grant.base {
-                        Some(_) => Stage::Answered,
-                        None if since.elapsed() < SEATED => continue,
+                    let stage = match Stage::of(&grant) {
+                        Stage::Seatless if since.elapsed() < SEATED => continue,
                         // Others are short, and it must not count alone until they are not.
-                        None => Stage::Seatless,
+                        stage => stage,
                     };
                     keeper.join(&grant, &*self.clock);
                     self.show_begin();
@@ -289,12 +298,8 @@ impl Keeping {
                         tracing::trace!(target: "meridian::decision", "base agreed");
                         self.store_starts(text);
                     }
-                    let now = match grant.base {
-                        Some(_) => Stage::Answered,
-                        None => Stage::Seatless,
-                    };
-                    let whole = grant.base.is_some_and(|right| right.scope.is_whole());
-                    add(&self.tallies.seatless, usize::from(!whole));
+                    let now = Stage::of(&grant);
+                    add(&self.tallies.seatless, usize::from(now == Stage::Seatless));
                     self.stage.send_if_modified(|stage| {
                         let before = std::mem::replace(stage, now);
                         before != now

@@ -145,7 +145,6 @@ impl Leading {
         let mut acts = Vec::new();
         let wishes = {
             let applied = self.shown.applied();
-            memory.forget(self.shown.now_ms());
             memory.cut(&mut asks, &applied.ledger);
             let mut begun: BTreeMap<&NodeId, u64> = BTreeMap::new();
             for ask in &asks {
@@ -204,9 +203,9 @@ impl Leading {
         } = done;
         let applied = self.shown.applied();
         match outcome {
-            Ok(grants) => {
+            Ok(mut grants) => {
+                memory.dress(&mut grants, &applied.ledger);
                 for mut grant in grants {
-                    memory.dress(&mut grant, &applied.ledger);
                     if self.params.planted.wild_hints {
                         scramble_grant(&mut grant);
                     }

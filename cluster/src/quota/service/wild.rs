@@ -10,8 +10,9 @@ pub(super) fn scramble_ask(ask: &mut QuotaAsk) {
     for item in &mut ask.items {
         item.rate = number.below(1_000_000);
         item.free = number.below(200);
+        item.given = number.below(200);
         item.unit = number.below(100);
-        item.fetched = number.below(2) == 0;
+        item.waits_ms = number.below(2000);
     }
 }
 
@@ -69,8 +70,9 @@ mod tests {
         let same = |(item, before): (AskItem, AskItem)| AskItem {
             rate: before.rate,
             free: before.free,
+            given: before.given,
             unit: before.unit,
-            fetched: before.fetched,
+            waits_ms: before.waits_ms,
             ..item
         };
         said.items = said.items.into_iter().zip(ask().items).map(same).collect();

@@ -25,7 +25,7 @@ pub(super) fn costs(raw: &DocumentRaw, document: &Document, findings: &mut Findi
             continue;
         };
         let path_of_cost = path.key("cost");
-        let mut too_much = |limits: Vec<Charged<'_>>| {
+        let mut check = |limits: Vec<Charged<'_>>| {
             let least = |fits: &dyn Fn(&Limit) -> bool| {
                 let limits = limits.iter().filter(|it| fits(it.limit));
                 limits.min_by_key(|it| it.limit.amount)
@@ -52,19 +52,19 @@ pub(super) fn costs(raw: &DocumentRaw, document: &Document, findings: &mut Findi
                 ),
             );
         };
-        too_much(charged(&route.limits, &at.limits, &path.key("limits")));
+        check(charged(&route.limits, &at.limits, &path.key("limits")));
         if route.exempt.auth {
             let path = Path::default().key("defaults").key("unidentified");
             if let Some(unidentified) = raw.defaults.given().and_then(|d| d.unidentified.given()) {
                 let all = &document.defaults.unidentified;
                 let each = unidentified.limits.given().map_or(0, |l| l.items().count());
                 let (each, together) = all.split_at(each.min(all.len()));
-                too_much(charged(each, &unidentified.limits, &path.key("limits")));
-                too_much(charged(together, &unidentified.cap, &path.key("cap")));
+                check(charged(each, &unidentified.limits, &path.key("limits")));
+                check(charged(together, &unidentified.cap, &path.key("cap")));
             }
         } else {
             let plans = plans.get_or_insert_with(|| issuers_of_plans(document));
-            too_much(charged_by_plans(raw, document, plans, route));
+            check(charged_by_plans(raw, document, plans, route));
         }
     }
 }

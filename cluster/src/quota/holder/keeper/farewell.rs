@@ -63,8 +63,9 @@ impl Keeper {
                 },
                 rate: 0,
                 free: 0,
+                given: 0,
                 unit: 1,
-                fetched: false,
+                waits_ms: 0,
                 cooling: goes,
                 rests: None,
             };

@@ -65,7 +65,7 @@ impl Row {
         };
         let most = i64::from(most).max(used);
         // Of what makes no whole request nothing is worth keeping.
-        let whole = self.unit.count() > 1;
+        let whole = self.unit() > 1;
         let most = match wants && !owed && !whole {
             true => most + most / 2,
             false => most,

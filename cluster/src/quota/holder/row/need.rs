@@ -43,11 +43,14 @@ impl Row {
     }
 
     /// Whether nothing is kept at hand, and a request fetches what it needs: of a small limit each token is a part that others
-    /// feel, and so is what one request takes of a limit of few such requests, where they wait.
+    /// feel, and so is what one request takes of a limit of few such requests, where they wait. Of a short window what is spent
+    /// is free again before it could have been fetched.
     pub(super) fn fetched(&self) -> bool {
-        let (limit, unit) = (self.key.0.limit(), self.unit.count());
-        let few = limit / unit <= POOLED_MOST && !self.key.0.wait().is_zero();
-        limit <= POOLED_MOST || unit > 1 && few
+        let key = &self.key.0;
+        let (limit, unit) = (key.limit(), self.unit());
+        let few = unit > 1 && limit / unit <= POOLED_MOST;
+        let waits = !key.wait().is_zero() && key.form.window >= FETCHED_WINDOW;
+        limit <= POOLED_MOST || few && waits
     }
 
     /// How many it should hold for what comes until a grant can, and is not held yet.
@@ -142,7 +145,7 @@ impl Row {
 
     /// What the next request takes, if that is more than one token.
     fn at_once(&self) -> i64 {
-        match self.unit.count() {
+        match self.unit() {
             1 => 0,
             unit => unit.into(),
         }
@@ -188,6 +191,9 @@ impl Row {
 /// How often in a window a node says at least, and with other words on a key at most, how what it holds cools.
 const RESTS_LATEST: u32 = 8;
 const RESTS_SOONEST: u32 = 40;
+
+/// Of shorter windows tokens are kept at hand that requests wait for, too.
+const FETCHED_WINDOW: Duration = Duration::from_secs(10);
 
 /// A node asks when what it has free lasts less than so many times as long as a grant takes.
 const LEAD: f64 = 1.5;

@@ -143,7 +143,7 @@ fn what_one_request_takes_is_asked_for_and_kept_at_hand() {
         node.denied(&key, 150);
         let said = node.ticked();
         assert_eq!((said[0].want, said[0].unit), (50, 150), "{said:?}");
-        assert_eq!(said[0].fetched, !kept);
+        assert_eq!(said[0].waits_ms, u32::try_from(wait).unwrap());
         node.answer(vec![item(&key, said[0].born, 50)]);
         assert!(node.admits(&key, 150));
         let said = node.ticks(SECOND);

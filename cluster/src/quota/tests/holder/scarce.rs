@@ -116,19 +116,21 @@ fn base_of_a_key_that_was_never_met_is_lent_and_wanted_again_by_and_by() {
 }
 
 #[test]
-fn a_request_waits_though_others_had_asked_for_the_key_before_any_came_here() {
+fn whether_requests_wait_is_known_though_others_had_asked_for_the_key_before_any_came_here() {
     let mut node = Node::new();
     let terms = hourly(1800);
     recall(&mut node, 1, &terms, 0);
     node.ticked();
     let wait = OnEmpty::Wait(Duration::from_millis(400));
-    // Of the document that the recall was under.
-    let key = node
-        .holder
-        .resolve(KeyId([1; 16]), &terms, wait, 1, &node.clock);
-    let key = key.unwrap();
-    let denial = node.denied(&key, 1);
-    assert!(key.park(node.clock.now(), &denial).is_ok());
+    let resolve = |as_of| {
+        let key = KeyId([1; 16]);
+        let key = node.holder.resolve(key, &terms, wait, as_of, &node.clock);
+        key.unwrap()
+    };
+    // The recall was under document 1; what an older one says does not count.
+    let denial = node.denied(&resolve(0), 1);
+    assert!(resolve(0).park(node.clock.now(), &denial).is_err());
+    assert!(resolve(1).park(node.clock.now(), &denial).is_ok());
 }
 
 #[test]
