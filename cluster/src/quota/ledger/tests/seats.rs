@@ -38,6 +38,48 @@ fn a_node_that_comes_has_base_of_a_key_when_none_with_such_a_window_is_in_defici
     assert_eq!(desk.ledger.standing(&KEY).unwrap().base, 3 * 125);
 }
 
+/// Two keys are in deficit; the one with the shorter window is out of it first.
+#[test]
+fn the_right_to_longer_windows_is_given_later_and_its_wait_begins_anew() {
+    const SHORT: KeyId = KeyId([2; 16]);
+    let ten = Duration::from_secs(10);
+    let ten = Terms::new(1000, ten, Kind::Fixed, OnLapse::Base).unwrap();
+    let mut desk = Desk::with(2);
+    desk.act(Act::Split { seats: 4 });
+    let both = |node: &str, seq, long: (u32, u32), short: (u32, u32)| {
+        let mut ask = ask(node, seq, long.0, long.1);
+        ask.seats = 4;
+        ask.terms.push(ten);
+        let mut item = ask.items[0].clone();
+        (item.key, item.terms, item.returned, item.want) = (SHORT, Some(1), short.0, short.1);
+        ask.items.push(item);
+        ask
+    };
+    desk.hear(both("a", 1, (0, 500), (0, 500)));
+    desk.hear(both("b", 1, (0, 0), (0, 0)));
+    desk.act(Act::NodeUp {
+        node: name(2),
+        incarnation: 1,
+    });
+    let right = |desk: &Desk| desk.ledger.right(&name(2)).unwrap();
+    assert_eq!(right(&desk).scope.within_ms, 9_999);
+    desk.log_ms += 2000;
+    desk.hear(both("a", 2, (0, 500), (130, 500)));
+    assert_eq!(right(&desk).scope.within_ms, 59_999);
+    assert!(right(&desk).scope.covers(&ten));
+    assert_eq!(right(&desk).waited_ms, 0);
+    desk.log_ms += 3000;
+    desk.act(Act::Expire);
+    assert_eq!(right(&desk).waited_ms, 3000);
+    desk.hear(both("a", 3, (130, 500), (130, 500)));
+    desk.log_ms += 1000;
+    desk.act(Act::Expire);
+    assert_eq!(
+        (right(&desk).scope, right(&desk).waited_ms),
+        (Scope::WHOLE, 0)
+    );
+}
+
 #[test]
 fn a_wider_part_that_was_not_spent_does_not_count() {
     let mut desk = Desk::with(2);
