@@ -17,13 +17,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "m" => 60_000,
         "h" => 3_600_000,
         "" => return Err(format!("{text:?} has no unit; write \"{number}s\"")),
-        "d" => {
-            return Err(match number.checked_mul(24) {
-                Some(hours) => format!("{text:?}: days are not used here; write \"{hours}h\""),
-                None => format!("{text:?} is too long"),
-            });
-        }
+        "d" => return Err(in_hours(text, number, "days", 24)),
         _ => {
+            if let Some((times, each)) = long_time(unit) {
+                return Err(in_hours(text, number, times, each));
+            }
             let near = match unit.chars().next() {
                 Some('m' | 'M') if unit.len() > 1 && unit[1..].contains(['s', 'S']) => "ms",
                 Some('m' | 'M') => "m",
@@ -45,6 +43,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
                 MAX_MILLIS / 3_600_000
             )
         })
+}
+
+/// A time that is too long to have a unit here, and how many hours it is; a month has 30 days.
+fn long_time(word: &str) -> Option<(&'static str, u64)> {
+    match word.to_ascii_lowercase().trim_end_matches('s') {
+        "w" | "week" => Some(("weeks", 7 * 24)),
+        "fortnight" => Some(("fortnights", 14 * 24)),
+        "mo" | "mon" | "month" => Some(("months", 30 * 24)),
+        "y" | "yr" | "year" => Some(("years", 365 * 24)),
+        _ => None,
+    }
+}
+
+fn in_hours(text: &str, number: u64, times: &str, each: u64) -> String {
+    match number.checked_mul(each) {
+        Some(hours) => format!("{text:?}: {times} are not used here; write \"{hours}h\""),
+        None => format!("{text:?} is too long"),
+    }
 }
 
 /// Writes a duration as [`duration`] reads it, in the largest unit that keeps it whole; what is shorter
@@ -153,11 +169,12 @@ pub fn rate(text: &str) -> Result<Rate, String> {
             });
             return format!("{text:?}: {reason}");
         }
-        let near = match span.chars().next() {
-            Some('m' | 'M') => "minute",
-            Some('h' | 'H') => "hour",
-            Some('d' | 'D') => "day",
-            _ => "second",
+        let near = match (long_time(span), span.chars().next()) {
+            (Some((_, hours)), _) => format!("{hours}h"),
+            (_, Some('m' | 'M')) => "minute".to_owned(),
+            (_, Some('h' | 'H')) => "hour".to_owned(),
+            (_, Some('d' | 'D')) => "day".to_owned(),
+            _ => "second".to_owned(),
         };
         format!(
             "{text:?} has the unknown span {span:?}; write \"{amount}/{near}\" (second, minute, hour, day, or a duration such as 30s)"
@@ -339,6 +356,14 @@ mod tests {
             (
                 "20/sec",
                 "\"20/sec\" has the unknown span \"sec\"; write \"20/second\" (second, minute, hour, day, or a duration such as 30s)",
+            ),
+            (
+                "20/month",
+                "\"20/month\" has the unknown span \"month\"; write \"20/720h\" (second, minute, hour, day, or a duration such as 30s)",
+            ),
+            (
+                "20/2y",
+                "\"20/2y\": \"2y\": years are not used here; write \"17520h\"",
             ),
             (
                 "20/500ms",
