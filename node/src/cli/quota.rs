@@ -41,7 +41,7 @@ struct SetArgs {
     #[arg(required = true, value_name = "LIMIT")]
     limits: Vec<String>,
     /// For how long, for example 2h; the plan's limits hold again afterwards [default: until cleared]
-    #[arg(long = "for", value_name = "TIME", value_parser = lasting)]
+    #[arg(long = "for", value_name = "TIME", value_parser = lasting, allow_hyphen_values = true)]
     lasting: Option<String>,
     /// Why; the audit keeps it
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -319,6 +319,17 @@ mod tests {
             "quota acme 5/hour",
         ] {
             assert!(line(wrong).is_err(), "{wrong}");
+        }
+        for (time, why) in [
+            ("-1h", "does not begin with a whole number"),
+            ("1y", "years are not used here; write \"8760h\""),
+            ("0s", "it is over at once"),
+        ] {
+            let set = line(&format!(
+                "quota set acme 5/hour --for {time} --reason launch"
+            ));
+            let told = set.unwrap_err().to_string();
+            assert!(told.contains(why), "{told}");
         }
     }
 
