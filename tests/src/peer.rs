@@ -37,6 +37,14 @@ fn program(name: &str) -> PathBuf {
     program
 }
 
+/// Has a process take the wall clock to be ahead by so many seconds, by Debian's libfaketime.
+pub fn ahead(command: &mut Command, seconds: f64) {
+    command
+        .env("LD_PRELOAD", program("libfaketimeMT.so.1"))
+        .env("FAKETIME", format!("{seconds:+}"))
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+}
+
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }

@@ -2,7 +2,7 @@
 //!
 //! In: the quota as it stands, read when somebody asks: a look at every key that this node has met. Out: families.
 
-use meridian_cluster::quota::service::{Quota, Stage};
+use meridian_cluster::quota::service::{Offset, Quota, Stage};
 use prometheus::{
     core::{Collector, Desc},
     proto::{MetricFamily, MetricType},
@@ -11,7 +11,7 @@ use prometheus::{
 use super::family::{counter, description, family, gauge, level};
 
 /// Name, help and labels of every family here.
-const FAMILIES: [(&str, &str, &[&str]); 7] = [
+const FAMILIES: [(&str, &str, &[&str]); 8] = [
     (
         "meridian_quota_tokens",
         "Tokens of all limits at this node: free, and cooling (spent less than a window ago).",
@@ -34,12 +34,17 @@ const FAMILIES: [(&str, &str, &[&str]); 7] = [
     ),
     (
         "meridian_quota_items_total",
-        "Limits in asks and answers: asked for, given, and wanted back.",
+        "Limits in asks and answers: asked for, given, and wanted back; lapsed: of which this node held tokens beyond its base share that had run out when it was answered again.",
         &["kind"],
     ),
     (
         "meridian_quota_lives_total",
         "Times that this node gave up what it held and began anew, because its clocks came apart.",
+        &[],
+    ),
+    (
+        "meridian_quota_clock_offset_seconds",
+        "How far this node's wall clock is ahead of the ledger's leader's, less than 0: behind; NaN before the leader has answered. Limits with fixed windows begin these by as much apart.",
         &[],
     ),
     (
@@ -85,6 +90,7 @@ impl Collector for QuotaPage {
         let place = |place, keys| gauge(&[("place", place)], size(keys));
         let outcome = |outcome, value| counter(&[("outcome", outcome)], value);
         let kind = |kind, value| counter(&[("kind", kind)], value);
+        let offset = tally.offset.map_or(f64::NAN, Offset::seconds);
         let yes = |yes: bool| vec![gauge(&[], level(u64::from(yes)))];
         let metrics = [
             (
@@ -113,9 +119,11 @@ impl Collector for QuotaPage {
                     kind("asked", tally.items),
                     kind("given", tally.grants),
                     kind("recalled", tally.recalls),
+                    kind("lapsed", tally.lapses),
                 ],
             ),
             (MetricType::COUNTER, vec![counter(&[], tally.lives)]),
+            (MetricType::GAUGE, vec![gauge(&[], offset)]),
             (MetricType::GAUGE, yes(stage == Stage::Alone)),
         ];
         let families = metrics.into_iter().zip(FAMILIES);

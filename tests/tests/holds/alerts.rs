@@ -6,7 +6,7 @@ use meridian_tests::peer::promtool;
 async fn prometheus_reads_the_rules_and_each_alert_comes_when_it_should() {
     let ran = promtool(&["check", "rules", "deploy/prometheus/quota.rules.yaml"]).await;
     let checked = ran.expect(0).stdout;
-    assert!(checked.contains("9 rules found"), "{checked}");
+    assert!(checked.contains("11 rules found"), "{checked}");
     let ran = promtool(&["test", "rules", "tests/peers/quota.rules.test.yaml"]).await;
     let tested = ran.expect(0).stdout;
     assert!(tested.contains("SUCCESS"), "{tested}");

@@ -10,6 +10,7 @@ mod alerts;
 mod alone;
 mod backup;
 mod bans;
+mod clocks;
 mod configuration;
 mod damage;
 mod dev;

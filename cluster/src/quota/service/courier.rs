@@ -117,7 +117,7 @@ impl Courier {
             wire::decode::<Reply>(&answer).map_err(|why| CallError::unread(to, &why))
         });
         let sound = read.and_then(|reply| match &reply {
-            Reply::Granted(grant) => match grant.check() {
+            Reply::Granted { grant, .. } => match grant.check() {
                 Ok(()) => Ok(reply),
                 Err(why) => Err(CallError::Refused {
                     peer: to.clone(),
@@ -133,6 +133,12 @@ impl Courier {
                 None
             }
         }
+    }
+
+    /// Who answered last.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone()
     }
 
     fn remember(&self, leader: NodeId) {

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use meridian_config::name::{NodeId, RegionName};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{
     keeping::Lone,
@@ -37,6 +40,8 @@ const LOOK_MOST: usize = 256;
 pub(super) struct Asked {
     pub(super) ask: QuotaAsk,
     pub(super) region: RegionName,
+    /// Since when it waits.
+    pub(super) since: Instant,
     pub(super) reply: oneshot::Sender<Reply>,
 }
 
@@ -66,7 +71,12 @@ impl Desk {
             Said::Ask(ask) => {
                 let (reply, heard) = oneshot::channel();
                 let region = region.clone();
-                let asked = Asked { ask, region, reply };
+                let asked = Asked {
+                    ask,
+                    region,
+                    since: Instant::now(),
+                    reply,
+                };
                 match self.asked.try_send(asked) {
                     // Its batch was not agreed on, or the node stops.
                     Ok(()) => heard.await.unwrap_or(Reply::Later),

@@ -21,7 +21,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     NodeClock,
     courier::Courier,
-    message::{Reply, Said},
+    message::{Reading, Reply, Said},
+    offset::{Offset, Offsets},
     starts::{Alone, Starts},
     tally::{Tallies, add},
     wild::scramble_ask,
@@ -31,6 +32,7 @@ use crate::{
     directory::Directory,
     host::{Host, blocking},
     quota::{
+        clock::Clock,
         holder::{Farewell, Holder, Keeper, Remains, Turn, Who},
         message::{QuotaAsk, QuotaGrant},
         onlooker::Onlooker,
@@ -102,6 +104,7 @@ pub(super) struct Keeping {
     pub(super) reborn: Option<Instant>,
     pub(super) stage: watch::Sender<Stage>,
     pub(super) tallies: Arc<Tallies>,
+    pub(super) offsets: Offsets,
     /// What its asks hint at means nothing: for a simulation.
     pub(super) wild_hints: bool,
     pub(super) onlooker: Option<Arc<dyn Onlooker>>,
@@ -154,8 +157,7 @@ impl Keeping {
                 Some(grant) = news.recv() => {
                     add(&self.tallies.recalls, grant.recalls.len());
                     add(&self.tallies.grants, grant.items.len());
-                    keeper.grant(&grant, &*self.clock);
-                    self.show(|onlooker| onlooker.granted(&grant));
+                    self.heed(&grant, &mut keeper);
                 }
                 Some(reply) = replied.recv() => {
                     on_the_way -= 1;
@@ -222,7 +224,7 @@ impl Keeping {
             let ask = keeper.introduce(&*self.clock);
             self.show(|onlooker| onlooker.asked(&ask));
             match self.courier.say(Said::Ask(ask)).await {
-                Some(Reply::Granted(grant)) => {
+                Some(Reply::Granted { grant, .. }) => {
                     let since = *answered.get_or_insert_with(Instant::now);
                     let stage = match Stage::of(&grant) {
                         Stage::Seatless if since.elapsed() < SEATED => continue,
@@ -258,6 +260,7 @@ impl Keeping {
         self.life = life;
         self.reborn = Some(Instant::now());
         add(&self.tallies.lives, 1);
+        self.offsets.forget();
         keeper.begin(self.who());
         self.show_begin();
         self.stage.send_replace(Stage::Unanswered);
@@ -287,12 +290,29 @@ impl Keeping {
             }));
     }
 
+    fn heed(&self, grant: &QuotaGrant, keeper: &mut Keeper) {
+        let lapsed = keeper.grant(grant, &*self.clock);
+        add(&self.tallies.lapses, lapsed);
+        self.show(|onlooker| onlooker.granted(grant));
+    }
+
+    /// Compares this node's wall clock with the leader's.
+    fn compare(&mut self, grant: &QuotaGrant, leader: Reading) {
+        let now = self.clock.now();
+        let sent = grant.answers.map(|echo| echo.sent_ms);
+        let measured = sent.and_then(|sent| Offset::measure(sent, now, leader));
+        if let Some(offset) = measured {
+            let surest = self.offsets.take(offset, self.courier.leader());
+            self.tallies.compared(surest);
+        }
+    }
+
     fn take(&mut self, reply: Reply, keeper: &mut Keeper) {
         match reply {
-            Reply::Granted(grant) => {
+            Reply::Granted { grant, clock } => {
+                self.compare(&grant, clock);
                 add(&self.tallies.grants, grant.items.len());
-                keeper.grant(&grant, &*self.clock);
-                self.show(|onlooker| onlooker.granted(&grant));
+                self.heed(&grant, keeper);
                 if grant.incarnation == self.life {
                     if let Some(text) = self.lone.answer() {
                         tracing::trace!(target: "meridian::decision", "base agreed");
@@ -342,7 +362,7 @@ impl Keeping {
         // What is not heard comes back when the lease is over.
         let replies = join_all(said).await;
         let heard = replies.iter().all(|reply| match reply {
-            Some(Reply::Granted(grant)) => grant.incarnation == self.life,
+            Some(Reply::Granted { grant, .. }) => grant.incarnation == self.life,
             _ => false,
         });
         let Some(remains) = remains.filter(|_| heard) else {

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     desk::Asked,
-    message::{Reply, Said},
+    message::{Reading, Reply, Said},
     wild::scramble_grant,
 };
 use crate::{
@@ -67,7 +67,14 @@ pub(super) struct Leading {
 }
 
 /// Whom to tell, by the node and the number of its ask.
-type Replies = BTreeMap<(NodeId, u64), (u64, oneshot::Sender<Reply>)>;
+type Replies = BTreeMap<(NodeId, u64), Owed>;
+
+/// An ask that is to be replied to.
+struct Owed {
+    incarnation: u64,
+    since: Instant,
+    reply: oneshot::Sender<Reply>,
+}
 
 /// What came of an entry.
 struct Settled {
@@ -138,8 +145,16 @@ impl Leading {
         let batch = waiting.take(self.params);
         let mut asks = Vec::with_capacity(batch.len());
         let mut replies = Replies::new();
-        for Asked { ask, reply, .. } in batch {
-            replies.insert((ask.node.clone(), ask.seq), (ask.incarnation, reply));
+        for asked in batch {
+            let Asked {
+                ask, since, reply, ..
+            } = asked;
+            let owed = Owed {
+                incarnation: ask.incarnation,
+                since,
+                reply,
+            };
+            replies.insert((ask.node.clone(), ask.seq), owed);
             asks.push(ask);
         }
         let mut acts = Vec::new();
@@ -168,9 +183,8 @@ impl Leading {
 
     /// Proposes acts, in this order and at once; the replies are to the last.
     fn propose(&self, acts: Vec<Act>, replies: Replies, settled: &mpsc::Sender<Settled>) {
-        let unix = self.host.unix_time().as_millis();
         let Told { log_ms, line } = self.shown.told();
-        let unix_ms = u64::try_from(unix).unwrap_or(u64::MAX);
+        let unix_ms = milliseconds(self.host.unix_time());
         let stamp = Stamp { log_ms, unix_ms };
         let (group, settled, stop) = (self.group.clone(), settled.clone(), self.stop.clone());
         self.tracker
@@ -212,13 +226,16 @@ impl Leading {
                     let answered = grant.answers.map(|echo| (grant.node.clone(), echo.seq));
                     match answered.and_then(|answered| replies.remove(&answered)) {
                         // A node that is gone asks again when it is back.
-                        Some((_, reply)) => drop(reply.send(Reply::Granted(grant))),
+                        Some(owed) => {
+                            let clock = self.reading(owed.since);
+                            drop(owed.reply.send(Reply::Granted { grant, clock }));
+                        }
                         None => self.push(grant),
                     }
                 }
-                for ((node, _), (incarnation, reply)) in replies {
+                for ((node, _), owed) in replies {
                     let known = applied.ledger.life(&node).unwrap_or(0);
-                    let _ = reply.send(match known > incarnation {
+                    let _ = owed.reply.send(match known > owed.incarnation {
                         true => Reply::Outlived { known },
                         false => Reply::Later,
                     });
@@ -228,14 +245,22 @@ impl Leading {
                 tracing::debug!(?error, "an entry of the quota's ledger was not agreed on");
                 let (_, leader) = self.group.leadership();
                 let leader = leader.filter(|leader| leader != self.group.own());
-                for (_, (_, reply)) in replies {
+                for owed in replies.into_values() {
                     let leader = leader.clone();
-                    let _ = reply.send(match error {
+                    let _ = owed.reply.send(match error {
                         ProposeError::Unknown => Reply::Later,
                         _ => Reply::NotHere { leader },
                     });
                 }
             }
+        }
+    }
+
+    /// This node's clock, for the answer to what came then.
+    fn reading(&self, since: Instant) -> Reading {
+        Reading {
+            unix_ms: milliseconds(self.host.unix_time()),
+            held_ms: milliseconds(since.elapsed()),
         }
     }
 
@@ -352,6 +377,10 @@ impl Waiting {
         }
         batch
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// About how many bytes an ask takes.

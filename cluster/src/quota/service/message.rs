@@ -34,7 +34,12 @@ pub(crate) enum Said {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reply {
     /// To an ask: what came of it.
-    Granted(QuotaGrant),
+    Granted {
+        /// That.
+        grant: QuotaGrant,
+        /// The leader's clock meanwhile.
+        clock: Reading,
+    },
     /// Another node leads, as far as this one knows, or none.
     NotHere {
         /// Which.
@@ -60,6 +65,15 @@ pub(crate) enum Reply {
     Standings(Vec<Option<Holdings>>),
     /// What a node knows of itself.
     Told(Told),
+}
+
+/// What the leader's clock says as it answers an ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    /// Its wall clock, ms since the Unix epoch.
+    pub(crate) unix_ms: u64,
+    /// How long it has had the ask, in ms.
+    pub(crate) held_ms: u64,
 }
 
 /// What a node knows of itself.

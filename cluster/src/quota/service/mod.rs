@@ -14,6 +14,7 @@ mod keeping;
 mod leading;
 mod member;
 mod message;
+mod offset;
 #[cfg(test)]
 mod samples;
 mod starts;
@@ -33,6 +34,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use clock::NodeClock;
 pub use keeping::Stage;
 pub use message::{Holdings, Told};
+pub use offset::Offset;
 #[cfg(test)]
 pub(crate) use samples::{samples, targets};
 pub use starts::{Alone, Life};
@@ -62,6 +64,7 @@ use keeping::Lone;
 use leading::Leading;
 use member::Members;
 use message::{Reply, Said};
+use offset::Offsets;
 use tally::Tallies;
 
 /// Keys that a node counts at most. Each takes some 300 bytes.
@@ -212,6 +215,7 @@ impl Quota {
             reborn: None,
             stage,
             tallies: tallies.clone(),
+            offsets: Offsets::default(),
             wild_hints: params.planted.wild_hints,
             onlooker: parts.onlooker,
             lone,

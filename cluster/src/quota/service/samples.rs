@@ -1,7 +1,7 @@
 //! Samples of what nodes say to each other about quotas, and the decoders of it.
 
 use super::{
-    message::{Holdings, Reply, Said, Told},
+    message::{Holdings, Reading, Reply, Said, Told},
     starts::{Alone, Life},
 };
 use crate::{
@@ -42,7 +42,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
         }],
     };
     every!(Reply {
-        Granted => Reply::Granted(grant()),
+        Granted => Reply::Granted { grant: grant(), clock: Reading { unix_ms: 1_800_000_000_000, held_ms: 150 } },
         NotHere => Reply::NotHere { leader: Some("eu-west-1".into()) },
         Outlived => Reply::Outlived { known: 8 },
         Later => Reply::Later,

@@ -1,6 +1,11 @@
 //! Counts what a node says about quotas and hears, for metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use super::offset::Offset;
 
 /// What was counted since the node's start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +22,10 @@ pub struct Tally {
     pub grants: u64,
     /// Keys that it wanted tokens back of.
     pub recalls: u64,
+    /// Keys of which it held extra that had run out when the ledger answered again.
+    pub lapses: u64,
+    /// How far its wall clock is from that of the ledger's leader; none before it has answered.
+    pub offset: Option<Offset>,
     /// Lives of this node that ended because its clocks came apart, or another node had its place.
     pub lives: u64,
 }
@@ -30,7 +39,9 @@ pub(super) struct Tallies {
     pub(super) seatless: AtomicU64,
     pub(super) grants: AtomicU64,
     pub(super) recalls: AtomicU64,
+    pub(super) lapses: AtomicU64,
     pub(super) lives: AtomicU64,
+    offset: Mutex<Option<Offset>>,
 }
 
 impl Tallies {
@@ -42,8 +53,19 @@ impl Tallies {
             seatless: self.seatless.load(Relaxed),
             grants: self.grants.load(Relaxed),
             recalls: self.recalls.load(Relaxed),
+            lapses: self.lapses.load(Relaxed),
+            offset: *self.offset(),
             lives: self.lives.load(Relaxed),
         }
+    }
+
+    /// The wall clock was compared with that of the ledger's leader.
+    pub(super) fn compared(&self, offset: Offset) {
+        *self.offset() = Some(offset);
+    }
+
+    fn offset(&self) -> MutexGuard<'_, Option<Offset>> {
+        self.offset.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

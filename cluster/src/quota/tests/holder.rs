@@ -111,15 +111,16 @@ impl Node {
     }
 
     /// The ledger's word, with a lease from now on.
-    fn answer(&mut self, items: Vec<GrantItem>) {
+    /// Of how many keys extra had run out.
+    fn answer(&mut self, items: Vec<GrantItem>) -> usize {
         let sent_ms = self.clock.now().monotonic.0 / 1_000_000;
-        self.grant(Some(Echo { seq: 0, sent_ms }), items);
+        self.grant(Some(Echo { seq: 0, sent_ms }), items)
     }
 
-    fn grant(&mut self, answers: Option<Echo>, items: Vec<GrantItem>) {
+    fn grant(&mut self, answers: Option<Echo>, items: Vec<GrantItem>) -> usize {
         self.index += 1;
         let grant = self.message(answers, items);
-        self.keeper.grant(&grant, &self.clock);
+        self.keeper.grant(&grant, &self.clock)
     }
 
     fn message(&self, answers: Option<Echo>, items: Vec<GrantItem>) -> QuotaGrant {

@@ -22,11 +22,12 @@ use super::{
 
 impl Keeper {
     /// Takes in what the ledger's leader says. Of what is meant for another node or life, of an older index
-    /// than was taken before, or of another cell of a key, nothing.
-    pub fn grant(&mut self, grant: &QuotaGrant, clock: &impl Clock) {
+    /// than was taken before, or of another cell of a key, nothing. Of how many keys it had extra that has run out since
+    /// the last answer.
+    pub fn grant(&mut self, grant: &QuotaGrant, clock: &impl Clock) -> usize {
         let mine = grant.node == self.who.node && grant.incarnation == self.who.incarnation;
         if !mine || self.over {
-            return;
+            return 0;
         }
         let now = clock.now();
         if grant.index >= self.base_index {
@@ -46,9 +47,13 @@ impl Keeper {
             .answers
             .map(|echo| Monotonic(echo.sent_ms.saturating_mul(1_000_000)));
         let sent = sent.filter(|sent| *sent <= now.monotonic);
-        if sent.is_some() {
-            self.doubt_after(self.holder.lease.contact(now.monotonic), grant.index, now);
-        }
+        let lapsed = match sent {
+            Some(_) => {
+                let silence = self.holder.lease.contact(now.monotonic);
+                self.doubt_after(silence, grant.index, now)
+            }
+            None => 0,
+        };
         // With this grant: it may be late itself.
         let contact = self.holder.lease.contact(now.monotonic);
         let contact = sent.map_or(contact, |sent| contact.or_since(sent, now.monotonic));
@@ -75,6 +80,7 @@ impl Keeper {
                 self.grant_time = (self.grant_time * 7 + took) / 8;
             }
         }
+        lapsed
     }
 
     fn take(
@@ -155,8 +161,8 @@ impl Keeper {
     }
 
     /// Contact is there again after such a silence: of keys whose extra did not outlive it, the ledger has to
-    /// say first what is left, and nothing counts that it gave before.
-    fn doubt_after(&mut self, silence: Contact, index: u64, now: Now) {
+    /// say first what is left, and nothing counts that it gave before. Of how many it was not doubted yet.
+    fn doubt_after(&mut self, silence: Contact, index: u64, now: Now) -> usize {
         if silence.outlasts(self.holder.params.extra_lease_least) {
             self.floor = self.floor.max(index);
             for row in self.rows.values_mut() {
@@ -170,10 +176,13 @@ impl Keeper {
                 doubted.push(handle.clone());
             }
         });
+        let mut lapsed = 0;
         for handle in doubted {
+            lapsed += usize::from(handle.0.cell.marks() & DOUBTED == 0);
             handle.0.cell.mark(IN_USE);
             self.row(&handle, now).doubt(index);
         }
+        lapsed
     }
 }
 

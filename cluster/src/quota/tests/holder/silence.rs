@@ -22,8 +22,9 @@ fn after_a_long_silence_the_extra_waits_for_the_ledgers_word() {
     assert!(node.admits(&key, 50));
     node.clock.forward(SECOND * 2);
     // An answer, but no word on the key.
-    node.answer(vec![]);
+    assert_eq!(node.answer(vec![]), 1, "keys whose extra has run out");
     assert!(!node.admits(&key, 51));
+    assert_eq!(node.answer(vec![]), 0, "it is said once");
     let said = node.ticked();
     assert_eq!(said[0].key, key.id());
     node.answer(vec![item(&key, said[0].born, 0)]);
@@ -65,7 +66,7 @@ fn a_short_silence_changes_nothing() {
         node.tick();
         node.admits(&key, 10);
     }
-    node.answer(vec![]);
+    assert_eq!(node.answer(vec![]), 0, "nothing has run out");
     node.clock.forward(SECOND * 2);
     assert!(node.admits(&key, 150));
 }
