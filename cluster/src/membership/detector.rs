@@ -170,6 +170,12 @@ impl Detector {
         self.tracks.get(node).is_none_or(Track::is_steady)
     }
 
+    /// Whether a node was suspect for its silence of late, or late too often.
+    pub fn is_on_probation(&self, node: &NodeId) -> bool {
+        let track = self.tracks.get(node);
+        track.is_some_and(|track| track.probation.is_some())
+    }
+
     /// Whether [`is_steady`](Self::is_steady) has changed for any node since this was asked last.
     pub fn has_swayed(&mut self) -> bool {
         std::mem::take(&mut self.swayed)

@@ -61,7 +61,7 @@ pub(super) fn targets(
 /// The picture that the node routes by. `own` stands first in no special place; `known` holds the others.
 pub(super) fn compose(own: &Known, known: &[Known], detector: &Detector) -> View {
     let regions = probed_regions(known, detector);
-    let shaky = shaky_regions(known, detector);
+    let shaky = shaky_regions(own, known, detector);
     let mut members = BTreeMap::from([(own.id.clone(), member(own, Liveness::Up, true))]);
     for node in known {
         let liveness = if node.left {
@@ -75,10 +75,7 @@ pub(super) fn compose(own: &Known, known: &[Known], detector: &Detector) -> View
         } else {
             Liveness::Down
         };
-        let steady = match detector.verdict(&node.id) {
-            Some(_) => detector.is_steady(&node.id),
-            None => !shaky.contains(&node.region),
-        };
+        let steady = detector.is_steady(&node.id) && !shaky.contains(&node.region);
         members.insert(node.id.clone(), member(node, liveness, steady));
     }
     let mut regions: BTreeMap<RegionName, RegionHealth> = BTreeMap::new();
@@ -143,16 +140,26 @@ fn probed_regions(known: &[Known], detector: &Detector) -> BTreeMap<RegionName, 
     regions
 }
 
-/// Regions of which no node that is probed and answers is steady.
-fn shaky_regions(known: &[Known], detector: &Detector) -> BTreeSet<RegionName> {
-    let mut regions: BTreeMap<RegionName, bool> = BTreeMap::new();
-    for node in known {
-        if detector.verdict(&node.id) == Some(Liveness::Up) {
-            *regions.entry(node.region.clone()).or_default() |= detector.is_steady(&node.id);
+/// Regions of which a node that is probed was silent or late too often of late, or all are late now: it is the link that
+/// loses packets, and the nodes that were luckier are behind the same one. Where it was the node alone, a preference is
+/// lost for two seconds. Not the own region: its nodes have no link in common.
+fn shaky_regions(own: &Known, known: &[Known], detector: &Detector) -> BTreeSet<RegionName> {
+    let mut steady = BTreeSet::new();
+    let mut probed = BTreeSet::new();
+    let mut shaky = BTreeSet::new();
+    for Known { id, region, .. } in known.iter().filter(|node| node.region != own.region) {
+        if detector.verdict(id).is_none_or(|it| it == Liveness::Down) {
+            continue;
+        }
+        probed.insert(region.clone());
+        if detector.is_on_probation(id) {
+            shaky.insert(region.clone());
+        } else if detector.is_steady(id) {
+            steady.insert(region.clone());
         }
     }
-    let shaky = regions.into_iter().filter(|(_, steady)| !steady);
-    shaky.map(|(region, _)| region).collect()
+    shaky.extend(probed.into_iter().filter(|region| !steady.contains(region)));
+    shaky
 }
 
 /// Whether all nodes of a region that are probed are silent: another one that is to be probed in their place may have
@@ -310,6 +317,47 @@ mod tests {
         let parted = gone_with_their_region(&before, &view, &known, &detector);
         assert_eq!(parted, ["us-3".into()], "a verdict parts from the others");
         assert!(gone_with_their_region(&view, &view, &known, &detector).is_empty());
+    }
+
+    #[test]
+    fn a_node_that_is_late_too_often_costs_its_region_the_preference_and_no_other() {
+        let known = ["eu-2", "us-1", "us-2", "us-3", "ap-1"].map(|id| node(id, true));
+        let own = node("eu-1", true);
+        let mut detector = Detector::default();
+        let began = tokio::time::Instant::now().into_std();
+        let probed = ["us-1", "us-2", "ap-1"].map(NodeId::from);
+        for id in &probed {
+            detector.watch(id, false, began);
+            detector.met(id, began);
+        }
+        // One of them misses every second echo for a second.
+        let mut unsteady = BTreeMap::<usize, BTreeSet<NodeId>>::new();
+        for step in 0..140_u32 {
+            let now = began + Duration::from_millis(25) * step;
+            for id in &probed {
+                let every = match id.as_str() {
+                    "us-1" if step < 40 => 8,
+                    _ => 4,
+                };
+                if step % every == 0 {
+                    detector.heard(id, now);
+                }
+            }
+            detector.tick(now);
+            let view = compose(&own, &known, &detector);
+            let members = view.members.values().filter(|member| !member.steady);
+            let members: BTreeSet<NodeId> = members.map(|member| member.id.clone()).collect();
+            unsteady.insert(members.len(), members);
+        }
+        let seen: Vec<_> = unsteady.values().map(names).collect();
+        let none: Vec<&str> = Vec::new();
+        assert_eq!(
+            seen,
+            [none, vec!["us-1"], vec!["us-1", "us-2", "us-3"]],
+            "late once, it alone; too often, all behind its link"
+        );
+        let view = compose(&own, &known, &detector);
+        assert!(view.members.values().all(|member| member.steady), "at last");
     }
 
     #[test]
