@@ -204,7 +204,7 @@ impl Leader {
 
     /// Wishes that can be met now, at least in part: for the next entry. The rest of one is proposed when something
     /// was given of it, or it would be proposed again before it is applied; or when its node asks again.
-    pub(crate) fn wishes(&mut self, ledger: &Ledger) -> Vec<Wish> {
+    pub fn wishes(&mut self, ledger: &Ledger) -> Vec<Wish> {
         let mut wishes = Vec::new();
         let keys: Vec<KeyId> = self.wanting.iter().copied().collect();
         for key in keys {

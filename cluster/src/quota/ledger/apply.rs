@@ -35,7 +35,7 @@ const RESTS_ROOM: usize = ROWS_MOST / 2;
 impl Ledger {
     /// Applies the entry at `index`. One whose log time does not follow from the entries before it counts for nothing:
     /// its leader had not applied all of them yet, and what another has said of time since it had not heard.
-    pub(crate) fn apply(&mut self, index: u64, entry: &Entry) -> Vec<QuotaGrant> {
+    pub fn apply(&mut self, index: u64, entry: &Entry) -> Vec<QuotaGrant> {
         if entry.line != self.line && entry.line.after != self.last {
             return Vec::new();
         }
