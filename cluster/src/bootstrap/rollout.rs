@@ -120,7 +120,7 @@ fn news(newest: &Summary, view: &View) -> News {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::membership::{Announced, Member};
+    use crate::membership::{Announced, Footing, Member};
 
     fn newest(revision: u64, acks: &[(&str, Option<&str>)]) -> Summary {
         Summary {
@@ -149,7 +149,7 @@ mod tests {
                 region: "eu".into(),
                 incarnation: 1,
                 liveness: *liveness,
-                steady: true,
+                footing: Footing::Steady,
                 control: address,
                 bulk: address,
                 announced: Announced {

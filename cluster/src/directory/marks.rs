@@ -162,7 +162,7 @@ fn forget_oldest(marks: &mut BTreeMap<NodeId, Mark>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::membership::{Announced, Member};
+    use crate::membership::{Announced, Footing, Member};
 
     fn mark(index: u64) -> Mark {
         Mark {
@@ -179,7 +179,7 @@ mod tests {
                 region: "eu".into(),
                 incarnation: 1,
                 liveness: *liveness,
-                steady: true,
+                footing: Footing::Steady,
                 control: ([127, 0, 0, 1], 1).into(),
                 bulk: ([127, 0, 0, 1], 2).into(),
                 announced: Announced::default(),

@@ -118,7 +118,7 @@ fn reached(ack: Ack, after: Duration) -> Reached {
 #[cfg(test)]
 mod tests {
     use super::{super::fact::tests::revocation, *};
-    use crate::membership::{Announced, Member};
+    use crate::membership::{Announced, Footing, Member};
 
     fn view(members: &[(&str, Liveness)]) -> View {
         let member = |(id, liveness): &(&str, Liveness)| Member {
@@ -126,7 +126,7 @@ mod tests {
             region: "eu".into(),
             incarnation: 1,
             liveness: *liveness,
-            steady: true,
+            footing: Footing::Steady,
             control: "10.0.0.1:1".parse().unwrap(),
             bulk: "10.0.0.1:2".parse().unwrap(),
             announced: Announced::default(),

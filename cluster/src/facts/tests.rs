@@ -22,7 +22,7 @@ use crate::{
         BoxFuture, Host,
         memory::{Disk, MemoryHost},
     },
-    membership::{Announced, Liveness, Member, View},
+    membership::{Announced, Footing, Liveness, Member, View},
 };
 
 /// What the nodes share.
@@ -177,7 +177,7 @@ impl Cluster {
             region: region(id).into(),
             incarnation: 1,
             liveness: Liveness::Up,
-            steady: true,
+            footing: Footing::Steady,
             control: "10.0.0.1:1".parse().unwrap(),
             bulk: "10.0.0.1:2".parse().unwrap(),
             announced: Announced::default(),

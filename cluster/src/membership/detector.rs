@@ -71,7 +71,7 @@ pub struct Verdict {
 pub struct Detector {
     tracks: BTreeMap<NodeId, Track>,
     ticked: Option<Instant>,
-    /// Some node is steady that was not, or the other way round.
+    /// Some node is steady that was not, or vouches that did not, or the other way round.
     swayed: bool,
 }
 
@@ -96,6 +96,8 @@ struct Track {
     late: VecDeque<Instant>,
     /// The silence that goes on was found late already.
     is_late: bool,
+    /// No echo was late within the last [`PROBATION`].
+    is_clean: bool,
 }
 
 impl Detector {
@@ -120,6 +122,7 @@ impl Detector {
                     probation: None,
                     late: VecDeque::with_capacity(OFTEN),
                     is_late: false,
+                    is_clean: true,
                 },
             );
         }
@@ -170,13 +173,19 @@ impl Detector {
         self.tracks.get(node).is_none_or(Track::is_steady)
     }
 
-    /// Whether a node was suspect for its silence of late, or late too often.
+    /// Whether a node speaks for the link to it: it answers, and has not been late once within the last two seconds.
+    pub fn vouches(&self, node: &NodeId) -> bool {
+        let track = self.tracks.get(node);
+        track.is_some_and(|track| track.met && track.liveness == Liveness::Up && track.is_clean)
+    }
+
+    /// Whether a node was suspect for its silence in the last two seconds, or late too often.
     pub fn is_on_probation(&self, node: &NodeId) -> bool {
         let track = self.tracks.get(node);
         track.is_some_and(|track| track.probation.is_some())
     }
 
-    /// Whether [`is_steady`](Self::is_steady) has changed for any node since this was asked last.
+    /// Whether what is said of any node's steadiness has changed since this was asked last.
     pub fn has_swayed(&mut self) -> bool {
         std::mem::take(&mut self.swayed)
     }
@@ -231,9 +240,9 @@ impl Detector {
         }
         let mut changes = Vec::new();
         for (node, track) in &mut self.tracks {
-            let was_steady = track.is_steady();
+            let before = (track.is_steady(), track.is_clean);
             let next = track.judge(now);
-            self.swayed |= track.is_steady() != was_steady;
+            self.swayed |= (track.is_steady(), track.is_clean) != before;
             if next != track.liveness {
                 track.liveness = next;
                 changes.push(Verdict {
@@ -264,6 +273,8 @@ impl Track {
             }
         }
         self.is_late = is_late;
+        let last = self.late.back();
+        self.is_clean = !is_late && last.is_none_or(|last| *last + PROBATION < now);
     }
 
     fn patience(&self) -> Duration {
@@ -272,6 +283,7 @@ impl Track {
 
     fn judge(&mut self, now: Instant) -> Liveness {
         let silence = now.saturating_duration_since(self.since);
+        self.probation = self.probation.filter(|until| now < *until);
         self.note_lateness(silence, now);
         if self.liveness == Liveness::Down || self.returning {
             let often = self.arrivals.len() == UP_ARRIVALS
@@ -296,7 +308,6 @@ impl Track {
         }
         if silence < SUSPECT_AFTER {
             self.condemned = false;
-            self.probation = self.probation.filter(|until| now < *until);
             if self.doubted {
                 Liveness::Suspect
             } else {

@@ -20,7 +20,7 @@ mod view;
 
 pub use detector::{Detector, Verdict};
 pub use shell::Membership;
-pub use view::{Announced, Liveness, Member, RegionHealth, View};
+pub use view::{Announced, Footing, Liveness, Member, RegionHealth, View};
 
 #[cfg(test)]
 mod samples;

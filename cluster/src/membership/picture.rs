@@ -8,7 +8,7 @@ use std::{
 
 use meridian_config::name::{NodeId, RegionName};
 
-use super::{Announced, Detector, Liveness, Member, RegionHealth, View};
+use super::{Announced, Detector, Footing, Liveness, Member, RegionHealth, View};
 
 /// Nodes that are probed in each other region: one could be the one that fails.
 const PROBED_PER_REGION: usize = 2;
@@ -61,8 +61,9 @@ pub(super) fn targets(
 /// The picture that the node routes by. `own` stands first in no special place; `known` holds the others.
 pub(super) fn compose(own: &Known, known: &[Known], detector: &Detector) -> View {
     let regions = probed_regions(known, detector);
-    let shaky = shaky_regions(own, known, detector);
-    let mut members = BTreeMap::from([(own.id.clone(), member(own, Liveness::Up, true))]);
+    let shaky = shaky_regions(known, detector);
+    let mut members =
+        BTreeMap::from([(own.id.clone(), member(own, Liveness::Up, Footing::Steady))]);
     for node in known {
         let liveness = if node.left {
             Liveness::Down
@@ -75,8 +76,12 @@ pub(super) fn compose(own: &Known, known: &[Known], detector: &Detector) -> View
         } else {
             Liveness::Down
         };
-        let steady = detector.is_steady(&node.id) && !shaky.contains(&node.region);
-        members.insert(node.id.clone(), member(node, liveness, steady));
+        let footing = match detector.is_steady(&node.id) {
+            false => Footing::Shaky,
+            true if shaky.contains(&node.region) => Footing::ShakyLink,
+            true => Footing::Steady,
+        };
+        members.insert(node.id.clone(), member(node, liveness, footing));
     }
     let mut regions: BTreeMap<RegionName, RegionHealth> = BTreeMap::new();
     for member in members.values() {
@@ -140,26 +145,24 @@ fn probed_regions(known: &[Known], detector: &Detector) -> BTreeMap<RegionName, 
     regions
 }
 
-/// Regions of which a node that is probed was silent or late too often of late, or all are late now: it is the link that
-/// loses packets, and the nodes that were luckier are behind the same one. Where it was the node alone, a preference is
-/// lost for two seconds. Not the own region: its nodes have no link in common.
-fn shaky_regions(own: &Known, known: &[Known], detector: &Detector) -> BTreeSet<RegionName> {
-    let mut steady = BTreeSet::new();
-    let mut probed = BTreeSet::new();
-    let mut shaky = BTreeSet::new();
-    for Known { id, region, .. } in known.iter().filter(|node| node.region != own.region) {
-        if detector.verdict(id).is_none_or(|it| it == Liveness::Down) {
-            continue;
-        }
-        probed.insert(region.clone());
-        if detector.is_on_probation(id) {
-            shaky.insert(region.clone());
-        } else if detector.is_steady(id) {
-            steady.insert(region.clone());
-        }
+/// Other regions that are behind a link which loses packets: one of the probed nodes was suspect or late too often of
+/// late, or all are late now, and no other of them has answered without being late for as long. The luckier one is behind
+/// the same link; one that is never late says that it is the node.
+fn shaky_regions(known: &[Known], detector: &Detector) -> BTreeSet<RegionName> {
+    let probed = known.iter().filter_map(|node| {
+        let alive = detector.verdict(&node.id)? != Liveness::Down;
+        alive.then_some((&node.region, &node.id))
+    });
+    let mut regions: BTreeMap<&RegionName, Vec<&NodeId>> = BTreeMap::new();
+    for (region, id) in probed {
+        regions.entry(region).or_default().push(id);
     }
-    shaky.extend(probed.into_iter().filter(|region| !steady.contains(region)));
-    shaky
+    let shaky = regions.into_iter().filter(|(_, nodes)| {
+        let on_probation = nodes.iter().any(|id| detector.is_on_probation(id));
+        let none_steady = !nodes.iter().any(|id| detector.is_steady(id));
+        (on_probation || none_steady) && !nodes.iter().any(|id| detector.vouches(id))
+    });
+    shaky.map(|(region, _)| region.clone()).collect()
 }
 
 /// Whether all nodes of a region that are probed are silent: another one that is to be probed in their place may have
@@ -169,13 +172,13 @@ pub(super) fn is_silent(region: &RegionName, known: &[Known], detector: &Detecto
     best.is_some_and(|best| best != Liveness::Up)
 }
 
-fn member(node: &Known, liveness: Liveness, steady: bool) -> Member {
+fn member(node: &Known, liveness: Liveness, footing: Footing) -> Member {
     Member {
         id: node.id.clone(),
         region: node.region.clone(),
         incarnation: node.incarnation,
         liveness,
-        steady,
+        footing,
         control: node.control,
         bulk: node.bulk,
         announced: node.announced.clone(),
@@ -319,8 +322,9 @@ mod tests {
         assert!(gone_with_their_region(&view, &view, &known, &detector).is_empty());
     }
 
-    #[test]
-    fn a_node_that_is_late_too_often_costs_its_region_the_preference_and_no_other() {
+    /// What is seen of nodes that are not on a sure footing while one of two probed nodes misses every second echo for a
+    /// second, and of the other's the `missed`.
+    fn footings(missed: &[u32]) -> Vec<Vec<(NodeId, Footing)>> {
         let known = ["eu-2", "us-1", "us-2", "us-3", "ap-1"].map(|id| node(id, true));
         let own = node("eu-1", true);
         let mut detector = Detector::default();
@@ -330,34 +334,60 @@ mod tests {
             detector.watch(id, false, began);
             detector.met(id, began);
         }
-        // One of them misses every second echo for a second.
-        let mut unsteady = BTreeMap::<usize, BTreeSet<NodeId>>::new();
-        for step in 0..140_u32 {
+        let mut seen = Vec::new();
+        for step in 0..200_u32 {
             let now = began + Duration::from_millis(25) * step;
             for id in &probed {
-                let every = match id.as_str() {
-                    "us-1" if step < 40 => 8,
-                    _ => 4,
+                let lost = match id.as_str() {
+                    "us-1" => step < 40 && step % 8 != 0,
+                    "us-2" => missed.contains(&step),
+                    _ => false,
                 };
-                if step % every == 0 {
+                if step % 4 == 0 && !lost {
                     detector.heard(id, now);
                 }
             }
             detector.tick(now);
             let view = compose(&own, &known, &detector);
-            let members = view.members.values().filter(|member| !member.steady);
-            let members: BTreeSet<NodeId> = members.map(|member| member.id.clone()).collect();
-            unsteady.insert(members.len(), members);
+            let members = view.members.into_values();
+            let unsure = members.filter(|member| member.footing != Footing::Steady);
+            let unsure: Vec<_> = unsure.map(|member| (member.id, member.footing)).collect();
+            if seen.last() != Some(&unsure) {
+                seen.push(unsure);
+            }
         }
-        let seen: Vec<_> = unsteady.values().map(names).collect();
-        let none: Vec<&str> = Vec::new();
+        seen
+    }
+
+    #[test]
+    fn where_both_probed_nodes_are_late_the_link_is_shaky_once_one_is_late_too_often() {
+        let alone = vec![("us-1".into(), Footing::Shaky)];
+        let all = vec![
+            ("us-1".into(), Footing::Shaky),
+            ("us-2".into(), Footing::ShakyLink),
+            ("us-3".into(), Footing::ShakyLink),
+        ];
+        let seen = footings(&[8]);
+        assert!(seen.contains(&alone) && seen.contains(&all), "{seen:?}");
+        assert!(seen.iter().flatten().all(|(id, _)| id.as_str() < "us-4"));
+        assert_eq!(seen.last(), Some(&Vec::new()), "two good seconds later");
+    }
+
+    #[test]
+    fn a_node_that_is_late_too_often_costs_its_region_nothing_while_another_is_never_late() {
+        let seen = footings(&[]);
         assert_eq!(
             seen,
-            [none, vec!["us-1"], vec!["us-1", "us-2", "us-3"]],
-            "late once, it alone; too often, all behind its link"
+            [
+                Vec::new(),
+                vec![("us-1".into(), Footing::Shaky)],
+                Vec::new(),
+                vec![("us-1".into(), Footing::Shaky)],
+                Vec::new(),
+                vec![("us-1".into(), Footing::Shaky)],
+                Vec::new(),
+            ]
         );
-        let view = compose(&own, &known, &detector);
-        assert!(view.members.values().all(|member| member.steady), "at last");
     }
 
     #[test]

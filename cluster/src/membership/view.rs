@@ -31,9 +31,8 @@ pub struct Member {
     pub incarnation: u64,
     /// This node's verdict.
     pub liveness: Liveness,
-    /// Whether its answer is not late now, and it was neither suspect for its silence in the last two seconds, nor late too
-    /// often: requests go to such nodes first.
-    pub steady: bool,
+    /// How surely requests arrive there while it is up.
+    pub footing: Footing,
     /// Where its control endpoint is reached.
     pub control: SocketAddr,
     /// Where its bulk endpoint is reached.
@@ -42,6 +41,17 @@ pub struct Member {
     pub announced: Announced,
     /// Smoothed round trip on the control connection.
     pub rtt: Option<Duration>,
+}
+
+/// How surely requests arrive at a node that is up. The surest are asked first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Footing {
+    /// Its answer is not late, and it was neither suspect for its silence in the last two seconds, nor late too often.
+    Steady,
+    /// The same, but for its neighbours: they are behind the same link.
+    ShakyLink,
+    /// It is late just now, or was suspect or late too often in the last two seconds.
+    Shaky,
 }
 
 /// A verdict of the failure detector.

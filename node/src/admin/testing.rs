@@ -19,7 +19,7 @@ use meridian_cluster::{
         Wanted,
     },
     host::BoxFuture,
-    membership::{Announced, Liveness, Member, RegionHealth, View},
+    membership::{Announced, Footing, Liveness, Member, RegionHealth, View},
     quota::service::Quota,
 };
 
@@ -165,7 +165,7 @@ impl Administered for Pretend {
             region: "eu".into(),
             incarnation: 5,
             liveness: Liveness::Up,
-            steady: true,
+            footing: Footing::Steady,
             control: ([127, 0, 0, 1], 7400).into(),
             bulk: ([127, 0, 0, 1], 7450).into(),
             announced: Announced {

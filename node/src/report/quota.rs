@@ -11,7 +11,7 @@ use prometheus::{
 use super::family::{counter, description, family, gauge, level};
 
 /// Name, help and labels of every family here.
-const FAMILIES: [(&str, &str, &[&str]); 8] = [
+const FAMILIES: [(&str, &str, &[&str]); 9] = [
     (
         "meridian_quota_tokens",
         "Tokens of all limits at this node: free, and cooling (spent less than a window ago).",
@@ -44,7 +44,12 @@ const FAMILIES: [(&str, &str, &[&str]); 8] = [
     ),
     (
         "meridian_quota_clock_offset_seconds",
-        "How far this node's wall clock is ahead of the ledger's leader's, less than 0: behind; NaN before the leader has answered. Limits with fixed windows begin these by as much apart.",
+        "How far this node's wall clock is ahead of the ledger's leader's, less than 0: behind; NaN while the leader has not answered for half a minute. Limits with fixed windows begin these by as much apart.",
+        &[],
+    ),
+    (
+        "meridian_quota_clock_error_seconds",
+        "By how much meridian_quota_clock_offset_seconds may be wrong at most: half of what an ask and its answer took on the way.",
         &[],
     ),
     (
@@ -90,7 +95,8 @@ impl Collector for QuotaPage {
         let place = |place, keys| gauge(&[("place", place)], size(keys));
         let outcome = |outcome, value| counter(&[("outcome", outcome)], value);
         let kind = |kind, value| counter(&[("kind", kind)], value);
-        let offset = tally.offset.map_or(f64::NAN, Offset::seconds);
+        let unknown = (f64::NAN, f64::NAN);
+        let (offset, error) = tally.offset.map_or(unknown, Offset::seconds);
         let yes = |yes: bool| vec![gauge(&[], level(u64::from(yes)))];
         let metrics = [
             (
@@ -124,6 +130,7 @@ impl Collector for QuotaPage {
             ),
             (MetricType::COUNTER, vec![counter(&[], tally.lives)]),
             (MetricType::GAUGE, vec![gauge(&[], offset)]),
+            (MetricType::GAUGE, vec![gauge(&[], error)]),
             (MetricType::GAUGE, yes(stage == Stage::Alone)),
         ];
         let families = metrics.into_iter().zip(FAMILIES);

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use meridian_cluster::membership::{Liveness, Member, View};
+use meridian_cluster::membership::{Footing, Liveness, Member, View};
 use meridian_config::name::{NodeId, RegionName, ServiceName, Zone};
 
 /// What the choice depends on.
@@ -215,6 +215,8 @@ pub(crate) fn fitness(question: &Question<'_>, member: &Member) -> Fitness {
 enum Rank {
     Steady,
     SteadyUnknown,
+    ShakyLink,
+    ShakyLinkUnknown,
     Shaky,
     ShakyUnknown,
     Suspect,
@@ -223,9 +225,11 @@ enum Rank {
 
 impl Rank {
     /// All, the first to be asked first.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Steady,
         Self::SteadyUnknown,
+        Self::ShakyLink,
+        Self::ShakyLinkUnknown,
         Self::Shaky,
         Self::ShakyUnknown,
         Self::Suspect,
@@ -239,11 +243,12 @@ impl Rank {
             Fitness::Unknown => false,
             Fitness::Draining | Fitness::Empty | Fitness::Tried | Fitness::Down => return None,
         };
-        let (sure, unknown) = match member.liveness {
-            Liveness::Up if member.steady => (Self::Steady, Self::SteadyUnknown),
-            Liveness::Up => (Self::Shaky, Self::ShakyUnknown),
-            Liveness::Suspect => (Self::Suspect, Self::SuspectUnknown),
-            Liveness::Down => return None,
+        let (sure, unknown) = match (member.liveness, member.footing) {
+            (Liveness::Up, Footing::Steady) => (Self::Steady, Self::SteadyUnknown),
+            (Liveness::Up, Footing::ShakyLink) => (Self::ShakyLink, Self::ShakyLinkUnknown),
+            (Liveness::Up, Footing::Shaky) => (Self::Shaky, Self::ShakyUnknown),
+            (Liveness::Suspect, _) => (Self::Suspect, Self::SuspectUnknown),
+            (Liveness::Down, _) => return None,
         };
         Some(if known { sure } else { unknown })
     }

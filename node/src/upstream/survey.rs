@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use meridian_cluster::membership::Liveness;
+use meridian_cluster::membership::{Footing, Liveness};
 use meridian_config::name::{NodeId, RegionName, Zone};
 use tokio::time::Instant;
 
@@ -202,7 +202,10 @@ impl Client {
                             true if suspect => {
                                 format!("{why}; silent for a moment, so after all others")
                             }
-                            true if !member.steady => {
+                            true if member.footing == Footing::ShakyLink => {
+                                format!("{why}; behind a link that loses packets, so after others")
+                            }
+                            true if member.footing == Footing::Shaky => {
                                 format!(
                                     "{why}; late just now or now and then, so after those that are not"
                                 )

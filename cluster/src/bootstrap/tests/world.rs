@@ -21,7 +21,7 @@ use crate::{
         BoxFuture, Host,
         memory::{Disk, MemoryHost},
     },
-    membership::{Announced, Liveness, Member, View},
+    membership::{Announced, Footing, Liveness, Member, View},
     quota::{params::Params, service::Quota},
     version::Versions,
 };
@@ -390,7 +390,7 @@ impl World {
                 region: region.clone(),
                 incarnation: 1,
                 liveness,
-                steady: true,
+                footing: Footing::Steady,
                 control: address,
                 bulk: address,
                 announced: Announced {

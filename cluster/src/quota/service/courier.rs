@@ -44,6 +44,12 @@ pub(super) struct Courier {
 impl Courier {
     /// The leader's reply; none where no leader was found in time.
     pub(super) async fn say(&self, said: Said) -> Option<Reply> {
+        let (_, reply) = self.ask(said).await?;
+        Some(reply)
+    }
+
+    /// The same, and who replied.
+    pub(super) async fn ask(&self, said: Said) -> Option<(NodeId, Reply)> {
         let deadline = Instant::now() + PATIENCE;
         let mut tried: Vec<NodeId> = Vec::new();
         let mut next = self.guess();
@@ -59,8 +65,8 @@ impl Courier {
                     leader.filter(|leader| !tried.contains(leader))
                 }
                 Some(reply) => {
-                    self.remember(to);
-                    return Some(reply);
+                    self.remember(to.clone());
+                    return Some((to, reply));
                 }
                 None => {
                     self.forget(&to);
@@ -133,12 +139,6 @@ impl Courier {
                 None
             }
         }
-    }
-
-    /// Who answered last.
-    pub(super) fn leader(&self) -> Option<NodeId> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.clone()
     }
 
     fn remember(&self, leader: NodeId) {

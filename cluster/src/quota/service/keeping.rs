@@ -32,7 +32,7 @@ use crate::{
     directory::Directory,
     host::{Host, blocking},
     quota::{
-        clock::Clock,
+        clock::{Clock, Now, Unix},
         holder::{Farewell, Holder, Keeper, Remains, Turn, Who},
         message::{QuotaAsk, QuotaGrant},
         onlooker::Onlooker,
@@ -88,6 +88,9 @@ impl Stage {
         }
     }
 }
+
+/// Who replied to an ask, and what; none if nobody did in time.
+type Replied = Option<(NodeId, Reply)>;
 
 /// What the task stands on.
 pub(super) struct Keeping {
@@ -161,7 +164,10 @@ impl Keeping {
                 }
                 Some(reply) = replied.recv() => {
                     on_the_way -= 1;
-                    self.take(reply, &mut keeper);
+                    match reply {
+                        Some((by, reply)) => self.take(&by, reply, &mut keeper),
+                        None => add(&self.tallies.unanswered, 1),
+                    }
                     // Before that an earlier life's share is all that the node can go on with.
                     if *self.stage.borrow() >= Stage::Seatless {
                         self.store(&mut stored, keeper.share());
@@ -261,6 +267,7 @@ impl Keeping {
         self.reborn = Some(Instant::now());
         add(&self.tallies.lives, 1);
         self.offsets.forget();
+        self.tallies.compared(None);
         keeper.begin(self.who());
         self.show_begin();
         self.stage.send_replace(Stage::Unanswered);
@@ -276,7 +283,7 @@ impl Keeping {
         self.show(|onlooker| onlooker.begun(self.life, &self.holder, &self.clock));
     }
 
-    fn say(&self, mut ask: QuotaAsk, replies: mpsc::Sender<Reply>) {
+    fn say(&self, mut ask: QuotaAsk, replies: mpsc::Sender<Replied>) {
         if self.wild_hints {
             scramble_ask(&mut ask);
         }
@@ -284,9 +291,9 @@ impl Keeping {
         let (courier, stop) = (self.courier.clone(), self.stop.clone());
         self.tracker
             .spawn(stop.run_until_cancelled_owned(async move {
-                let reply = courier.say(Said::Ask(ask)).await;
+                let replied = courier.ask(Said::Ask(ask)).await;
                 // The keeper listens as long as the node lives.
-                let _ = replies.send(reply.unwrap_or(Reply::Later)).await;
+                let _ = replies.send(replied).await;
             }));
     }
 
@@ -296,21 +303,26 @@ impl Keeping {
         self.show(|onlooker| onlooker.granted(grant));
     }
 
-    /// Compares this node's wall clock with the leader's.
-    fn compare(&mut self, grant: &QuotaGrant, leader: Reading) {
-        let now = self.clock.now();
-        let sent = grant.answers.map(|echo| echo.sent_ms);
-        let measured = sent.and_then(|sent| Offset::measure(sent, now, leader));
+    /// Compares this node's wall clock with the leader's. Not by what a life before asked: its clocks came apart.
+    fn compare(&mut self, leader: &NodeId, grant: &QuotaGrant, reading: Reading) {
+        let unix = u64::try_from(self.host.unix_time().as_nanos()).unwrap_or(u64::MAX);
+        let now = Now {
+            // As it is: the quota's own takes a step a tick later.
+            unix: Unix(unix),
+            ..self.clock.now()
+        };
+        let echo = grant.answers.filter(|_| grant.incarnation == self.life);
+        let measured = echo.and_then(|echo| Offset::measure(echo.sent_ms, now, reading));
         if let Some(offset) = measured {
-            let surest = self.offsets.take(offset, self.courier.leader());
-            self.tallies.compared(surest);
+            let surest = self.offsets.take(offset, leader);
+            self.tallies.compared(Some(surest));
         }
     }
 
-    fn take(&mut self, reply: Reply, keeper: &mut Keeper) {
+    fn take(&mut self, by: &NodeId, reply: Reply, keeper: &mut Keeper) {
         match reply {
             Reply::Granted { grant, clock } => {
-                self.compare(&grant, clock);
+                self.compare(by, &grant, clock);
                 add(&self.tallies.grants, grant.items.len());
                 self.heed(&grant, keeper);
                 if grant.incarnation == self.life {

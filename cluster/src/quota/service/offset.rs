@@ -1,8 +1,8 @@
 //! How far a node's wall clock is from that of the ledger's leader.
 //!
 //! In: when an ask was sent and answered by the node's own clock, and what the leader's clock said. Out: the offset, how
-//! sure it is, and a line in the log where it is more than the quota allows for. Fixed windows are counted by each node's own wall clock, so that they are as far apart as the clocks
-//! are; nothing else of a limit depends on it. The arithmetic is NTP's (RFC 5905, sections 8 and 10).
+//! sure it is, and a line in the log where it is more than the quota allows for. By a node's own wall clock it counts
+//! fixed windows and ends limits that were set for a while. The arithmetic is NTP's (RFC 5905, sections 8 and 10).
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -41,21 +41,26 @@ impl Offset {
         })
     }
 
-    /// How far it is ahead, in seconds.
+    /// How far it is ahead and by how much that may be wrong, in seconds.
     #[must_use]
     #[allow(
         clippy::cast_precision_loss,
         reason = "milliseconds beyond 2^53 are 285 000 years"
     )]
-    pub fn seconds(self) -> f64 {
-        self.ahead_ms as f64 / 1e3
+    pub fn seconds(self) -> (f64, f64) {
+        (self.ahead_ms as f64 / 1e3, self.within_ms as f64 / 1e3)
     }
 
     /// Whether the clocks are apart by more than that, however long each way took.
-    #[must_use]
-    pub fn surpasses(self, bound: Duration) -> bool {
+    fn surpasses(self, bound: Duration) -> bool {
         let surely = self.ahead_ms.unsigned_abs().saturating_sub(self.within_ms);
         u128::from(surely) > bound.as_millis()
+    }
+
+    /// Whether they are apart by no more than that, however long each way took.
+    fn keeps(self, bound: Duration) -> bool {
+        let perhaps = self.ahead_ms.unsigned_abs().saturating_add(self.within_ms);
+        u128::from(perhaps) <= bound.as_millis()
     }
 }
 
@@ -71,9 +76,9 @@ pub(super) struct Offsets {
 
 impl Offsets {
     /// Remembers what an answer of that leader says, and tells the surest of the last ones.
-    pub(super) fn take(&mut self, offset: Offset, leader: Option<NodeId>) -> Offset {
-        if self.leader != leader {
-            self.leader = leader;
+    pub(super) fn take(&mut self, offset: Offset, leader: &NodeId) -> Offset {
+        if self.leader.as_ref() != Some(leader) {
+            self.leader = Some(leader.clone());
             self.forget();
         }
         self.last.push_back(offset);
@@ -107,7 +112,7 @@ impl Offsets {
                     bound.as_millis()
                 );
             }
-        } else if self.told.is_some() && !offset.surpasses(bound / 2) {
+        } else if self.told.is_some() && offset.keeps(bound) {
             self.told = None;
             tracing::info!(
                 ahead_ms = offset.ahead_ms,
@@ -176,7 +181,7 @@ mod tests {
     #[test]
     fn the_answer_that_took_the_least_time_counts_until_eight_others_have_come() {
         let mut offsets = Offsets::default();
-        let mut take = |offset, leader: &str| offsets.take(offset, Some(leader.into()));
+        let mut take = |offset, leader: &str| offsets.take(offset, &leader.into());
         let (quick, slow) = (measured(300, 5, 0, 5), measured(300, 0, 0, 900));
         assert_eq!(take(slow, "eu-1"), slow);
         assert_eq!(take(quick, "eu-1"), quick);
@@ -192,7 +197,7 @@ mod tests {
         assert_eq!(take(slow, "us-1"), slow);
         offsets.forget();
         let slower = measured(300, 0, 0, 2000);
-        assert_eq!(offsets.take(slower, Some("us-1".into())), slower);
+        assert_eq!(offsets.take(slower, &"us-1".into()), slower);
     }
 
     #[test]

@@ -1,11 +1,19 @@
 //! Counts what a node says about quotas and hears, for metrics.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::offset::Offset;
+
+/// So long a comparison of clocks holds: nodes ask each second.
+const HOLDS: Duration = Duration::from_secs(30);
 
 /// What was counted since the node's start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,7 +32,7 @@ pub struct Tally {
     pub recalls: u64,
     /// Keys of which it held extra that had run out when the ledger answered again.
     pub lapses: u64,
-    /// How far its wall clock is from that of the ledger's leader; none before it has answered.
+    /// How far its wall clock is from that of the ledger's leader; none while it has not answered for half a minute.
     pub offset: Option<Offset>,
     /// Lives of this node that ended because its clocks came apart, or another node had its place.
     pub lives: u64,
@@ -41,7 +49,7 @@ pub(super) struct Tallies {
     pub(super) recalls: AtomicU64,
     pub(super) lapses: AtomicU64,
     pub(super) lives: AtomicU64,
-    offset: Mutex<Option<Offset>>,
+    offset: Mutex<Option<(Offset, Instant)>>,
 }
 
 impl Tallies {
@@ -54,17 +62,20 @@ impl Tallies {
             grants: self.grants.load(Relaxed),
             recalls: self.recalls.load(Relaxed),
             lapses: self.lapses.load(Relaxed),
-            offset: *self.offset(),
+            offset: self.offset().and_then(|(offset, measured)| {
+                let holds = measured.elapsed() < HOLDS;
+                holds.then_some(offset)
+            }),
             lives: self.lives.load(Relaxed),
         }
     }
 
-    /// The wall clock was compared with that of the ledger's leader.
-    pub(super) fn compared(&self, offset: Offset) {
-        *self.offset() = Some(offset);
+    /// The wall clock was compared with that of the ledger's leader; or set, so that what was measured says nothing.
+    pub(super) fn compared(&self, offset: Option<Offset>) {
+        *self.offset() = offset.map(|offset| (offset, Instant::now()));
     }
 
-    fn offset(&self) -> MutexGuard<'_, Option<Offset>> {
+    fn offset(&self) -> MutexGuard<'_, Option<(Offset, Instant)>> {
         self.offset.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

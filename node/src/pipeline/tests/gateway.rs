@@ -17,7 +17,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use meridian_cluster::{
     directory::{Overrides, Revision},
     host::{BoxFuture, BoxListener, BoxStream, Host},
-    membership::{Announced, Liveness, Member, View},
+    membership::{Announced, Footing, Liveness, Member, View},
     quota::service::Quota,
 };
 use meridian_config::{
@@ -301,7 +301,7 @@ fn alone() -> View {
         region: region.clone(),
         incarnation: 1,
         liveness: Liveness::Up,
-        steady: true,
+        footing: Footing::Steady,
         control: SocketAddr::from(([10, 0, 0, 1], 7400)),
         bulk: SocketAddr::from(([10, 0, 0, 1], 7450)),
         announced: Announced::default(),

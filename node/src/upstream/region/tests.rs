@@ -15,7 +15,7 @@ fn member(id: &str, region: &str, liveness: Liveness, healthy: Option<u32>) -> M
         region: region.into(),
         incarnation: 1,
         liveness,
-        steady: true,
+        footing: Footing::Steady,
         control: ([127, 0, 0, 1], 1).into(),
         bulk: ([127, 0, 0, 1], 2).into(),
         announced: Announced {
@@ -262,7 +262,7 @@ fn what_nobody_has_checked_yet_comes_after_all_that_is_known_to_be_well() {
 fn a_region_behind_a_link_that_loses_much_comes_after_one_farther_away() {
     let mut view = three_regions();
     let us = view.members.get_mut("us-1").expect("it is a member");
-    us.steady = false;
+    us.footing = Footing::ShakyLink;
     let expected = forward(&[("ap-1", "ap"), ("us-1", "us")]);
     assert_eq!(ask(&view, &EVERYWHERE, &[], false), expected);
     assert_eq!(
@@ -319,6 +319,14 @@ fn what_was_tried_is_not_tried_again() {
     );
 }
 
+fn any_footing() -> impl Strategy<Value = Footing> {
+    prop_oneof![
+        Just(Footing::Steady),
+        Just(Footing::ShakyLink),
+        Just(Footing::Shaky),
+    ]
+}
+
 fn any_liveness() -> impl Strategy<Value = Liveness> {
     prop_oneof![
         Just(Liveness::Up),
@@ -333,7 +341,7 @@ proptest! {
     #[test]
     fn no_choice_leaves_the_zones_or_goes_to_a_dead_draining_or_unfit_node(
         rest in proptest::collection::vec(
-            (0..4_usize, any_liveness(), proptest::option::of(0..3_u32), any::<(bool, bool)>(), 0..100_u32),
+            (0..4_usize, any_liveness(), proptest::option::of(0..3_u32), (any::<bool>(), any_footing()), 0..100_u32),
             0..9,
         ),
         distances in proptest::collection::vec(proptest::option::of(1..400_u64), 4),
@@ -344,11 +352,11 @@ proptest! {
         seed: u64,
     ) {
         let mut members = vec![member("eu-1", "eu", Liveness::Up, None)];
-        for (index, (region, liveness, healthy, (draining, steady), load)) in rest.into_iter().enumerate() {
+        for (index, (region, liveness, healthy, (draining, footing), load)) in rest.into_iter().enumerate() {
             let mut next = member(&format!("n{index}"), REGIONS[region], liveness, healthy);
             next.announced.draining = draining;
             next.announced.load = load;
-            next.steady = steady;
+            next.footing = footing;
             members.push(next);
         }
         let known: Vec<_> = REGIONS

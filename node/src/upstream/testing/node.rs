@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use meridian_cluster::membership::{Announced, Liveness, Member, RegionHealth, View};
+use meridian_cluster::membership::{Announced, Footing, Liveness, Member, RegionHealth, View};
 use meridian_config::{
     document::{Defaults, Document, Edge, Log, Region, Service},
     name::{RegionName, Zone},
@@ -153,7 +153,7 @@ pub(crate) fn view(own: &str, peers: &[&str]) -> View {
                 region: region.clone(),
                 incarnation: 1,
                 liveness: Liveness::Up,
-                steady: true,
+                footing: Footing::Steady,
                 control: ([127, 0, 0, 1], 1).into(),
                 bulk: ([127, 0, 0, 1], 2).into(),
                 announced: Announced::default(),
