@@ -199,21 +199,20 @@ async fn of_a_limit_that_becomes_another_one_no_more_is_admitted_than_of_one() {
         })
         .await;
     }
-    let mut more = 0;
+    let (mut more, mut refused) = (0, 0);
     until("both are used up", LONG, async || {
-        let mut refused = true;
+        refused += 1;
         for node in dev.nodes() {
             while call.try_send(node.http).await?.status == 200 {
-                more += 1;
-                refused = false;
+                (more, refused) = (more + 1, 0);
                 assert!(more <= 100, "200 of 300 had been admitted before");
             }
         }
-        refused.then_some(()).ok_or(format!("{more} more"))
+        // A node may have nothing at first: what the pool has and what others lend comes when a request has been refused.
+        let over = more > 30 && refused >= 5;
+        over.then_some(()).ok_or(format!("{more} more"))
     })
     .await;
-    // What others lend comes within seconds; at least what the pool has is admitted.
-    assert!(more > 30, "{more}");
     let text = dev.admin(&eu, &["quota", "acme"]).await.expect(0).stdout;
     let was = "tenant-hour was 300/hour: requests pay that too until ";
     assert!(text.contains(was), "{text}");
