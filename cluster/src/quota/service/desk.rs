@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    keeping::Lone,
+    lone::Lone,
     member::Members,
     message::{Holdings, Reply, Said, Told},
 };

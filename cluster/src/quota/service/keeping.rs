@@ -3,12 +3,7 @@
 //! In: ticks, keys that run low, replies and news. Out: asks. It begins when the cluster has a ledger, or had one in an
 //! earlier life of this node.
 
-use std::{
-    future::poll_fn,
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use meridian_config::name::NodeId;
@@ -21,9 +16,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     NodeClock,
     courier::Courier,
+    lone::Lone,
     message::{Reading, Reply, Said},
     offset::{Offset, Offsets},
-    starts::{Alone, Starts},
     tally::{Tallies, add},
     wild::scramble_ask,
 };
@@ -463,55 +458,6 @@ impl Keeping {
                 tracing::error!("the file {FILE} cannot be written: {error}");
             }
         });
-    }
-}
-
-/// What this node knows of lives that it has begun without a quorum's word, for all who ask.
-pub(super) struct Lone {
-    host: Arc<dyn Host>,
-    known: Mutex<(Starts, Option<Share>)>,
-}
-
-impl Lone {
-    pub(super) fn new(host: Arc<dyn Host>) -> Self {
-        Self {
-            host,
-            known: Mutex::default(),
-        }
-    }
-
-    /// What it tells others.
-    pub(super) fn tell(&self) -> Alone {
-        self.with(|starts, share, now_ms| starts.tell(*share, now_ms))
-    }
-
-    fn recall(&self, text: &str) {
-        self.with(|starts, _, _| *starts = Starts::read(text));
-    }
-
-    /// The base share that it has now. One that it had counts on without another: lives were begun with it.
-    fn share(&self, share: Option<Share>) {
-        self.with(|_, known, _| *known = share.or(*known));
-    }
-
-    /// A life begins so; what the file is to say.
-    fn begin(&self) -> String {
-        self.with(|starts, _, now_ms| {
-            starts.begin(now_ms);
-            starts.text()
-        })
-    }
-
-    /// The ledger has answered; what the file is to say, if that is news.
-    fn answer(&self) -> Option<String> {
-        self.with(|starts, _, now_ms| starts.answer(now_ms).then(|| starts.text()))
-    }
-
-    fn with<T>(&self, act: impl FnOnce(&mut Starts, &mut Option<Share>, u64) -> T) -> T {
-        let now_ms = u64::try_from(self.host.unix_time().as_millis()).unwrap_or(u64::MAX);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (starts, share) = &mut *known;
-        act(starts, share, now_ms)
     }
 }
 

@@ -12,6 +12,7 @@ mod courier;
 mod desk;
 mod keeping;
 mod leading;
+mod lone;
 mod member;
 mod message;
 mod offset;
@@ -60,8 +61,8 @@ use crate::{
 use courier::Courier;
 use desk::{Asked, Desk, INBOX};
 use keeping::Keeping;
-use keeping::Lone;
 use leading::Leading;
+use lone::Lone;
 use member::Members;
 use message::{Reply, Said};
 use offset::Offsets;
